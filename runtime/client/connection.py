@@ -1,0 +1,163 @@
+"""One connection to NATS, with a receive path and a send path for many small messages.
+
+nats-py hands every message to a queue and a task per subscription (about 5 µs), and builds headers one by one. At tens
+of thousands of messages a second that is most of the work, so `subscribe_direct` calls back from the read loop, and
+`post` puts a ready header block on the wire. Both override internals of nats-py 2.16, which pyproject pins; the contract
+tests in tests/contracts/test_connection.py hold them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from runtime.errors import NotConnected
+
+Direct = Callable[[str, str, bytes, bytes], None]
+"""(subject, reply, body, header block) of one message. Must not wait and must not raise."""
+
+_log = logging.getLogger("troupe.nats")
+_HEADER_LINE = b"NATS/1.0\r\n"
+_UNBOUNDED = 2**31
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+
+
+class Connection(Client):
+    """A nats-py client with the two fast paths. Everything else of nats-py works as documented there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._direct: dict[int, Direct] = {}
+
+    async def subscribe_direct(self, subject: str, callback: Direct, *, queue: str = "") -> Subscription:
+        """Subscribes `callback`, which is called from the read loop for each message, in order."""
+        sid = self._sid + 1  # before subscribing: the first message may arrive while subscribe() still waits
+        self._direct[sid] = callback
+        subscription = await self.subscribe(
+            subject, queue=queue, cb=_never, pending_msgs_limit=_UNBOUNDED, pending_bytes_limit=_UNBOUNDED
+        )
+        assert subscription._id == sid, "nats-py gives out subscription ids in another way than it did"
+        return subscription
+
+    def post(self, subject: str, body: bytes, header_block: bytes = b"", reply: str = "") -> None:
+        """Puts one message into the send buffer, without waiting and without checking the subject.
+
+        `header_block` comes from `header_block()`. Raises NotConnected when the connection is closed or the buffer of a
+        broken connection is full, and errors.MaxPayloadError for a body larger than the server takes.
+        """
+        if self.is_closed:
+            raise NotConnected("the connection to NATS is closed")
+        if not self.is_connected and self._pending_data_size > self._max_pending_size:
+            raise NotConnected("NATS cannot be reached and the send buffer is full")
+        size = len(header_block) + len(body)
+        if size > self._max_payload:
+            raise errors.MaxPayloadError
+        target = f"{subject} {reply}" if reply else subject
+        if header_block:
+            command = b"HPUB %b %d %d\r\n%b%b\r\n" % (target.encode(), len(header_block), size, header_block, body)
+        else:
+            command = b"PUB %b %d\r\n%b\r\n" % (target.encode(), size, body)
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        queue = self._flush_queue
+        if queue is not None and queue.empty() and self.is_connected:
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
+        direct = self._direct.get(sid)
+        if direct is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        try:
+            direct(subject.decode(), reply.decode(), data, headers or b"")
+        except Exception:
+            # An exception would end nats-py's read loop, and with it the connection, without a word.
+            _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._direct.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
+
+
+def header_block(headers: dict[str, str]) -> bytes:
+    """Headers in wire form, for `Connection.post`. Values must not hold CR or LF: raises ValueError."""
+    if not headers:
+        return b""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise ValueError("a header value holds a line break")
+    return _HEADER_LINE + lines.encode() + b"\r\n"
+
+
+def parse_headers(block: bytes) -> dict[str, str]:
+    """The headers of a block as it came in; for a status line, `Status` and `Description` as nats-py names them."""
+    headers: dict[str, str] = {}
+    if not block:
+        return headers
+    lines = block.decode("utf-8", "replace").split("\r\n")
+    first = lines[0]
+    if len(first) > 9:
+        headers["Status"], _, headers["Description"] = first[9:].partition(" ")
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers.setdefault(name, value.strip())
+    return headers
+
+
+async def connect(
+    url: str,
+    *,
+    name: str,
+    inbox_prefix: str = "_INBOX",
+    on_error: Callable[[Exception], Awaitable[None]] | None = None,
+    on_reconnect: Callable[[], Awaitable[None]] | None = None,
+    on_disconnect: Callable[[], Awaitable[None]] | None = None,
+    connect_timeout_s: float = 2.0,
+    **options: Any,
+) -> Connection:
+    """Connects to `url` (several, separated by commas) and stays connected. Raises NotConnected.
+
+    A dead connection is noticed within some 4 s (two pings), and reconnecting never gives up.
+    """
+    connection = Connection()
+    try:
+        await connection.connect(
+            servers=url.split(","),
+            name=name,
+            inbox_prefix=inbox_prefix,
+            error_cb=on_error or _log_error,
+            reconnected_cb=on_reconnect,
+            disconnected_cb=on_disconnect,
+            connect_timeout=connect_timeout_s,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,
+            ping_interval=2,
+            max_outstanding_pings=2,
+            pending_size=MAX_PENDING_BYTES,
+            **options,
+        )
+    except (OSError, errors.Error, asyncio.TimeoutError) as error:
+        raise NotConnected(f"NATS at {redacted(url)} cannot be reached: {error or type(error).__name__}") from error
+    return connection
+
+
+def redacted(url: str) -> str:
+    """The URL without its credentials, for errors and logs."""
+    return ",".join(f"{one.partition('//')[0]}//{one.rpartition('@')[2]}" if "@" in one else one for one in url.split(","))
+
+
+async def _never(message: Any) -> None:
+    raise AssertionError("a direct subscription queued a message")
+
+
+async def _log_error(error: Exception) -> None:
+    _log.warning("nats: %s", error or type(error).__name__)

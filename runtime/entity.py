@@ -1,0 +1,328 @@
+"""Typed, event-sourced entities: a handler turns (state, command) into events, `apply` folds them.
+
+    account = entity("account", initial=Account(), apply=apply)
+
+    @account.command
+    def withdraw(state: Account, command: Withdraw) -> Withdrawn: ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import msgspec
+
+from runtime.arguments import Arguments, Result, encode_json, hints_of, name_of
+from runtime.errors import BadDefinition, BadResult, UnreadableEvent
+from runtime.kind import SYSTEM_EVENT_PREFIX, Behaviour, Decided, Decision, Kind, Method, NewEvent, Read, StoredEvent
+from runtime.policy import OnParked, RetryPolicy
+from runtime.turn import Turn
+
+if typing.TYPE_CHECKING:
+    from runtime.scenario import Scenario
+
+S = TypeVar("S")
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+
+CONTEXT_PARAMETER = "ctx"
+
+
+class EventType:
+    """One type of event: its name in the log, its current version, and how older versions are read."""
+
+    __slots__ = ("decode", "name", "python_type", "upcasts", "version")
+
+    def __init__(self, python_type: type) -> None:
+        self.python_type = python_type
+        self.name = python_type.__name__
+        self.version = 1
+        self.upcasts: dict[int, Upcast] = {}
+        try:
+            self.decode = msgspec.json.Decoder(python_type).decode
+        except TypeError as error:
+            raise BadDefinition(f"event {self.name} has a field of an unsupported type: {error}") from error
+
+    def read(self, event: StoredEvent) -> Any:
+        """The stored event as its type of today. Raises ValueError or LookupError when there is no way."""
+        if event.version == self.version:
+            return self.decode(event.payload)
+        if event.version > self.version:
+            raise LookupError(f"version {event.version} is newer than this code, which knows {self.version}")
+        fields = msgspec.json.decode(event.payload)
+        for version in range(event.version, self.version):
+            fields = self.upcasts[version](fields)
+        return msgspec.convert(fields, self.python_type)
+
+
+class Entity(Kind, Generic[S]):
+    """A kind of actor whose state is the fold of its events. Made by `entity()`."""
+
+    type = "entity"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        initial: S,
+        apply: Callable[[S, Any], S],
+        events: Iterable[type],
+        behaviour: Behaviour,
+        version: str | None,
+    ) -> None:
+        super().__init__(name, behaviour)
+        self._initial = initial
+        self._apply = apply
+        self._version = version
+        self._event_types: dict[str, EventType] = {}
+        self._by_python_type: dict[type, EventType] = {}
+        self._by_payload: dict[type, str] = {}
+        for python_type in events:
+            event_type = EventType(python_type)
+            if event_type.name in self._event_types or event_type.name.startswith(SYSTEM_EVENT_PREFIX):
+                raise BadDefinition(f"entity {name!r} has two events named {event_type.name!r}")
+            self._event_types[event_type.name] = self._by_python_type[python_type] = event_type
+        try:
+            self._state_decoder = msgspec.json.Decoder(type(initial))
+            self.decode_state(self.encode_state(initial))
+        except (TypeError, ValueError) as error:
+            raise BadDefinition(f"the state of entity {name!r} has no JSON form, so no snapshot: {error}") from error
+
+    @overload
+    def command(self, handler: Handler) -> Handler: ...
+    @overload
+    def command(self, *, name: str) -> Callable[[Handler], Handler]: ...
+    def command(self, handler: Handler | None = None, *, name: str | None = None) -> Any:
+        """Registers a decision: `(state, command)` or `(state, command, ctx)` to an event, several, or None.
+
+        It must be pure: what it asks of the outside it asks of `ctx`. Raise Rejected to refuse.
+        """
+        return self._register(handler, name, _EntityDecision)
+
+    @overload
+    def query(self, handler: Handler) -> Handler: ...
+    @overload
+    def query(self, *, name: str) -> Callable[[Handler], Handler]: ...
+    def query(self, handler: Handler | None = None, *, name: str | None = None) -> Any:
+        """Registers a read of committed state: `(state)` or `(state, question)` to any value that has a JSON form."""
+        return self._register(handler, name, _EntityRead)
+
+    def upcast(self, event: type, *, from_version: int) -> Callable[[Upcast], Upcast]:
+        """Registers the pure step that turns `from_version` of an event's fields into the next version's."""
+        event_type = self._by_python_type.get(event)
+        if event_type is None:
+            raise BadDefinition(f"{event.__name__} is not an event of entity {self.name!r}")
+        if from_version != event_type.version:
+            raise BadDefinition(
+                f"upcasts of {event.__name__} are registered in order: the next is from_version={event_type.version}"
+            )
+
+        def register(step: Upcast) -> Upcast:
+            event_type.upcasts[from_version] = step
+            event_type.version = from_version + 1
+            return step
+
+        return register
+
+    def _register(self, handler: Callable[..., Any] | None, name: str | None, method_type: type[_EntityMethod]) -> Any:
+        if handler is None:
+            return lambda given: self._register(given, name, method_type)
+        method = method_type(self, name or handler.__name__, handler)
+        if method.name in self._methods:
+            raise BadDefinition(f"entity {self.name!r} has two methods named {method.name!r}")
+        self._methods[method.name] = method
+        if method.arguments.single:
+            self._by_payload.setdefault(method.arguments.payload, method.name)
+        return handler
+
+    @property
+    def fold_version(self) -> str:
+        if self._version is not None:
+            return self._version
+        code = getattr(self._apply, "__code__", None)
+        shape = [
+            repr(_code_shape(code)) if isinstance(code, types.CodeType) else name_of(self._apply),
+            repr(msgspec.json.schema(type(self._initial))),
+            *sorted(f"{event.name}:{event.version}" for event in self._event_types.values()),
+        ]
+        return hashlib.blake2b("\n".join(shape).encode(), digest_size=8).hexdigest()
+
+    def initial(self) -> S:
+        return self._initial
+
+    def fold(self, state: S, events: Sequence[StoredEvent]) -> S:
+        apply, event_types = self._apply, self._event_types
+        for event in events:
+            event_type = event_types.get(event.type)
+            if event_type is None:
+                if event.type.startswith(SYSTEM_EVENT_PREFIX):
+                    continue
+                known = ", ".join(sorted(event_types)) or "none"
+                raise UnreadableEvent(f"event {event.seq} is of type {event.type!r}; this code knows {known}")
+            try:
+                state = apply(state, event_type.read(event))
+            except (ValueError, LookupError) as error:
+                raise UnreadableEvent(
+                    f"event {event.seq}, {event.type!r} version {event.version}, cannot be decoded: {error}"
+                ) from error
+        return state
+
+    def encode_state(self, state: S) -> bytes:
+        return encode_json(state)
+
+    def decode_state(self, snapshot: bytes) -> S:
+        return self._state_decoder.decode(snapshot)
+
+    def method_for(self, command: Any) -> str:
+        name = self._by_payload.get(type(command))
+        if name is None:
+            raise TypeError(f"entity {self.name!r} has no method that takes {type(command).__name__}")
+        return name
+
+    def settle(self, state: S, produced: Any, handler: Callable[..., Any]) -> tuple[list[NewEvent], S]:
+        """The handler's events, encoded, and the state folded from their stored form. Raises BadResult."""
+        if produced is None:
+            return [], state
+        several = produced if isinstance(produced, (list, tuple)) else (produced,)
+        events: list[NewEvent] = []
+        for event in several:
+            event_type = self._by_python_type.get(type(event))
+            if event_type is None:
+                raise BadResult(
+                    f"{name_of(handler)} returned {type(event).__name__}, which is not an event of entity "
+                    f"{self.name!r} ({', '.join(sorted(self._event_types))})"
+                )
+            try:
+                payload = encode_json(event).decode()
+                # What is folded is what the log will give back, so that a live state and a replayed one agree.
+                state = self._apply(state, event_type.decode(payload))
+            except (TypeError, ValueError) as error:
+                raise BadResult(f"{name_of(handler)} returned {event_type.name} that cannot be kept: {error}") from error
+            events.append(NewEvent(event_type.name, event_type.version, payload))
+        return events, state
+
+    def given(self, *events: Any) -> Scenario[S]:
+        """A test without servers: `account.given(Deposited(10)).when(Withdraw(30))`."""
+        from runtime.scenario import Scenario  # the test harness is loaded by tests only
+
+        return Scenario(self, events)
+
+
+class _EntityMethod(Method):
+    """What an entity's commands and queries share: the state first, then the payload, then perhaps `ctx`."""
+
+    def __init__(self, entity: Entity[Any], name: str, handler: Callable[..., Any]) -> None:
+        if inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
+            raise BadDefinition(
+                f"{name_of(handler)} must be a plain function: an entity's handlers are pure; I/O belongs into a function"
+            )
+        hints = hints_of(handler)
+        parameters = list(inspect.signature(handler).parameters.values())
+        if not parameters:
+            raise BadDefinition(f"{name_of(handler)} takes the state as its first parameter")
+        self.entity = entity
+        self.takes_context = len(parameters) > 1 and parameters[-1].name == CONTEXT_PARAMETER
+        rest = parameters[1:-1] if self.takes_context else parameters[1:]
+        returns = self._result_annotation(hints)
+        super().__init__(name, handler, Arguments(handler, rest, hints), Result(handler, returns))
+        self._call: Callable[[Any, Any, Turn], Any] = self._caller()
+
+    def _result_annotation(self, hints: dict[str, Any]) -> Any:
+        return Any
+
+    def _caller(self) -> Callable[[Any, Any, Turn], Any]:
+        handler, spread = self.handler, self.arguments.spread
+        if self.arguments.single:
+            if self.takes_context:
+                return lambda state, payload, turn: handler(state, payload, turn)
+            return lambda state, payload, turn: handler(state, payload)
+        if self.takes_context:
+            return lambda state, payload, turn: handler(state, *spread(payload), turn)
+        return lambda state, payload, turn: handler(state, *spread(payload))
+
+
+class _EntityDecision(_EntityMethod, Decision):
+    def decide(self, state: Any, payload: Any, turn: Turn) -> Decided:
+        events, after = self.entity.settle(state, self._call(state, payload, turn), self.handler)
+        reply = turn.reply_value
+        return Decided(events, after, b"null" if reply is None else self.result.encode(reply))
+
+
+class _EntityRead(_EntityMethod, Read):
+    def _result_annotation(self, hints: dict[str, Any]) -> Any:
+        return hints.get("return", Any)
+
+    def read(self, state: Any, payload: Any, turn: Turn) -> bytes:
+        return self.result.encode(self._call(state, payload, turn))
+
+
+def entity(
+    name: str,
+    *,
+    initial: S,
+    apply: Callable[[S, Any], S],
+    events: Iterable[type] | None = None,
+    retry: RetryPolicy | None = None,
+    on_parked: OnParked = "continue",
+    snapshot_every: int = 200,
+    version: str | None = None,
+) -> Entity[S]:
+    """Defines a kind of event-sourced actor.
+
+    Args:
+        name: the kind, part of every address: 1 to 64 letters, digits, '_' or '-'.
+        initial: the state of an actor without events. It must be immutable and have a JSON form.
+        apply: the pure fold `(state, event) -> state`. The annotation of its second parameter names the events.
+        events: the event types, when the annotation of `apply` does not say.
+        retry: what happens when a handler fails; three quick attempts by default.
+        on_parked: whether the actor goes on or pauses after a message was parked.
+        snapshot_every: events between snapshots; 0 for none.
+        version: names the fold; by default a digest of `apply` and of the state's shape. Set it when `apply` calls
+            functions that may change.
+
+    Raises BadDefinition when the definition cannot work.
+    """
+    types_ = list(events) if events is not None else _events_of(apply)
+    behaviour = Behaviour(retry or RetryPolicy(), on_parked, snapshot_every)
+    return Entity(name, initial=initial, apply=apply, events=types_, behaviour=behaviour, version=version)
+
+
+def _events_of(apply: Callable[..., Any]) -> list[type]:
+    parameters = list(inspect.signature(apply).parameters)
+    if len(parameters) != 2:
+        raise BadDefinition(f"{name_of(apply)} must take the state and an event")
+    annotation = hints_of(apply).get(parameters[1])
+    if annotation is None or annotation is Any:
+        raise BadDefinition(
+            f"annotate the event of {name_of(apply)} with its types (Deposited | Withdrawn), or pass events=[...]"
+        )
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    for member in members:
+        if not isinstance(member, type):
+            raise BadDefinition(f"{member!r} in the annotation of {name_of(apply)} is not a class")
+    return list(members)
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _code_shape(code: types.CodeType) -> tuple[Any, ...]:
+    return (code.co_code, code.co_names, tuple(_constant_shape(constant) for constant in code.co_consts))
+
+
+def _constant_shape(constant: Any) -> Any:
+    if isinstance(constant, types.CodeType):
+        return _code_shape(constant)
+    if isinstance(constant, frozenset):
+        return sorted(map(repr, constant))  # a set's own order changes from process to process
+    return constant
+
+

@@ -1,0 +1,84 @@
+"""Every error of the runtime, split by who reacts to it.
+
+    TroupeError
+    ├── Rejected            the caller is told; recorded, never retried
+    ├── CallFailed          a client's call ended in a failure that is not a rejection
+    ├── NotConnected        the broker or the database cannot be reached now
+    ├── HandlerError        supervision acts on the message
+    │   ├── Retry           a handler asks for another attempt
+    │   └── BadResult       the handler returned what it must not: parked at once
+    ├── OwnershipLost       this pod stops the activation at once; another one goes on
+    ├── UnreadableEvent     the actor is stopped, a person looks; nothing is lost
+    ├── Misconfigured       what was configured cannot work; nothing was started
+    └── BadDefinition       a definition in user code cannot work; raised at import
+
+The docstring of an error is its default message.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class TroupeError(Exception):
+    """Something went wrong in Troupe."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class Rejected(TroupeError):
+    """The actor refused the command; nothing changed.
+
+    Raise it from a handler with the reason for the caller, and optionally `details`, any JSON value.
+    """
+
+    def __init__(self, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class CallFailed(TroupeError):
+    """The call failed. `code` is one of schemas.errors.CODES; `path` is where in the arguments, if they are at fault."""
+
+    def __init__(self, code: str, message: str, *, path: str | None = None, details: Any = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.path = path
+        self.details = details
+
+
+class NotConnected(TroupeError):
+    """The broker or the database cannot be reached now; the work resumes by itself when it can."""
+
+
+class HandlerError(TroupeError):
+    """A handler failed; its message is retried by policy, then parked."""
+
+    code: ClassVar[str] = "handler_failed"
+
+
+class Retry(HandlerError):
+    """Raise it from a handler to be tried again, if the policy has attempts left."""
+
+
+class BadResult(HandlerError):
+    """The handler returned what it must not; the command is parked at once, since trying again cannot help."""
+
+    code: ClassVar[str] = "bad_result"
+
+
+class OwnershipLost(TroupeError):
+    """Another pod owns this lane now; what this pod had in hand is dropped and nothing was written."""
+
+
+class UnreadableEvent(TroupeError):
+    """An event of the log cannot be decoded; the actor is stopped until code that knows the event is deployed."""
+
+
+class Misconfigured(TroupeError):
+    """The configuration cannot work."""
+
+
+class BadDefinition(TroupeError):
+    """A definition cannot work."""

@@ -1,0 +1,154 @@
+"""A kind of actor as the host sees it: its methods and its fold.
+
+Entities, key-value entities and functions are three ways to define one; the engine knows only this shape.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from runtime.arguments import Arguments, Result
+from runtime.policy import OnParked, RetryPolicy
+from runtime.turn import Turn
+from schemas.address import check_name
+from schemas.wire import Method as MethodInfo
+
+SYSTEM_EVENT_PREFIX = "troupe."
+"""Types of events that the engine writes itself (a parked message, a pause). No fold sees them."""
+
+
+class NewEvent(NamedTuple):
+    """An event before it has a place in the log. `payload` is JSON text."""
+
+    type: str
+    version: int
+    payload: str
+
+
+class StoredEvent(NamedTuple):
+    """An event as the fold reads it back. `payload` is the JSON text that was stored."""
+
+    seq: int
+    type: str
+    version: int
+    payload: str
+
+
+class Decided(NamedTuple):
+    """What came of a turn: its events, the state folded from them, and the result for the caller as JSON."""
+
+    events: list[NewEvent]
+    state: Any
+    result: bytes
+
+
+class Method(abc.ABC):
+    """One method of a kind."""
+
+    flavor: ClassVar[Literal["command", "query", "execution"]]
+
+    def __init__(self, name: str, handler: Any, arguments: Arguments, result: Result) -> None:
+        self.name = check_name(name, "method")
+        self.handler = handler
+        self.arguments = arguments
+        self.result = result
+
+    def describe(self) -> MethodInfo:
+        """The method as capabilities show it."""
+        return MethodInfo(
+            name=self.name,
+            flavor=self.flavor,
+            arguments=self.arguments.schema(),
+            result=self.result.schema(),
+            description=(self.handler.__doc__ or "").strip(),
+        )
+
+
+class Decision(Method):
+    """A pure method: state and command give events. It runs inside the group commit."""
+
+    flavor = "command"
+
+    @abc.abstractmethod
+    def decide(self, state: Any, payload: Any, turn: Turn) -> Decided:
+        """Runs the handler, checks and encodes its events, and folds what decoding them gives."""
+
+
+class Read(Method):
+    """A method that reads committed state and changes nothing."""
+
+    flavor = "query"
+
+    @abc.abstractmethod
+    def read(self, state: Any, payload: Any, turn: Turn) -> bytes:
+        """The result as JSON."""
+
+
+class Execution(Method):
+    """A method that may wait and do I/O: accepted first, run beside the turns, then committed.
+
+    `exclusive` holds the actor's key until it is done; later messages wait in order.
+    """
+
+    flavor = "execution"
+    exclusive: bool = True
+    timeout_s: float | None = None
+
+    @abc.abstractmethod
+    def run(self, state: Any, payload: Any, turn: Turn) -> Awaitable[Decided]:
+        """Runs the handler on the committed state."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How the engine treats a kind's messages and memory."""
+
+    retry: RetryPolicy = RetryPolicy()
+    on_parked: OnParked = "continue"
+    snapshot_every: int = 200
+    """Events after which a snapshot is written, off the hot path; 0 writes none."""
+
+
+class Kind(abc.ABC):
+    """A kind of actor."""
+
+    type: ClassVar[Literal["entity", "kv", "function"]]
+
+    def __init__(self, name: str, behaviour: Behaviour) -> None:
+        self.name = check_name(name, "kind")
+        self.behaviour = behaviour
+        self._methods: dict[str, Method] = {}
+        self.description = ""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """The methods by name."""
+        return self._methods
+
+    @property
+    @abc.abstractmethod
+    def fold_version(self) -> str:
+        """Changes when the fold changes, so that a snapshot of the old fold is not used."""
+
+    @abc.abstractmethod
+    def initial(self) -> Any:
+        """The state of an actor without events."""
+
+    @abc.abstractmethod
+    def fold(self, state: Any, events: Sequence[StoredEvent]) -> Any:
+        """The state after these stored events. Raises UnreadableEvent naming the one that cannot be decoded."""
+
+    @abc.abstractmethod
+    def encode_state(self, state: Any) -> bytes:
+        """The state as JSON, for a snapshot."""
+
+    @abc.abstractmethod
+    def decode_state(self, snapshot: bytes) -> Any:
+        """The state of a snapshot."""
+
+    @abc.abstractmethod
+    def method_for(self, command: Any) -> str:
+        """The name of the method that takes this command object. Raises TypeError when none does."""

@@ -1,0 +1,174 @@
+"""What a handler may see and ask for while it handles one message.
+
+A decision stays pure: what it asks for (messages to other actors, timers) is only written down here, and takes effect
+in the transaction that commits its events. Nothing is sent if nothing is committed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from runtime.arguments import encode_json
+from schemas.address import Address, check_name, encode_token
+
+if TYPE_CHECKING:
+    from runtime.kind import Kind
+
+MAX_TIMER_NAME_LENGTH = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """A command to another actor of the same tenant, sent after the turn's commit. `body` is JSON."""
+
+    address: Address
+    method: str
+    body: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SetTimer:
+    """A command to the actor itself, due at `due_at` (Unix seconds). Setting a name again replaces it."""
+
+    name: str
+    due_at: float
+    method: str
+    body: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Takes back the timer of that name; nothing happens when there is none."""
+
+    name: str
+
+
+class Turn:
+    """The context of one turn, for handlers that take a parameter `ctx`.
+
+    Attributes:
+        address: tenant, kind and key of the actor.
+        command_id: the id of the command; the same on every attempt.
+        seq: the actor's sequence number before this turn.
+        now: Unix seconds at which the turn was begun; the same for the whole turn.
+        attempt: 1 for the first try.
+        principal: who asks, when that was proved; else None.
+        session: the session whose stream shows what comes of this, or None.
+        correlation_id: the id shared by everything that follows from one request.
+        headers: the trace context and other headers that travelled with the command.
+    """
+
+    __slots__ = (
+        "_random",
+        "_reply",
+        "_replied",
+        "address",
+        "attempt",
+        "command_id",
+        "correlation_id",
+        "headers",
+        "messages",
+        "now",
+        "principal",
+        "seq",
+        "session",
+        "timers",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        command_id: str,
+        seq: int,
+        now: float,
+        *,
+        attempt: int = 1,
+        principal: str | None = None,
+        session: str | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.address = address
+        self.command_id = command_id
+        self.seq = seq
+        self.now = now
+        self.attempt = attempt
+        self.principal = principal
+        self.session = session
+        self.correlation_id = correlation_id
+        self.headers = headers or {}
+        self.messages: list[Message] = []
+        self.timers: list[SetTimer | CancelTimer] = []
+        self._reply: Any = None
+        self._replied = False
+        self._random: random.Random | None = None
+
+    @property
+    def key(self) -> str:
+        """The actor's key."""
+        return self.address.key
+
+    @property
+    def random(self) -> random.Random:
+        """Random numbers that are the same on every attempt of this command (seeded by its id)."""
+        if self._random is None:
+            self._random = random.Random(f"{self.address}/{self.command_id}")
+        return self._random
+
+    def uuid(self) -> str:
+        """A UUID (version 4 in form) that is the same on every attempt of this command."""
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    def reply(self, value: Any) -> None:
+        """What the caller gets as the command's result, once committed. Any value that has a JSON form."""
+        self._reply = value
+        self._replied = True
+
+    @property
+    def reply_value(self) -> Any:
+        """What `reply` was given, or None."""
+        return self._reply
+
+    def tell(self, kind: Kind | str, key: str, command: Any, args: Any = None) -> None:
+        """Sends a command to another actor of this tenant, once and after the commit, without waiting for an answer.
+
+        `command` is a command object of an entity, or a method's name with `args` beside it.
+        """
+        name, method, payload = method_and_payload(kind, command, args)
+        encode_token(key)
+        self.messages.append(Message(Address(self.address.tenant, name, key), method, encode_json(payload)))
+
+    def schedule(
+        self, name: str, command: Any, args: Any = None, *, after_s: float | None = None, at: float | None = None
+    ) -> None:
+        """Sends this actor a command later: `after_s` seconds from `now`, or `at` a Unix time.
+
+        `command` is a method's name, with `args` beside it. A timer set again under its name is replaced; a timer fires
+        at most once, and not at all once it is cancelled.
+        """
+        if (after_s is None) == (at is None):
+            raise ValueError("schedule() takes either after_s or at")
+        if not 0 < len(name) <= MAX_TIMER_NAME_LENGTH or "\0" in name:
+            raise ValueError(f"a timer's name is 1 to {MAX_TIMER_NAME_LENGTH} characters without NUL")
+        due_at = at if at is not None else self.now + (after_s or 0.0)
+        self.timers.append(SetTimer(name, due_at, check_name(str(command), "method"), encode_json(args)))
+
+    def cancel(self, name: str) -> None:
+        """Takes back the timer of that name; nothing happens when there is none."""
+        self.timers.append(CancelTimer(name))
+
+
+def method_and_payload(kind: Kind | str, command: Any, args: Any) -> tuple[str, str, Any]:
+    """(kind name, method name, payload) of a command given as an object or by name."""
+    name = kind if isinstance(kind, str) else kind.name
+    if isinstance(command, str):
+        return check_name(name, "kind"), check_name(command, "method"), args
+    if isinstance(kind, str):
+        raise TypeError(f"a command object needs the kind itself, not its name {kind!r}: pass the entity")
+    if args is not None:
+        raise TypeError("a command object carries its arguments: do not pass args beside it")
+    return name, kind.method_for(command), command

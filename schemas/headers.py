@@ -1,0 +1,41 @@
+"""The headers of a command. All are optional: a command with none is processed, and nobody hears of it.
+
+    Troupe-Id            the command's id: a repeat with the same id is answered, not processed again
+    Troupe-Reply         the subject to reply to, under `_INBOX.<tenant>.`
+    Troupe-Reply-Mode    `batch`: replies may come as a list, many in one message (docs/protocol.md)
+    Troupe-Deadline      Unix milliseconds after which the command is no longer wanted
+    Troupe-Session       the session whose stream shows what came of it
+    Troupe-Correlation   one id for everything that follows from one request
+    Troupe-Causation     the id of the command or event that caused this one
+    Troupe-Principal     who asks; believed only beside a valid Troupe-Signature
+    Troupe-Object        the body is in the object store under this name (bodies above the broker's limit)
+    Content-Type         application/json (the default) or application/msgpack
+    traceparent          W3C trace context
+"""
+
+from __future__ import annotations
+
+import re
+
+ID = "Troupe-Id"
+REPLY = "Troupe-Reply"
+REPLY_MODE = "Troupe-Reply-Mode"
+DEADLINE = "Troupe-Deadline"
+SESSION = "Troupe-Session"
+CORRELATION = "Troupe-Correlation"
+CAUSATION = "Troupe-Causation"
+PRINCIPAL = "Troupe-Principal"
+SIGNATURE = "Troupe-Signature"
+OBJECT = "Troupe-Object"
+CONTENT_TYPE = "Content-Type"
+TRACEPARENT = "traceparent"
+
+BATCH_REPLIES = "batch"
+
+MAX_ID_LENGTH = 200
+_ID = re.compile(r"[\x21-\x7e]{1,200}\Z")
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be an id in a header: 1 to 200 printable ASCII characters without spaces."""
+    return _ID.match(text) is not None
