@@ -1,0 +1,90 @@
+"""Troupe's engine: keyed, event-sourced actors on NATS JetStream and Postgres.
+
+What a program that defines or calls actors needs is here: `from runtime import entity, Rejected`. Where the rest lives:
+
+    entity.py     typed event-sourced actors: a handler gives events, `apply` folds them
+    keyvalue.py   actors with named values, on the same engine
+    function.py   stateless work, retried until it is done or parked
+    turn.py       what a handler may see and ask for while it handles one message
+    arguments.py  from a body to a handler's arguments, from its result to JSON
+    kind.py       the one shape in which the engine sees all three
+    policy.py     retries, and what becomes of an actor whose message was parked
+    errors.py     every error, split by who reacts to it
+    clock.py      all time and randomness
+    scenario.py   tests of one entity: `account.given(...).when(...)`
+    world.py      tests of several actors together, in memory
+    client/       calling actors over NATS; the only part of the engine that the gateway imports
+    jetstream/    the broker's streams and consumers
+    postgres/     the event log and everything that commits with it
+    host/         a pod: partitions, mailboxes, turns, group commit
+    infra/        the embedded nats-server and Postgres
+
+Importing this package loads neither a database nor a broker client: `World`, `Client` and `Run` are loaded when first
+asked for, and anything larger (HTTP, telemetry, models) only by the process that runs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from runtime.entity import Entity, entity
+from runtime.errors import (
+    BadDefinition,
+    CallFailed,
+    Misconfigured,
+    NotConnected,
+    Rejected,
+    Retry,
+    TroupeError,
+    UnreadableEvent,
+)
+from runtime.function import Function, function
+from runtime.keyvalue import KeyValue, KeyValueEntity, keyvalue
+from runtime.policy import RetryPolicy
+from runtime.turn import Turn
+
+if TYPE_CHECKING:
+    from runtime.client import Client, Run
+    from runtime.world import World
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadDefinition",
+    "CallFailed",
+    "Client",
+    "Entity",
+    "Function",
+    "KeyValue",
+    "KeyValueEntity",
+    "Misconfigured",
+    "NotConnected",
+    "Rejected",
+    "Retry",
+    "RetryPolicy",
+    "Run",
+    "TroupeError",
+    "Turn",
+    "UnreadableEvent",
+    "World",
+    "__version__",
+    "entity",
+    "function",
+    "keyvalue",
+]
+
+_LOADED_WHEN_ASKED_FOR = {"Client": "runtime.client", "Run": "runtime.client", "World": "runtime.world"}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LOADED_WHEN_ASKED_FOR.get(name)
+    if module is None:
+        raise AttributeError(f"module 'runtime' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
