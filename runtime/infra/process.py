@@ -36,28 +36,45 @@ def find(pid: int) -> ProcessId | None:
 
 def children(pid: int) -> list[ProcessId]:
     """The live direct children of a process."""
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
-    pairs = [line.split() for line in listing.splitlines()]
-    found = [find(int(child)) for child, parent in pairs if int(parent) == pid]
+    found = [find(child) for child in (_children_linux(pid) if sys.platform == "linux" else _children_ps(pid))]
     return [process for process in found if process is not None]
 
 
-def _born_linux(pid: int) -> str | None:
+def _stat_linux(pid: int) -> list[str] | None:
+    """The fields of `/proc/<pid>/stat` from the third on (proc(5)); None if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The second field is the command's name in parentheses, which may itself hold spaces and parentheses.
-    fields = stat.rpartition(")")[2].split()
-    state, start_ticks = fields[0], fields[19]
-    if state in "ZX":
+    return stat.rpartition(")")[2].split()
+
+
+def _born_linux(pid: int) -> str | None:
+    fields = _stat_linux(pid)
+    if fields is None or fields[0] in "ZX":
         return None
+    start_ticks = fields[19]
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{start_ticks}"
 
 
+def _children_linux(pid: int) -> list[int]:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [child for child in pids if (fields := _stat_linux(child)) is not None and fields[1] == str(pid)]
+
+
 def _born_ps(pid: int) -> str | None:
-    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    line = subprocess.run(command, capture_output=True, text=True, check=False, env={"LC_ALL": "C"}).stdout.strip()
+    line = _ps("-o", "stat=,lstart=", "-p", str(pid)).strip()
     if not line or line.startswith("Z"):
         return None
     return line.split(maxsplit=1)[1]
+
+
+def _children_ps(pid: int) -> list[int]:
+    pairs = [line.split() for line in _ps("-A", "-o", "pid=,ppid=").splitlines()]
+    return [int(child) for child, parent in pairs if int(parent) == pid]
+
+
+def _ps(*arguments: str) -> str:
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False, env=environment).stdout
