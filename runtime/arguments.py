@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +21,20 @@ from runtime.errors import BadDefinition, BadResult
 from schemas import codec
 
 Hints = dict[str, Any]
+
+MAX_NESTING = 200
+"""How deep lists and objects may nest in arguments. What can be decoded depends on the depth of the caller's own stack,
+so without a limit far below Python's an event could be written on one stack and be unreadable on another."""
+
+MAX_KEPT_NESTING = 2 * MAX_NESTING
+"""The same for what is kept, which wraps arguments."""
+
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = dict.fromkeys(code for code in range(128) if chr(code) not in "[]{}")
+_NO_ARGUMENTS = (b"", b"null", b"\xc0")
+
+UNENCODABLE = (TypeError, ValueError, OverflowError, msgspec.MsgspecError)
+"""What encoding and decoding raise, besides RecursionError, for a value without a JSON form or of the wrong type."""
 
 
 class InvalidArguments(Exception):
@@ -63,38 +79,35 @@ class Arguments:
 
     def __init__(self, handler: Callable[..., Any], parameters: list[inspect.Parameter], hints: Hints) -> None:
         for parameter in parameters:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise BadDefinition(f"{name_of(handler)} takes *{parameter.name}: name each argument instead")
+            if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+                raise BadDefinition(
+                    f"{name_of(handler)} takes {parameter.name!r} as {parameter.kind.description}: "
+                    "declare it as a plain parameter, without '*' or '/'"
+                )
         self._names = tuple(parameter.name for parameter in parameters)
         first = hints.get(self._names[0]) if len(parameters) == 1 else None
         self.single = first is not None and is_payload(first)
         self.payload: Any = first if self.single else _struct_of(handler, parameters, hints)
-        self._convert: Callable[[Any], Any] | None = None
-        if is_pydantic(self.payload):
-            self._convert = self.payload.model_validate
-            self._json = self._msgpack = None
-        else:
-            try:
-                self._json = msgspec.json.Decoder(self.payload)
-                self._msgpack = msgspec.msgpack.Decoder(self.payload)
-            except TypeError as error:
-                raise BadDefinition(f"an argument of {name_of(handler)} has an unsupported type: {error}") from error
+        try:
+            self._json = json_decoder(self.payload)
+            self._msgpack: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(self.payload, dec_hook=_from_plain)
+        except (TypeError, NameError) as error:
+            raise BadDefinition(f"an argument of {name_of(handler)} has an unsupported type: {error}") from error
 
     def decode(self, body: bytes, content_type: str | None = None) -> Any:
         """The payload, or the Struct of named arguments. Raises InvalidArguments."""
         try:
-            if self._convert is not None:
-                return self._convert(codec.decode(body, content_type))
-            decoder = self._msgpack if content_type and codec.is_msgpack(content_type) else self._json
-            assert decoder is not None
-            return decoder.decode(body or b"{}" if decoder is self._json else body or b"\x80")
+            if content_type and codec.is_msgpack(content_type):
+                return self._msgpack.decode(body if body not in _NO_ARGUMENTS else b"\x80")
+            if len(body) < 5 and body in _NO_ARGUMENTS:
+                body = b"{}"
+            elif nests_too_deep(body):
+                raise InvalidArguments(f"the body nests deeper than {MAX_NESTING} levels: send it flatter")
+            return self._json.decode(body)
         except msgspec.ValidationError as error:
-            message, _, path = str(error).partition(" - at `")
-            raise InvalidArguments(message, path.rstrip("`") or "$") from error
+            raise _invalid(error) from error
         except (msgspec.DecodeError, codec.BadBody, UnicodeDecodeError, RecursionError) as error:
             raise InvalidArguments(f"the body is not readable as {content_type or codec.JSON}: {error}") from error
-        except ValueError as error:
-            raise _from_pydantic(error) from error
 
     def spread(self, payload: Any) -> tuple[Any, ...]:
         """The decoded payload as the positional arguments of the handler."""
@@ -114,25 +127,28 @@ class Result:
         self._handler = handler
         self._annotation = annotation
         self._decoder: msgspec.json.Decoder[Any] | None = None
-        if annotation is not Any and not is_pydantic(annotation):
+        if annotation is not Any:
             try:
-                self._decoder = msgspec.json.Decoder(annotation)
-            except TypeError:
+                describe(annotation)
+                self._decoder = msgspec.json.Decoder(annotation, dec_hook=_unchecked)
+            except (TypeError, NameError):
                 self._decoder = None  # a type msgspec does not know: what is encoded is what is sent
 
     def encode(self, value: Any) -> bytes:
         """`value` as JSON. Raises BadResult when it cannot be encoded or does not fit the annotation."""
         try:
-            encoded = encode_json(value)
+            encoded = _encode_for_callers(value)
             if self._decoder is not None:
                 self._decoder.decode(encoded)
-        except (TypeError, ValueError, RecursionError) as error:
+        except (*UNENCODABLE, RecursionError) as error:
             expected = getattr(self._annotation, "__name__", self._annotation)
             raise BadResult(
                 f"{name_of(self._handler)} returned {type(value).__name__}, which does not fit {expected}: {error}"
             ) from error
         if is_pydantic(self._annotation) and not isinstance(value, self._annotation):
-            raise BadResult(f"{name_of(self._handler)} returned {type(value).__name__}, not {self._annotation.__name__}")
+            raise BadResult(
+                f"{name_of(self._handler)} returned {type(value).__name__}, not {self._annotation.__name__}"
+            )
         return encoded
 
     def schema(self) -> dict[str, Any]:
@@ -141,25 +157,90 @@ class Result:
 
 
 def encode_json(value: Any) -> bytes:
-    """Any supported value as JSON. Raises TypeError or ValueError (a lone surrogate, a key that is no string)."""
-    return msgspec.json.encode(value, enc_hook=_plain)
+    """Any supported value as JSON that `json_decoder` reads back. NaN and infinities become null: JSON has none.
+
+    Raises one of UNENCODABLE: for a lone surrogate, a key that is no string or number, a type without a JSON form.
+    """
+    return _encode(value)
+
+
+def json_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """Reads JSON into `kind`, which may hold pydantic models. Raises TypeError when there is no such reading."""
+    describe(kind)  # a decoder takes any class, and would fail only at the first value
+    return msgspec.json.Decoder(kind, dec_hook=_from_plain)
+
+
+def nests_too_deep(text: bytes | str, limit: int = MAX_NESTING) -> bool:
+    """Whether JSON text nests deeper than `limit`. Text that is not JSON is left to the decoder: False."""
+    if len(text) < 2 * limit:
+        return False
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    if text.count("[") + text.count("{") <= limit:
+        return False
+    brackets = _STRINGS.sub("", text).encode("ascii", "ignore").decode().translate(_NOT_BRACKETS)
+    for _ in range(limit):
+        inner = brackets.replace("[]", "").replace("{}", "")
+        if inner == brackets:
+            return False
+        brackets = inner
+    return bool(brackets)
+
+
+def describe(kind: Any) -> dict[str, Any]:
+    """JSON Schema of a type. Raises TypeError or NameError when it has no JSON form."""
+    definitions: dict[str, Any] = {}
+
+    def hook(custom: Any) -> dict[str, Any]:
+        if not is_pydantic(custom):
+            raise TypeError(f"{custom!r} has no JSON form")
+        schema: dict[str, Any] = custom.model_json_schema()
+        definitions.update(schema.pop("$defs", {}))
+        return schema
+
+    if kind is Any:
+        return {}
+    schema = msgspec.json.schema(kind, schema_hook=hook)
+    if definitions:
+        schema["$defs"] = definitions | schema.get("$defs", {})
+    return schema
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
     """JSON Schema of a type, `{}` where it cannot be described."""
-    if is_pydantic(kind):
-        schema: dict[str, Any] = kind.model_json_schema()
-        return schema
     try:
-        return msgspec.json.schema(kind) if kind is not Any else {}
-    except TypeError:
+        return describe(kind)
+    except (TypeError, NameError):
         return {}
 
 
 def _plain(value: Any) -> Any:
     if is_pydantic(type(value)):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", by_alias=True, round_trip=True)
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def _plain_for_callers(value: Any) -> Any:
+    if is_pydantic(type(value)):
+        return value.model_dump(mode="json", by_alias=True)
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def _from_plain(kind: Any, value: Any) -> Any:
+    if is_pydantic(kind):
+        return kind.model_validate_json(msgspec.json.encode(value))  # pydantic's own JSON rules, also for MessagePack
+    raise NotImplementedError
+
+
+def _unchecked(kind: Any, value: Any) -> Any:
+    # What pydantic shows (with computed fields, under other names) is not always what it would take.
+    if is_pydantic(kind):
+        return kind.model_construct()
+    raise NotImplementedError
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_encode_for_callers = msgspec.json.Encoder(enc_hook=_plain_for_callers).encode
 
 
 def _struct_of(handler: Callable[..., Any], parameters: list[inspect.Parameter], hints: Hints) -> type[msgspec.Struct]:
@@ -170,19 +251,23 @@ def _struct_of(handler: Callable[..., Any], parameters: list[inspect.Parameter],
             fields.append((parameter.name, kind))
         elif isinstance(parameter.default, (list, dict, set)):
             default = parameter.default
-            fields.append((parameter.name, kind, msgspec.field(default_factory=lambda d=default: type(d)(d))))
+            fields.append((parameter.name, kind, msgspec.field(default_factory=partial(type(default), default))))
         else:
             fields.append((parameter.name, kind, parameter.default))
     # An argument nobody takes is a typing error of the caller's, which an optional argument would otherwise hide.
-    return msgspec.defstruct(
-        f"{getattr(handler, '__name__', 'handler')}_arguments", fields, kw_only=True, forbid_unknown_fields=True
-    )
+    name = f"{getattr(handler, '__name__', 'handler')}_arguments"
+    try:
+        return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+    except (TypeError, NameError) as error:
+        raise BadDefinition(f"an argument of {name_of(handler)} cannot be declared like this: {error}") from error
 
 
-def _from_pydantic(error: ValueError) -> InvalidArguments:
-    details = getattr(error, "errors", None)
-    if callable(details):
-        first = details()[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        return InvalidArguments(str(first["msg"]), f"${path}")
-    return InvalidArguments(str(error))
+def _invalid(error: msgspec.ValidationError) -> InvalidArguments:
+    message, at, path = str(error).rpartition(" - at `")
+    path = path.rstrip("`") if at else "$"
+    details = getattr(error.__cause__, "errors", None)
+    if not callable(details):
+        return InvalidArguments(message or str(error), path)
+    first = details()[0]
+    inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return InvalidArguments(str(first["msg"]), path + inner)

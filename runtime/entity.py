@@ -4,11 +4,12 @@
 
     @account.command
     def withdraw(state: Account, command: Withdraw) -> Withdrawn: ...
+
+Handlers are pure: what they ask of the outside, they ask of `ctx`, and it takes effect with the commit.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import types
 import typing
@@ -17,8 +18,19 @@ from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from runtime.arguments import Arguments, Result, encode_json, hints_of, name_of
+from runtime.arguments import (
+    MAX_KEPT_NESTING,
+    UNENCODABLE,
+    Arguments,
+    Result,
+    encode_json,
+    hints_of,
+    json_decoder,
+    name_of,
+    nests_too_deep,
+)
 from runtime.errors import BadDefinition, BadResult, UnreadableEvent
+from runtime.fold import Class, EventType, Upcast, digest_of, events_of, state_type_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Behaviour, Decided, Decision, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.policy import OnParked, RetryPolicy
 from runtime.turn import Turn
@@ -28,36 +40,8 @@ if typing.TYPE_CHECKING:
 
 S = TypeVar("S")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 CONTEXT_PARAMETER = "ctx"
-
-
-class EventType:
-    """One type of event: its name in the log, its current version, and how older versions are read."""
-
-    __slots__ = ("decode", "name", "python_type", "upcasts", "version")
-
-    def __init__(self, python_type: type) -> None:
-        self.python_type = python_type
-        self.name = python_type.__name__
-        self.version = 1
-        self.upcasts: dict[int, Upcast] = {}
-        try:
-            self.decode = msgspec.json.Decoder(python_type).decode
-        except TypeError as error:
-            raise BadDefinition(f"event {self.name} has a field of an unsupported type: {error}") from error
-
-    def read(self, event: StoredEvent) -> Any:
-        """The stored event as its type of today. Raises ValueError or LookupError when there is no way."""
-        if event.version == self.version:
-            return self.decode(event.payload)
-        if event.version > self.version:
-            raise LookupError(f"version {event.version} is newer than this code, which knows {self.version}")
-        fields = msgspec.json.decode(event.payload)
-        for version in range(event.version, self.version):
-            fields = self.upcasts[version](fields)
-        return msgspec.convert(fields, self.python_type)
 
 
 class Entity(Kind, Generic[S]):
@@ -71,7 +55,7 @@ class Entity(Kind, Generic[S]):
         *,
         initial: S,
         apply: Callable[[S, Any], S],
-        events: Iterable[type],
+        events: Iterable[Class],
         behaviour: Behaviour,
         version: str | None,
     ) -> None:
@@ -80,18 +64,21 @@ class Entity(Kind, Generic[S]):
         self._apply = apply
         self._version = version
         self._event_types: dict[str, EventType] = {}
-        self._by_python_type: dict[type, EventType] = {}
-        self._by_payload: dict[type, str] = {}
+        self._by_python_type: dict[Class, EventType] = {}
+        self._by_payload: dict[Class, list[str]] = {}
         for python_type in events:
             event_type = EventType(python_type)
             if event_type.name in self._event_types or event_type.name.startswith(SYSTEM_EVENT_PREFIX):
                 raise BadDefinition(f"entity {name!r} has two events named {event_type.name!r}")
             self._event_types[event_type.name] = self._by_python_type[python_type] = event_type
+        self._state_type = state_type_of(apply, initial)
         try:
-            self._state_decoder = msgspec.json.Decoder(type(initial))
+            self._state_decoder: msgspec.json.Decoder[S] = json_decoder(self._state_type)
             self.decode_state(self.encode_state(initial))
-        except (TypeError, ValueError) as error:
+        except (*UNENCODABLE, NameError) as error:
             raise BadDefinition(f"the state of entity {name!r} has no JSON form, so no snapshot: {error}") from error
+        self._fold_version = self._digest()
+        self._may_be_none = initial is None or types.NoneType in typing.get_args(self._state_type)
 
     @overload
     def command(self, handler: Handler) -> Handler: ...
@@ -112,7 +99,7 @@ class Entity(Kind, Generic[S]):
         """Registers a read of committed state: `(state)` or `(state, question)` to any value that has a JSON form."""
         return self._register(handler, name, _EntityRead)
 
-    def upcast(self, event: type, *, from_version: int) -> Callable[[Upcast], Upcast]:
+    def upcast(self, event: Class, *, from_version: int) -> Callable[[Upcast], Upcast]:
         """Registers the pure step that turns `from_version` of an event's fields into the next version's."""
         event_type = self._by_python_type.get(event)
         if event_type is None:
@@ -125,32 +112,30 @@ class Entity(Kind, Generic[S]):
         def register(step: Upcast) -> Upcast:
             event_type.upcasts[from_version] = step
             event_type.version = from_version + 1
+            self._fold_version = self._digest()
             return step
 
         return register
 
-    def _register(self, handler: Callable[..., Any] | None, name: str | None, method_type: type[_EntityMethod]) -> Any:
+    def _register(
+        self, handler: Callable[..., Any] | None, name: str | None, make: Callable[..., _EntityMethod]
+    ) -> Any:
         if handler is None:
-            return lambda given: self._register(given, name, method_type)
-        method = method_type(self, name or handler.__name__, handler)
+            return lambda given: self._register(given, name, make)
+        method = make(self, name or handler.__name__, handler)
         if method.name in self._methods:
             raise BadDefinition(f"entity {self.name!r} has two methods named {method.name!r}")
         self._methods[method.name] = method
         if method.arguments.single:
-            self._by_payload.setdefault(method.arguments.payload, method.name)
+            self._by_payload.setdefault(method.arguments.payload, []).append(method.name)
         return handler
 
     @property
     def fold_version(self) -> str:
-        if self._version is not None:
-            return self._version
-        code = getattr(self._apply, "__code__", None)
-        shape = [
-            repr(_code_shape(code)) if isinstance(code, types.CodeType) else name_of(self._apply),
-            repr(msgspec.json.schema(type(self._initial))),
-            *sorted(f"{event.name}:{event.version}" for event in self._event_types.values()),
-        ]
-        return hashlib.blake2b("\n".join(shape).encode(), digest_size=8).hexdigest()
+        return self._fold_version
+
+    def _digest(self) -> str:
+        return self._version or digest_of(self._apply, self._state_type, self._event_types.values())
 
     def initial(self) -> S:
         return self._initial
@@ -166,10 +151,13 @@ class Entity(Kind, Generic[S]):
                 raise UnreadableEvent(f"event {event.seq} is of type {event.type!r}; this code knows {known}")
             try:
                 state = apply(state, event_type.read(event))
-            except (ValueError, LookupError) as error:
+            except Exception as error:
                 raise UnreadableEvent(
-                    f"event {event.seq}, {event.type!r} version {event.version}, cannot be decoded: {error}"
+                    f"event {event.seq}, {event.type!r} version {event.version}, cannot be folded: "
+                    f"{type(error).__name__}: {error}"
                 ) from error
+            if state is None and not self._may_be_none:
+                raise UnreadableEvent(f"event {event.seq} cannot be folded: {self._none_given(event.type)}")
         return state
 
     def encode_state(self, state: S) -> bytes:
@@ -179,18 +167,21 @@ class Entity(Kind, Generic[S]):
         return self._state_decoder.decode(snapshot)
 
     def method_for(self, command: Any) -> str:
-        name = self._by_payload.get(type(command))
-        if name is None:
-            raise TypeError(f"entity {self.name!r} has no method that takes {type(command).__name__}")
-        return name
+        names = self._by_payload.get(type(command), [])
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise TypeError(f"{' and '.join(names)} of entity {self.name!r} both take this: name the method")
+        raise TypeError(f"entity {self.name!r} has no method that takes {type(command).__name__}")
 
     def settle(self, state: S, produced: Any, handler: Callable[..., Any]) -> tuple[list[NewEvent], S]:
         """The handler's events, encoded, and the state folded from their stored form. Raises BadResult."""
         if produced is None:
             return [], state
-        several = produced if isinstance(produced, (list, tuple)) else (produced,)
+        # An event may itself be a tuple (a NamedTuple), so its type is asked for first.
+        one = type(produced) in self._by_python_type or not isinstance(produced, (list, tuple))
         events: list[NewEvent] = []
-        for event in several:
+        for event in (produced,) if one else produced:
             event_type = self._by_python_type.get(type(event))
             if event_type is None:
                 raise BadResult(
@@ -200,11 +191,26 @@ class Entity(Kind, Generic[S]):
             try:
                 payload = encode_json(event).decode()
                 # What is folded is what the log will give back, so that a live state and a replayed one agree.
-                state = self._apply(state, event_type.decode(payload))
-            except (TypeError, ValueError) as error:
-                raise BadResult(f"{name_of(handler)} returned {event_type.name} that cannot be kept: {error}") from error
+                kept = event_type.decode(payload)
+            except (*UNENCODABLE, RecursionError) as error:
+                raise BadResult(
+                    f"{name_of(handler)} returned {event_type.name} that cannot be kept: {error}"
+                ) from error
+            if nests_too_deep(payload, MAX_KEPT_NESTING):
+                raise BadResult(
+                    f"{name_of(handler)} returned {event_type.name} that nests deeper than {MAX_KEPT_NESTING} levels"
+                )
+            try:
+                state = self._apply(state, kept)
+            except Exception as error:
+                raise BadResult(f"{name_of(self._apply)} failed on {event_type.name}: {error!r}") from error
+            if state is None and not self._may_be_none:
+                raise BadResult(self._none_given(event_type.name))
             events.append(NewEvent(event_type.name, event_type.version, payload))
         return events, state
+
+    def _none_given(self, event: str) -> str:
+        return f"{name_of(self._apply)} gave None for {event}: return the next state for every event"
 
     def given(self, *events: Any) -> Scenario[S]:
         """A test without servers: `account.given(Deposited(10)).when(Withdraw(30))`."""
@@ -217,7 +223,11 @@ class _EntityMethod(Method):
     """What an entity's commands and queries share: the state first, then the payload, then perhaps `ctx`."""
 
     def __init__(self, entity: Entity[Any], name: str, handler: Callable[..., Any]) -> None:
-        if inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
+        if (
+            inspect.iscoroutinefunction(handler)
+            or inspect.isgeneratorfunction(handler)
+            or inspect.isasyncgenfunction(handler)
+        ):
             raise BadDefinition(
                 f"{name_of(handler)} must be a plain function: an entity's handlers are pure; I/O belongs into a function"
             )
@@ -258,7 +268,10 @@ class _EntityRead(_EntityMethod, Read):
         return hints.get("return", Any)
 
     def read(self, state: Any, payload: Any, turn: Turn) -> bytes:
-        return self.result.encode(self._call(state, payload, turn))
+        value = self._call(state, payload, turn)
+        if turn.messages or turn.timers:
+            raise BadResult(f"{name_of(self.handler)} is a query, so it may not send messages or set timers")
+        return self.result.encode(value)
 
 
 def entity(
@@ -266,7 +279,7 @@ def entity(
     *,
     initial: S,
     apply: Callable[[S, Any], S],
-    events: Iterable[type] | None = None,
+    events: Iterable[Class] | None = None,
     retry: RetryPolicy | None = None,
     on_parked: OnParked = "continue",
     snapshot_every: int = 200,
@@ -277,7 +290,8 @@ def entity(
     Args:
         name: the kind, part of every address: 1 to 64 letters, digits, '_' or '-'.
         initial: the state of an actor without events. It must be immutable and have a JSON form.
-        apply: the pure fold `(state, event) -> state`. The annotation of its second parameter names the events.
+        apply: the pure fold `(state, event) -> state`. The annotation of its second parameter names the events, that of
+            its first the type a snapshot is read back as (the type of `initial` when there is none).
         events: the event types, when the annotation of `apply` does not say.
         retry: what happens when a handler fails; three quick attempts by default.
         on_parked: whether the actor goes on or pauses after a message was parked.
@@ -287,42 +301,6 @@ def entity(
 
     Raises BadDefinition when the definition cannot work.
     """
-    types_ = list(events) if events is not None else _events_of(apply)
+    types_ = list(events) if events is not None else events_of(apply)
     behaviour = Behaviour(retry or RetryPolicy(), on_parked, snapshot_every)
     return Entity(name, initial=initial, apply=apply, events=types_, behaviour=behaviour, version=version)
-
-
-def _events_of(apply: Callable[..., Any]) -> list[type]:
-    parameters = list(inspect.signature(apply).parameters)
-    if len(parameters) != 2:
-        raise BadDefinition(f"{name_of(apply)} must take the state and an event")
-    annotation = hints_of(apply).get(parameters[1])
-    if annotation is None or annotation is Any:
-        raise BadDefinition(
-            f"annotate the event of {name_of(apply)} with its types (Deposited | Withdrawn), or pass events=[...]"
-        )
-    if typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
-    for member in members:
-        if not isinstance(member, type):
-            raise BadDefinition(f"{member!r} in the annotation of {name_of(apply)} is not a class")
-    return list(members)
-
-
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
-
-
-def _code_shape(code: types.CodeType) -> tuple[Any, ...]:
-    return (code.co_code, code.co_names, tuple(_constant_shape(constant) for constant in code.co_consts))
-
-
-def _constant_shape(constant: Any) -> Any:
-    if isinstance(constant, types.CodeType):
-        return _code_shape(constant)
-    if isinstance(constant, frozenset):
-        return sorted(map(repr, constant))  # a set's own order changes from process to process
-    return constant
-
-

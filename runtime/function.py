@@ -2,6 +2,8 @@
 
     @function
     async def charge(ctx: Turn, order: Order) -> Receipt: ...
+
+It has no state, so nothing of it is folded; what it asks of `ctx` takes effect once it is done.
 """
 
 from __future__ import annotations

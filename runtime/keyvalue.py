@@ -13,11 +13,22 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 import msgspec
 
-from runtime.arguments import Arguments, Result, encode_json, hints_of, name_of
+from runtime.arguments import (
+    MAX_KEPT_NESTING,
+    UNENCODABLE,
+    Arguments,
+    Result,
+    encode_json,
+    hints_of,
+    json_decoder,
+    name_of,
+    nests_too_deep,
+)
 from runtime.errors import BadDefinition, BadResult, UnreadableEvent
 from runtime.kind import (
     SYSTEM_EVENT_PREFIX,
@@ -32,7 +43,7 @@ from runtime.kind import (
     StoredEvent,
 )
 from runtime.policy import OnParked, RetryPolicy
-from runtime.turn import Turn
+from runtime.turn import Turn, is_text
 from schemas.address import Address
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -57,6 +68,7 @@ class ValueDeleted(msgspec.Struct, frozen=True):
 
 _decode_set = msgspec.json.Decoder(ValueSet).decode
 _decode_deleted = msgspec.json.Decoder(ValueDeleted).decode
+_decoder_for = lru_cache(maxsize=1024)(json_decoder)
 _state_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -84,15 +96,20 @@ class KeyValue:
     def get(self, name: str, default: Any = None, *, type: Any = Any) -> Any:
         """The value of that name, or `default`. `type` checks and converts it, as msgspec does."""
         stored = self._changes[name] if name in self._changes else self._state.get(name)
-        return default if stored is None else msgspec.json.decode(stored, type=type)
+        if stored is None:
+            return default
+        return msgspec.json.decode(stored) if type is Any else _decoder_for(type).decode(stored)
 
     def set(self, name: str, value: Any) -> None:
         """Sets a value: anything that has a JSON form. Kept when the turn commits."""
         self._check(name)
         try:
-            self._changes[name] = encode_json(value)
-        except (TypeError, ValueError) as error:
+            encoded = encode_json(value)
+        except (*UNENCODABLE, RecursionError) as error:
             raise BadResult(f"the value set for {name!r} has no JSON form: {error}") from error
+        if nests_too_deep(encoded, MAX_KEPT_NESTING):
+            raise BadResult(f"the value set for {name!r} nests deeper than {MAX_KEPT_NESTING} levels")
+        self._changes[name] = encoded
 
     def delete(self, name: str) -> None:
         """Deletes a value; nothing happens when there is none."""
@@ -106,16 +123,19 @@ class KeyValue:
 
     def tell(self, kind: Kind | str, key: str, command: Any, args: Any = None) -> None:
         """See Turn.tell."""
+        self._check_writable("send messages")
         self.turn.tell(kind, key, command, args)
 
     def schedule(
         self, name: str, command: Any, args: Any = None, *, after_s: float | None = None, at: float | None = None
     ) -> None:
         """See Turn.schedule."""
+        self._check_writable("set timers")
         self.turn.schedule(name, command, args, after_s=after_s, at=at)
 
     def cancel(self, name: str) -> None:
         """See Turn.cancel."""
+        self._check_writable("cancel timers")
         self.turn.cancel(name)
 
     def events(self) -> list[NewEvent]:
@@ -130,10 +150,13 @@ class KeyValue:
         return events
 
     def _check(self, name: str) -> None:
-        if not self._writable:
-            raise BadResult(f"a shared handler may not change {name!r}: declare it with @write")
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
+        self._check_writable("change values")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or not is_text(name):
             raise BadResult(f"a value's name is a text of 1 to {MAX_NAME_LENGTH} characters, not {name!r:.80}")
+
+    def _check_writable(self, what: str) -> None:
+        if not self._writable:
+            raise BadResult(f"a shared handler may not {what}: declare it with @write")
 
 
 def fold_values(state: State, events: Sequence[StoredEvent]) -> State:
@@ -172,18 +195,22 @@ class KeyValueEntity(Kind):
         return {name: bytes(value) for name, value in _state_decoder.decode(snapshot).items()}
 
     def method_for(self, command: Any) -> str:
-        for name, method in self._methods.items():
-            if method.arguments.single and method.arguments.payload is type(command):
-                return name
+        names = [
+            name
+            for name, method in self._methods.items()
+            if method.arguments.single and method.arguments.payload is type(command)
+        ]
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise TypeError(f"{' and '.join(names)} of key-value entity {self.name!r} both take this: name the method")
         raise TypeError(f"key-value entity {self.name!r} has no method that takes {type(command).__name__}")
 
     @overload
     def write(self, handler: Handler) -> Handler: ...
     @overload
     def write(self, *, name: str | None = None, timeout_s: float | None = None) -> Callable[[Handler], Handler]: ...
-    def write(
-        self, handler: Handler | None = None, *, name: str | None = None, timeout_s: float | None = None
-    ) -> Any:
+    def write(self, handler: Handler | None = None, *, name: str | None = None, timeout_s: float | None = None) -> Any:
         """Registers a handler `(ctx, …)` that has its key to itself.
 
         A plain function is a decision. An `async` one may wait and do I/O: it is accepted first, holds its key while it
@@ -197,9 +224,7 @@ class KeyValueEntity(Kind):
     def shared(self, handler: Handler) -> Handler: ...
     @overload
     def shared(self, *, name: str | None = None, timeout_s: float | None = None) -> Callable[[Handler], Handler]: ...
-    def shared(
-        self, handler: Handler | None = None, *, name: str | None = None, timeout_s: float | None = None
-    ) -> Any:
+    def shared(self, handler: Handler | None = None, *, name: str | None = None, timeout_s: float | None = None) -> Any:
         """Registers a handler `(ctx, …)` that only reads, beside others and beside a running `write`."""
         if handler is None:
             return lambda given: self.shared(given, name=name, timeout_s=timeout_s)  # type: ignore[call-overload]
@@ -223,6 +248,8 @@ class KeyValueEntity(Kind):
 
 class _KeyValueMethod(Method):
     def __init__(self, name: str, handler: Callable[..., Any]) -> None:
+        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            raise BadDefinition(f"{name_of(handler)} is a generator: return the values as a list")
         hints = hints_of(handler)
         parameters = list(inspect.signature(handler).parameters.values())
         if not parameters:
@@ -241,9 +268,7 @@ class _KeyValueWrite(_KeyValueMethod, Decision):
 
 class _KeyValueRead(_KeyValueMethod, Read):
     def read(self, state: Any, payload: Any, turn: Turn) -> bytes:
-        return self.result.encode(
-            self.handler(KeyValue(turn, state, writable=False), *self.arguments.spread(payload))
-        )
+        return self.result.encode(self.handler(KeyValue(turn, state, writable=False), *self.arguments.spread(payload)))
 
 
 class _KeyValueExecution(_KeyValueMethod, Execution):
@@ -261,6 +286,8 @@ class _KeyValueExecution(_KeyValueMethod, Execution):
 
 def _settle(context: KeyValue, state: State, result: bytes) -> Decided:
     events = context.events()
+    if not events:
+        return Decided(events, state, result)
     stored = [StoredEvent(context.turn.seq + n, *event) for n, event in enumerate(events, 1)]
     return Decided(events, fold_values(state, stored), result)
 

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from runtime.arguments import Arguments, Result
+from runtime.errors import BadDefinition
 from runtime.policy import OnParked, RetryPolicy
 from runtime.turn import Turn
-from schemas.address import check_name
+from schemas.address import BadAddress, check_name
 from schemas.wire import Method as MethodInfo
 
 SYSTEM_EVENT_PREFIX = "troupe."
@@ -51,7 +52,7 @@ class Method(abc.ABC):
     flavor: ClassVar[Literal["command", "query", "execution"]]
 
     def __init__(self, name: str, handler: Any, arguments: Arguments, result: Result) -> None:
-        self.name = check_name(name, "method")
+        self.name = _defined_name(name, "method")
         self.handler = handler
         self.arguments = arguments
         self.result = result
@@ -106,7 +107,7 @@ class Execution(Method):
 class Behaviour:
     """How the engine treats a kind's messages and memory."""
 
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = dataclasses.field(default_factory=RetryPolicy)
     on_parked: OnParked = "continue"
     snapshot_every: int = 200
     """Events after which a snapshot is written, off the hot path; 0 writes none."""
@@ -118,7 +119,7 @@ class Kind(abc.ABC):
     type: ClassVar[Literal["entity", "kv", "function"]]
 
     def __init__(self, name: str, behaviour: Behaviour) -> None:
-        self.name = check_name(name, "kind")
+        self.name = _defined_name(name, "kind")
         self.behaviour = behaviour
         self._methods: dict[str, Method] = {}
         self.description = ""
@@ -152,3 +153,10 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def method_for(self, command: Any) -> str:
         """The name of the method that takes this command object. Raises TypeError when none does."""
+
+
+def _defined_name(name: str, part: str) -> str:
+    try:
+        return check_name(name, part)
+    except BadAddress as error:
+        raise BadDefinition(f"{error}; pass name= to call it otherwise") from error

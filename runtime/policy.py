@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 
@@ -24,12 +25,16 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError("max_attempts counts the first try, so it is at least 1")
-        if self.first_delay_s < 0 or self.max_delay_s < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
-            raise ValueError("delays are not negative, factor is at least 1, and jitter is between 0 and 1")
+        finite = all(map(math.isfinite, (self.first_delay_s, self.max_delay_s, self.factor)))
+        if not finite or self.first_delay_s < 0 or self.max_delay_s < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
+            raise ValueError("delays are finite and not negative, factor is at least 1, jitter is between 0 and 1")
 
     def delay_s(self, attempts: int, random: float) -> float:
         """Seconds to wait after `attempts` failed tries; `random` is in [0, 1)."""
-        delay = min(self.first_delay_s * self.factor ** (attempts - 1), self.max_delay_s)
+        try:
+            delay = min(self.first_delay_s * self.factor ** (attempts - 1), self.max_delay_s)
+        except OverflowError:
+            delay = self.max_delay_s if self.first_delay_s else 0.0
         return delay * (1 - self.jitter * random)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from runtime.kind import Kind
 
 MAX_TIMER_NAME_LENGTH = 200
+MAX_DUE_AT = 253_402_300_799.0
+"""The last second of the year 9999."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +67,6 @@ class Turn:
     __slots__ = (
         "_random",
         "_reply",
-        "_replied",
         "address",
         "attempt",
         "command_id",
@@ -104,7 +105,6 @@ class Turn:
         self.messages: list[Message] = []
         self.timers: list[SetTimer | CancelTimer] = []
         self._reply: Any = None
-        self._replied = False
         self._random: random.Random | None = None
 
     @property
@@ -126,7 +126,6 @@ class Turn:
     def reply(self, value: Any) -> None:
         """What the caller gets as the command's result, once committed. Any value that has a JSON form."""
         self._reply = value
-        self._replied = True
 
     @property
     def reply_value(self) -> Any:
@@ -152,14 +151,25 @@ class Turn:
         """
         if (after_s is None) == (at is None):
             raise ValueError("schedule() takes either after_s or at")
-        if not 0 < len(name) <= MAX_TIMER_NAME_LENGTH or "\0" in name:
+        if not 0 < len(name) <= MAX_TIMER_NAME_LENGTH or "\0" in name or not is_text(name):
             raise ValueError(f"a timer's name is 1 to {MAX_TIMER_NAME_LENGTH} characters without NUL")
         due_at = at if at is not None else self.now + (after_s or 0.0)
+        if not 0 <= due_at <= MAX_DUE_AT:
+            raise ValueError(f"a timer is due between the years 1970 and 9999, in Unix seconds, not at {due_at}")
         self.timers.append(SetTimer(name, due_at, check_name(str(command), "method"), encode_json(args)))
 
     def cancel(self, name: str) -> None:
         """Takes back the timer of that name; nothing happens when there is none."""
         self.timers.append(CancelTimer(name))
+
+
+def is_text(text: str) -> bool:
+    """Whether `text` has a UTF-8 form, which one with a lone surrogate has not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def method_and_payload(kind: Kind | str, command: Any, args: Any) -> tuple[str, str, Any]:

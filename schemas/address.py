@@ -51,6 +51,10 @@ def encode_token(key: str) -> str:
     """
     if not key:
         raise BadAddress("the key is empty: an actor needs a key of at least one character")
+    if len(key) > MAX_TOKEN_BYTES:  # before it is encoded, which takes its time for a megabyte
+        raise BadAddress(
+            f"the key is {len(key)} characters long, and {MAX_TOKEN_BYTES} bytes is the limit: use a digest of it"
+        )
     try:
         token = quote(key, safe="~").replace(".", "%2E")
     except UnicodeEncodeError as error:
