@@ -34,6 +34,10 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, Direct] = {}
+        self.connected = asyncio.Event()
+        """Set while the server can be reached, as far as is known."""
+        self.resumed: set[Callable[[], None]] = set()
+        """Called after each reconnect, when the subscriptions are back. Must not wait and must not raise."""
 
     async def subscribe_direct(self, subject: str, callback: Direct, *, queue: str = "") -> Subscription:
         """Subscribes `callback`, which is called from the read loop for each message, in order."""
@@ -82,6 +86,19 @@ class Connection(Client):
             # An exception would end nats-py's read loop, and with it the connection, without a word.
             _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])
 
+    async def _process_op_err(self, e: Exception) -> None:
+        if not self.is_reconnecting:
+            self.connected.clear()
+        await super()._process_op_err(e)
+
+    async def _process_err(self, err_msg: str) -> None:
+        # nats-py closes for good after any error line it does not know; a connection of ours always comes back.
+        text = err_msg.strip("'")
+        if "permissions violation" in text:
+            await self._error_cb(errors.Error(f"nats: {text}"))
+        else:
+            await self._process_op_err(errors.Error(f"nats: {text}"))
+
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
@@ -124,35 +141,79 @@ async def connect(
     connect_timeout_s: float = 2.0,
     **options: Any,
 ) -> Connection:
-    """Connects to `url` (several, separated by commas) and stays connected. Raises NotConnected.
+    """Connects to `url` (several, separated by commas) and stays connected.
 
-    A dead connection is noticed within some 4 s (two pings), and reconnecting never gives up.
+    A dead connection is noticed within some 4 s (two pings), and reconnecting never gives up. Raises NotConnected when
+    no server is reached within `connect_timeout_s` seconds in all, or at once when the credentials are refused.
     """
     connection = Connection()
+    established = False
+    last_error: Exception | None = None
+
+    async def errored(error: Exception) -> None:
+        nonlocal last_error
+        if established:
+            await (on_error or _log_error)(error)
+            return
+        last_error = error
+        if "authorization" in str(error).lower() or "authentication" in str(error).lower():
+            raise errors.AuthorizationError  # nats-py would try the same credentials for ever
+
+    async def reconnected() -> None:
+        connection.connected.set()
+        if on_reconnect is not None:
+            await on_reconnect()
+        for resume in tuple(connection.resumed):
+            resume()
+
+    async def disconnected() -> None:
+        connection.connected.clear()
+        if on_disconnect is not None:
+            await on_disconnect()
+
+    settings: dict[str, Any] = {
+        "inbox_prefix": inbox_prefix,
+        "error_cb": errored,
+        "reconnected_cb": reconnected,
+        "disconnected_cb": disconnected,
+        "connect_timeout": connect_timeout_s,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.1,
+        "ping_interval": 2,
+        "max_outstanding_pings": 2,
+        "pending_size": MAX_PENDING_BYTES,
+        **options,
+    }
     try:
-        await connection.connect(
-            servers=url.split(","),
-            name=name,
-            inbox_prefix=inbox_prefix,
-            error_cb=on_error or _log_error,
-            reconnected_cb=on_reconnect,
-            disconnected_cb=on_disconnect,
-            connect_timeout=connect_timeout_s,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,
-            ping_interval=2,
-            max_outstanding_pings=2,
-            pending_size=MAX_PENDING_BYTES,
-            **options,
-        )
-    except (OSError, errors.Error, asyncio.TimeoutError) as error:
-        raise NotConnected(f"NATS at {redacted(url)} cannot be reached: {error or type(error).__name__}") from error
+        async with asyncio.timeout(connect_timeout_s):
+            await connection.connect(servers=url.split(","), name=name, **settings)
+    except (TimeoutError, OSError, errors.Error, ValueError) as error:
+        await _discard(connection)
+        cause = last_error if isinstance(error, TimeoutError) and last_error is not None else error
+        raise NotConnected(
+            f"NATS at {redacted(url)} cannot be reached: {str(cause) or type(cause).__name__}; "
+            "check RUNTIME_NATS_URL and that the server runs"
+        ) from error
+    except BaseException:
+        await _discard(connection)
+        raise
+    established = True
+    connection.connected.set()
     return connection
+
+
+async def _discard(connection: Connection) -> None:
+    try:
+        await connection.close()
+    except (OSError, errors.Error):
+        _log.debug("a connection that was never made could not be closed", exc_info=True)
 
 
 def redacted(url: str) -> str:
     """The URL without its credentials, for errors and logs."""
-    return ",".join(f"{one.partition('//')[0]}//{one.rpartition('@')[2]}" if "@" in one else one for one in url.split(","))
+    return ",".join(
+        f"{one.partition('//')[0]}//{one.rpartition('@')[2]}" if "@" in one else one for one in url.split(",")
+    )
 
 
 async def _never(message: Any) -> None:
