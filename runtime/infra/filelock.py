@@ -18,6 +18,13 @@ from runtime.infra.process import ProcessId
 _POLL_S = 0.01
 
 
+class Signature(msgspec.Struct, frozen=True):
+    """Who holds a lock, and the process that started the holder (itself, if it started by itself)."""
+
+    holder: ProcessId
+    owner: ProcessId
+
+
 class FileLock:
     """An exclusive lock, held from `acquire` to `release`. Two of the same process exclude each other too."""
 
@@ -47,16 +54,20 @@ class FileLock:
                 return True
 
     def sign(self, holder: ProcessId) -> None:
-        """Write into the file who holds the lock, for `holder` to read."""
+        """Write into the file that `holder` has the lock, and that this process gave it."""
         os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, msgspec.json.encode(holder), 0)
+        os.pwrite(self.fd, msgspec.json.encode(Signature(holder, ProcessId.current())), 0)
 
     def release(self) -> None:
-        """Close our copy of the file; the lock stays while a child that inherited it lives. Repeating it is harmless."""
+        """Close our copy of the file; a child that inherited it keeps the lock while it lives. Repeatable."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
             _held.discard(self)
+
+    @property
+    def is_mine(self) -> bool:
+        return self._fd is not None
 
     @property
     def fd(self) -> int:
@@ -76,13 +87,18 @@ def _release_in_forked_child() -> None:
 os.register_at_fork(after_in_child=_release_in_forked_child)
 
 
-def holder(path: Path) -> ProcessId | None:
-    """The live process that signed the lock last; None if it is gone, or nobody ever signed."""
+def signature(path: Path) -> Signature | None:
+    """Who signed the lock last, dead or alive; None if nobody did."""
     try:
-        process = msgspec.json.decode(path.read_bytes(), type=ProcessId)
+        return msgspec.json.decode(path.read_bytes(), type=Signature)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return process if process.is_alive() else None
+
+
+def holder(path: Path) -> ProcessId | None:
+    """The live process that signed the lock last; None if it is gone, or nobody ever signed."""
+    signed = signature(path)
+    return signed.holder if signed and signed.holder.is_alive() else None
 
 
 def is_held(path: Path) -> bool:

@@ -51,7 +51,7 @@ def postgres() -> PostgresInstall:
     if spec is None or not spec.submodule_search_locations:
         raise _missing("PostgreSQL", _POSTGRES_DISTRIBUTION)
     package = Path(spec.submodule_search_locations[0]).resolve()
-    # Its plain `pginstall` is PostgreSQL 16; transaction_timeout, which keeps a frozen pod from holding locks, needs 17.
+    # Its plain `pginstall` is PostgreSQL 16: too old for transaction_timeout, which frees the locks of a frozen pod.
     root = package / "pginstall18"
     libraries = package.parent / f"{_POSTGRES_PACKAGE}.libs"
     if not os.access(root / "bin" / "postgres", os.X_OK):

@@ -17,7 +17,7 @@ _ATTEMPTS = 200
 
 
 def free_port(avoid: Container[int] = ()) -> int:
-    """A port of 127.0.0.1 that nobody listens on now and that is not in `avoid`. Raises ServerFailed if none is found."""
+    """A port of 127.0.0.1, not in `avoid`, that nobody listens on now. Raises ServerFailed if none is found."""
     lowest, highest = _range()
     for _ in range(_ATTEMPTS):
         port = random.SystemRandom().randint(lowest, highest)

@@ -40,6 +40,22 @@ def children(pid: int) -> list[ProcessId]:
     return [process for process in found if process is not None]
 
 
+def having_open(path: Path) -> list[ProcessId]:
+    """Other live processes that have a file open, as far as we may see. Linux only; elsewhere none."""
+    if sys.platform != "linux":
+        return []
+    pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()} - {os.getpid()}
+    found = [find(pid) for pid in pids if _has_open(pid, path)]
+    return [process for process in found if process is not None]
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    try:
+        return any(os.path.samefile(entry, path) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # it is not ours, or has just ended
+        return False
+
+
 def _stat_linux(pid: int) -> list[str] | None:
     """The fields of `/proc/<pid>/stat` from the third on (proc(5)); None if there is no such process."""
     try:

@@ -21,13 +21,14 @@ from typing import BinaryIO
 from runtime.infra import launch, process
 from runtime.infra.account import Account
 from runtime.infra.errors import ServerFailed
-from runtime.infra.filelock import FileLock, holder, is_held
+from runtime.infra.filelock import FileLock, is_held, signature
 from runtime.infra.process import ProcessId
 from runtime.infra.spawner import spawn
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.005
+_PROBE_S = 0.2
 _QUOTED_LINES = 15
 _MAX_LOG_BYTES = 10 * 2**20
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -51,6 +52,8 @@ class Server(ABC):
     name: str
     death_signal: signal.Signals
     stop_signal: signal.Signals
+    # Whether the kernel tells the server of its owner's death; elsewhere a small process watches.
+    has_parent_death_signal = sys.platform == "linux"
 
     def __init__(self, lock_path: Path, log_path: Path, port: int) -> None:
         self.port = port
@@ -103,7 +106,8 @@ class Server(ABC):
         """SIGKILL the server and all that it forked, as a crash would, and return when all are gone."""
         if self._process is None:
             return
-        _kill_family(self._process.pid)
+        if identity := process.find(self._process.pid):
+            _kill_family(identity)
         self._process.wait()
         self._await_gone(STOP_TIMEOUT_S)
 
@@ -119,24 +123,32 @@ class Server(ABC):
         """Whether the server answers now."""
 
     def _take_lock(self) -> FileLock:
-        """Hold the server's lock, ending a predecessor that does not end by itself (its owner is gone: we own it now)."""
+        """Hold the server's lock. A predecessor whose owner is dead is waited for, and killed if it does not end."""
         lock = FileLock(self._lock_path)
-        if lock.acquire(STOP_TIMEOUT_S):
-            return lock
-        predecessor = holder(self._lock_path)
-        if predecessor is not None:
-            _kill_family(predecessor.pid)
-        if lock.acquire(STOP_TIMEOUT_S):
-            return lock
-        who = f"process {predecessor.pid}" if predecessor else "an unknown process"
-        raise ServerFailed(f"{self.name} was not started: {who} still holds {self._lock_path}. End it and try again.")
+        if not lock.acquire(_PROBE_S):
+            signed = signature(self._lock_path)
+            if signed and signed.owner.is_alive():
+                raise ServerFailed(
+                    f"{self.name} was not started: process {signed.owner.pid} already runs one "
+                    f"on {self._lock_path.parent}"
+                )
+            if not lock.acquire(STOP_TIMEOUT_S):
+                for remnant in process.having_open(self._lock_path):
+                    _kill_family(remnant)
+                if not lock.acquire(STOP_TIMEOUT_S):
+                    raise ServerFailed(
+                        f"{self.name} was not started: a process of its predecessor still holds {self._lock_path}. "
+                        "End it and try again."
+                    )
+        lock.sign(ProcessId.current())
+        return lock
 
     def _spawn(self, command: Command, lock: FileLock) -> subprocess.Popen[bytes]:
         plan: launch.LaunchPlan = {
             "argv": command.argv,
             "owner": os.getpid(),
             "death_signal": self.death_signal,
-            "parent_death_signal": sys.platform == "linux",
+            "parent_death_signal": self.has_parent_death_signal,
             "uid": command.account.uid if command.account else None,
             "gid": command.account.gid if command.account else None,
             "lock_fd": lock.fd,
@@ -197,13 +209,13 @@ class Server(ABC):
         return f"The end of its log {self.log_path}:\n" + ("\n".join(f"  {line}" for line in lines) or "  (empty)")
 
 
-def _kill_family(pid: int) -> None:
+def _kill_family(parent: ProcessId) -> None:
     """SIGKILL a process and its children. It is frozen first, so that none can be forked meanwhile."""
+    if not parent.is_alive():
+        return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
-        family: list[ProcessId] = process.children(pid)
-        os.kill(pid, signal.SIGKILL)
-        for child in family:
-            if child.is_alive():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGKILL)
+        os.kill(parent.pid, signal.SIGSTOP)
+        family = [parent, *process.children(parent.pid)]
+        for member in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.pid, signal.SIGKILL)

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.infra import filelock
-from runtime.infra.embedded import LOCK_NAME, Infra, endpoints_of, read_record
+from runtime.infra.embedded import LOCK_NAME, Infra
 from runtime.infra.endpoints import Endpoints
 from runtime.infra.errors import AlreadyOwned, IncompleteConfiguration, ServerFailed
+from runtime.infra.record import endpoints_of, read_record
 
 NATS_URL = "RUNTIME_NATS_URL"
 POSTGRES_URL = "RUNTIME_POSTGRES_URL"
