@@ -143,22 +143,30 @@ class Entity(Kind, Generic[S]):
     def fold(self, state: S, events: Sequence[StoredEvent]) -> S:
         apply, event_types = self._apply, self._event_types
         for event in events:
-            event_type = event_types.get(event.type)
-            if event_type is None:
+            try:
+                state = apply(state, event_types[event.type].read(event))
+            except Exception as error:
                 if event.type.startswith(SYSTEM_EVENT_PREFIX):
                     continue
-                known = ", ".join(sorted(event_types)) or "none"
-                raise UnreadableEvent(f"event {event.seq} is of type {event.type!r}; this code knows {known}")
-            try:
-                state = apply(state, event_type.read(event))
-            except Exception as error:
-                raise UnreadableEvent(
-                    f"event {event.seq}, {event.type!r} version {event.version}, cannot be folded: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+                raise self._unreadable(event, error) from error
             if state is None and not self._may_be_none:
                 raise UnreadableEvent(f"event {event.seq} cannot be folded: {self._none_given(event.type)}")
         return state
+
+    def read(self, event: StoredEvent) -> Any:
+        """The stored event as its type of today. Raises UnreadableEvent."""
+        try:
+            return self._event_types[event.type].read(event)
+        except Exception as error:
+            raise self._unreadable(event, error) from error
+
+    def _unreadable(self, event: StoredEvent, error: Exception) -> UnreadableEvent:
+        if event.type not in self._event_types:
+            known = ", ".join(sorted(self._event_types)) or "none"
+            return UnreadableEvent(f"event {event.seq} is of type {event.type!r}; this code knows {known}")
+        return UnreadableEvent(
+            f"event {event.seq}, {event.type!r} version {event.version}, cannot be folded: {error.__class__.__name__}: {error}"
+        )
 
     def encode_state(self, state: S) -> bytes:
         return encode_json(state)
@@ -216,7 +224,7 @@ class Entity(Kind, Generic[S]):
         """A test without servers: `account.given(Deposited(10)).when(Withdraw(30))`."""
         from runtime.scenario import Scenario  # the test harness is loaded by tests only
 
-        return Scenario(self, events)
+        return Scenario.given(self, events)
 
 
 class _EntityMethod(Method):

@@ -1,0 +1,277 @@
+"""Tests of several actors together without servers: an in-memory world with a clock of its own.
+
+    world = World(account, cart, charge)
+    world.tell(account, "alice", Deposit(10))
+    assert world.ask(account, "alice", Withdraw(3)) is None
+    world.advance(60)  # fires the timers that are due by then
+    world.replay()     # state equals the fold of the log, for every actor
+
+Commands are decoded, deduplicated, decided, recorded, retried and parked as a pod does it, one at a time, in the order
+in which they were sent; a call returns when everything that followed from it is done. It is a test harness and keeps
+none of a pod's promises: nothing is stored, nothing runs side by side. An async handler runs to its end on an event
+loop of its own, also when the test is itself async, so it cannot wait for something on the test's loop.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import deque
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from runtime.clock import ManualClock
+from runtime.entity import Entity
+from runtime.errors import BadDefinition, CallFailed, TroupeError
+from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
+from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, Read
+from runtime.scenario import body_of, method_of, misused, named
+from runtime.turn import SetTimer, Turn
+from runtime.world_actor import Actor, Command, DeadLetter, Outcome, system_event
+from schemas.address import Address, BadAddress, actor_id, encode_token
+from schemas.headers import is_id
+from schemas.subjects import command as command_subject
+from schemas.wire import LogEvent
+
+MAX_TURNS = 10_000
+"""Turns that one call may lead to; more are taken for actors that tell each other things for ever."""
+
+
+class World:
+    """Actors of several kinds, of all tenants, in memory.
+
+    Every method that takes `kind` takes the kind itself or its name. Failures are raised as a client raises them:
+    Rejected, or CallFailed with one of schemas.errors.CODES and the handler's own exception as its cause.
+
+    Attributes:
+        clock: the world's time; `advance` moves it and fires timers, retries move it by the policy's delays.
+        log: every event of every actor, in the order of their commit.
+        dead: the commands that were parked.
+        waiting: commands to paused actors, and to kinds that this world does not have.
+    """
+
+    def __init__(self, *kinds: Kind, clock: ManualClock | None = None, seed: int = 0) -> None:
+        self.clock = clock or ManualClock(seed=seed)
+        self.log: list[LogEvent] = []
+        self.dead: list[DeadLetter] = []
+        self.waiting: list[Command] = []
+        self._kinds = {kind.name: kind for kind in kinds}
+        if len(self._kinds) != len(kinds):
+            raise BadDefinition("two kinds of this world have one name: rename one of them")
+        # An `apply` that changes the state it is given would spoil the shared initial state, too: keep a copy.
+        self._initial = {kind.name: kind.encode_state(kind.initial()) for kind in kinds}
+        self._actors: dict[Address, Actor] = {}
+        self._queue: deque[Command] = deque()
+        self._timers: dict[tuple[Address, str], tuple[SetTimer, Command]] = {}
+
+    def ask(
+        self,
+        kind: Kind | str,
+        key: str,
+        command: Any,
+        args: Any = None,
+        *,
+        id: str | None = None,
+        tenant: str = "default",
+        principal: str | None = None,
+        type: Any = Any,
+    ) -> Any:
+        """Sends a command, lets everything that follows from it happen, and returns its result, read as `type`.
+
+        `command` is a command object, or a method's name with `args` beside it. Asking again with the same `id` gives
+        the recorded answer. `principal` is who asks, as the handler sees it.
+        """
+        sent = self._send(kind, key, command, args, id, tenant, principal)
+        outcome = self._run(sent)
+        if outcome is None:
+            raise CallFailed("timeout", f"{sent.address} is paused: command {sent.id!r} waits until it is resumed")
+        return outcome.value(type)
+
+    def tell(
+        self,
+        kind: Kind | str,
+        key: str,
+        command: Any,
+        args: Any = None,
+        *,
+        id: str | None = None,
+        tenant: str = "default",
+        principal: str | None = None,
+    ) -> str:
+        """Sends a command, lets everything that follows happen, and returns its id. What became of it is not raised."""
+        sent = self._send(kind, key, command, args, id, tenant, principal)
+        self._run()
+        return sent.id
+
+    def query(
+        self, kind: Kind | str, key: str, query: Any, args: Any = None, *, tenant: str = "default", type: Any = Any
+    ) -> Any:
+        """What a query answers, read as `type`. `query` is its handler, its name with `args`, or a question object."""
+        address, known = self._address(kind, key, tenant)
+        name, payload = named(known, query, args)
+        method = method_of(known, name)
+        if not isinstance(method, Read):
+            raise misused(known, method)
+        return (
+            self._actor(address)
+            .process(Command(self.clock.token(16), address, name, body_of(payload)))
+            .outcome.value(type)
+        )
+
+    def state(self, kind: Kind | str, key: str, *, tenant: str = "default") -> Any:
+        """An actor's state; of a key-value entity, its values by name."""
+        address, known = self._address(kind, key, tenant)
+        state = self._actor(address).state
+        if isinstance(known, KeyValueEntity):
+            return {name: msgspec.json.decode(value) for name, value in state.items()}
+        return state
+
+    def events(self, kind: Kind | str, key: str, *, tenant: str = "default") -> list[Any]:
+        """An actor's events as objects, without those that the engine writes itself (they are in `log`)."""
+        address, known = self._address(kind, key, tenant)
+        stored = [one for one in self._actor(address).log if not one.type.startswith(SYSTEM_EVENT_PREFIX)]
+        if isinstance(known, Entity):
+            return [known.read(event) for event in stored]
+        types: dict[str, Any] = {"ValueSet": ValueSet, "ValueDeleted": ValueDeleted}
+        return [msgspec.json.decode(event.payload, type=types[event.type]) for event in stored]
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass, and fires the timers that become due, in order, each at its time."""
+        until = self.clock.now() + seconds
+        while due := self._next_timer(until):
+            self.clock.advance(max(0.0, due.due_at - self.clock.now()))
+            self._run()
+        self.clock.advance(max(0.0, until - self.clock.now()))
+
+    def resume(self, kind: Kind | str, key: str, *, tenant: str = "default") -> None:
+        """Lets a paused actor go on with what waits for it."""
+        address, _ = self._address(kind, key, tenant)
+        self._actor(address).paused = False
+        order = Command(self.clock.token(16), address, "resume")
+        self._append(order, [system_event("resumed", {"by": None, "reason": ""})])
+        self._queue.extend(command for command in self.waiting if command.address == address)
+        self.waiting = [command for command in self.waiting if command.address != address]
+        self._run()
+
+    def replay(self) -> None:
+        """Asserts, for every actor, that its state equals the fold of its log, also through a snapshot at every event.
+
+        What it finds: an `apply` or a handler that changes the state it was given, or a state that JSON does not carry.
+        """
+        for address, actor in self._actors.items():
+            folded = actor.kind.decode_state(self._initial[address.kind])
+            for event in actor.log:
+                folded = actor.kind.decode_state(actor.kind.encode_state(actor.kind.fold(folded, [event])))
+            if folded != actor.state:
+                raise AssertionError(f"{address} is {actor.state!r}, but its log folds to {folded!r}")
+
+    # -- commands on their way ------------------------------------------------------------------------------------
+
+    def _address(self, kind: Kind | str, key: str, tenant: str) -> tuple[Address, Kind]:
+        name = kind if isinstance(kind, str) else kind.name
+        address = Address(tenant, name, key)
+        try:
+            command_subject(address, "method")
+        except BadAddress as error:
+            raise CallFailed("bad_address", str(error)) from error
+        if name not in self._kinds:
+            raise CallFailed(
+                "unknown_kind", f"this world has no kind {name!r}; it has {', '.join(sorted(self._kinds))}"
+            )
+        return address, self._kinds[name]
+
+    def _send(
+        self, kind: Kind | str, key: str, command: Any, args: Any, id: str | None, tenant: str, principal: str | None
+    ) -> Command:
+        address, known = self._address(kind, key, tenant)
+        if id is not None and not is_id(id):
+            raise CallFailed("bad_request", f"{id[:80]!r} cannot be an id: use printable ASCII characters")
+        name, payload = named(known, command, args)
+        sent = Command(id or self.clock.token(16), address, name, body_of(payload), principal=principal)
+        self._queue.append(sent)
+        return sent
+
+    def _run(self, awaited: Command | None = None) -> Outcome | None:
+        outcome = None
+        turns = 0
+        while self._queue or self._fire():
+            command = self._queue.popleft()
+            turns += 1
+            if turns > MAX_TURNS:
+                self._queue.clear()
+                raise TroupeError(
+                    f"{MAX_TURNS} turns followed from one call, the last on {command.address}: is it a loop?"
+                )
+            if command.address.kind not in self._kinds or self._actor(command.address).waits(command):
+                self.waiting.append(command)
+                continue
+            done = self._actor(command.address).process(command)
+            self._append(command, done.events)
+            if done.turn is not None:
+                self._carry(command, done.turn)
+            if done.dead is not None:
+                self.dead.append(done.dead)
+            if command is awaited:
+                outcome = done.outcome
+        return outcome
+
+    def _next_timer(self, until: float) -> SetTimer | None:
+        timer = min((timer for timer, _ in self._timers.values()), key=lambda timer: timer.due_at, default=None)
+        return timer if timer is not None and timer.due_at <= until else None
+
+    def _fire(self) -> bool:
+        due = self._next_timer(self.clock.now())
+        if due is None:
+            return False
+        place, command = next((place, command) for place, (timer, command) in self._timers.items() if timer is due)
+        del self._timers[place]
+        self._queue.append(command)
+        return True
+
+    # -- what a turn leaves behind --------------------------------------------------------------------------------
+
+    def _actor(self, address: Address) -> Actor:
+        actor = self._actors.get(address)
+        if actor is None:
+            kind = self._kinds[address.kind]
+            actor = self._actors[address] = Actor(kind, self._initial[kind.name], self.clock)
+        return actor
+
+    def _append(self, command: Command, events: list[NewEvent]) -> None:
+        at = datetime.datetime.fromtimestamp(self.clock.now(), datetime.UTC).isoformat(timespec="milliseconds")
+        for event in self._actor(command.address).append(events):
+            self.log.append(
+                LogEvent(
+                    *command.address,
+                    seq=event.seq,
+                    lane=0,
+                    position=len(self.log) + 1,
+                    type=event.type,
+                    version=event.version,
+                    at=at,
+                    command_id=command.id,
+                    payload=msgspec.Raw(event.payload.encode()),
+                    causation_id=command.causation_id,
+                    correlation_id=command.correlation_id,
+                    principal=command.principal,
+                )
+            )
+
+    def _carry(self, command: Command, turn: Turn) -> None:
+        tenant, kind, key = command.address
+        actor = actor_id(tenant, kind, encode_token(key))
+        correlation_id = command.correlation_id or command.id
+        for number, message in enumerate(turn.messages):
+            id = _digest(f"{actor}/{command.id}/{number}")
+            self._queue.append(Command(id, message.address, message.method, message.body, correlation_id, command.id))
+        for timer in turn.timers:
+            self._timers.pop((command.address, timer.name), None)
+            if isinstance(timer, SetTimer):
+                id = _digest(f"{actor}/{timer.name}/{command.id}")
+                fired = Command(id, command.address, timer.method, timer.body, correlation_id, command.id)
+                self._timers[command.address, timer.name] = timer, fired
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()

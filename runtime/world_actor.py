@@ -1,0 +1,215 @@
+"""One actor of a World: it answers repeats, decodes, decides, tries again and parks, as a pod's turns do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+import zlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from runtime.arguments import InvalidArguments, encode_json, json_decoder
+from runtime.clock import ManualClock
+from runtime.errors import BadResult, CallFailed, HandlerError, Rejected
+from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
+from runtime.turn import Turn
+from schemas.address import Address
+from schemas.wire import Failure
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """A command on its way."""
+
+    id: str
+    address: Address
+    method: str
+    body: bytes = b""
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    principal: str | None = None
+
+    @property
+    def digest(self) -> int:
+        """Tells a repeat from another command with the same id."""
+        return zlib.crc32(self.body, zlib.crc32(self.method.encode()))
+
+    def __str__(self) -> str:
+        return f"{self.address}.{self.method} (command {self.id})"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A command that was parked. `cause` is the exception of its last attempt."""
+
+    command: Command
+    code: str
+    error: str
+    attempts: int
+    cause: BaseException
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to a command: its result as JSON, or a failure and the exception behind it."""
+
+    result: bytes = b"null"
+    failure: Failure | None = None
+    cause: BaseException | None = None
+
+    @classmethod
+    def of(cls, code: str, message: str, cause: BaseException | None = None, *, path: str | None = None) -> Outcome:
+        """A failure."""
+        return cls(failure=Failure(code, message, path), cause=cause)
+
+    def value(self, type: Any) -> Any:
+        """The result read as `type`; raises Rejected or CallFailed."""
+        failure = self.failure
+        if failure is None:
+            return json_decoder(type).decode(self.result)
+        if failure.code == "rejected":
+            raise Rejected(failure.message, failure.details) from self.cause
+        raise CallFailed(failure.code, failure.message, path=failure.path, details=failure.details) from self.cause
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """What a command came to: its answer, events to append, what the turn asked for, and whether it was parked."""
+
+    outcome: Outcome
+    events: list[NewEvent] = dataclasses.field(default_factory=list)
+    turn: Turn | None = None
+    dead: DeadLetter | None = None
+
+
+class Actor:
+    """An actor in memory: its state, the log it is the fold of, and the answers it has given."""
+
+    def __init__(self, kind: Kind, initial: bytes, clock: ManualClock) -> None:
+        self.kind = kind
+        self.state = kind.decode_state(initial)
+        self.log: list[StoredEvent] = []
+        self.paused = False
+        self._inbox: dict[str, tuple[int, Outcome]] = {}
+        self._clock = clock
+
+    def waits(self, command: Command) -> bool:
+        """Whether the command has to wait until a person resumes this actor."""
+        method = self.kind.methods.get(command.method)
+        exclusive = isinstance(method, Decision) or (isinstance(method, Execution) and method.exclusive)
+        return self.paused and exclusive and command.id not in self._inbox
+
+    def process(self, command: Command) -> Done:
+        """Takes a command to its end: a repeat is answered, a failing handler tried again by its policy, or parked."""
+        if command.id in self._inbox:
+            digest, recorded = self._inbox[command.id]
+            if digest == command.digest:
+                return Done(recorded)
+            text = f"id {command.id!r} was used on {command.address} before, with another method or other arguments"
+            return Done(Outcome.of("id_reused", text))
+        method = self.kind.methods.get(command.method)
+        if method is None:
+            known = ", ".join(sorted(self.kind.methods)) or "none"
+            text = f"kind {self.kind.name!r} has no method {command.method!r}; it has {known}"
+            return Done(Outcome.of("unknown_method", text))
+        try:
+            payload = method.arguments.decode(command.body)
+        except InvalidArguments as error:
+            text = f"{command.address}.{command.method}: {error}"
+            return Done(Outcome.of("invalid_arguments", text, error, path=error.path))
+        if isinstance(method, Read):
+            return Done(self._read(method, payload, command))
+        done = self._try(method, payload, command)
+        self._inbox[command.id] = command.digest, done.outcome
+        return done
+
+    def append(self, events: list[NewEvent]) -> list[StoredEvent]:
+        """Adds events to the log and gives them with their places."""
+        stored = [StoredEvent(len(self.log) + n, *event) for n, event in enumerate(events, 1)]
+        self.log += stored
+        return stored
+
+    def _read(self, method: Read, payload: Any, command: Command) -> Outcome:
+        try:
+            return Outcome(method.read(self.state, payload, self._turn(command, 1)))
+        except Exception as error:
+            return _failure(error, command)
+
+    def _try(self, method: Method, payload: Any, command: Command) -> Done:
+        policy = self.kind.behaviour.retry
+        for attempt in range(1, policy.max_attempts + 1):
+            turn = self._turn(command, attempt)
+            try:
+                decided = self._decide(method, payload, turn)
+            except Rejected as error:
+                return Done(_failure(error, command))
+            except Exception as error:
+                if attempt == policy.max_attempts or isinstance(error, (BadResult, *policy.never)):
+                    return self._park(command, attempt, error)
+                self._clock.advance(policy.delay_s(attempt, self._clock.random()))
+            else:
+                self.state = decided.state
+                return Done(Outcome(decided.result), decided.events, turn)
+        raise AssertionError("a policy has at least one attempt")
+
+    def _decide(self, method: Method, payload: Any, turn: Turn) -> Decided:
+        if isinstance(method, Execution):
+            execution, state = method, self.state
+            return run_to_end(lambda: execution.run(state, payload, turn))
+        assert isinstance(method, Decision)
+        return method.decide(self.state, payload, turn)
+
+    def _turn(self, command: Command, attempt: int) -> Turn:
+        return Turn(
+            command.address,
+            command.id,
+            len(self.log),
+            self._clock.now(),
+            attempt=attempt,
+            principal=command.principal,
+            correlation_id=command.correlation_id,
+        )
+
+    def _park(self, command: Command, attempts: int, error: Exception) -> Done:
+        outcome = _failure(error, command)
+        assert outcome.failure is not None
+        code, text = outcome.failure.code, outcome.failure.message
+        fact = {"command_id": command.id, "method": command.method, "code": code, "error": text, "attempts": attempts}
+        events = [system_event("parked", fact)]
+        if self.kind.behaviour.on_parked == "pause":
+            self.paused = True
+            events.append(system_event("paused", {"reason": f"command {command.id} was parked: {error}", "by": None}))
+        return Done(outcome, events, dead=DeadLetter(command, code, text, attempts, error))
+
+
+def system_event(name: str, payload: dict[str, Any]) -> NewEvent:
+    """An event that the engine writes itself; no fold sees it."""
+    return NewEvent(SYSTEM_EVENT_PREFIX + name, 1, encode_json(payload).decode())
+
+
+def run_to_end(run: Callable[[], Awaitable[Decided]]) -> Decided:
+    """What `run` comes to, on an event loop of its own; in a thread of its own when this one has a loop already."""
+
+    async def main() -> Decided:
+        return await run()
+
+    def on_a_loop() -> Decided:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(main())
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return on_a_loop()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(contextvars.copy_context().run, on_a_loop).result()
+
+
+def _failure(error: Exception, command: Command) -> Outcome:
+    if isinstance(error, Rejected):
+        return Outcome(failure=Failure("rejected", str(error), details=error.details), cause=error)
+    code = error.code if isinstance(error, HandlerError) else "handler_failed"
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Outcome.of(code, f"{command}: {text}", error)
