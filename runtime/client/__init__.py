@@ -4,11 +4,15 @@
     inbox.py        what comes back to one client: replies, acknowledgements, answers
     timers.py       many coarse timers on one timer of the event loop
     calls.py        commands in flight: sent, sent again, answered or given up
+    envelope.py     what a command carries beside its address and arguments
+    kinds.py        which kinds exist, so that a misspelled name is an error instead of a silence
+    services.py     requests that pods answer at once: services and queries
+    acknowledgement.py   what the broker says to a message it was asked to store
+    failures.py     failures on the wire become exceptions
     store.py        publishing that the broker acknowledges
     objects.py      bodies too large for a message
     runs.py         a submitted command that may be taken up again anywhere
     ordered.py      reading a stream in order, from a sequence, with bounded memory
-    sessions.py     the facts of one session
     tail.py         the events of one actor, as they are committed
     client.py       the Client, which brings these together
 
@@ -17,5 +21,8 @@ Imports schemas, nats, and of the runtime only errors, clock and what turns a va
 
 from runtime.client.client import Client
 from runtime.client.connection import Connection, connect
+from runtime.client.envelope import Envelope
+from runtime.client.ordered import StreamReset
+from runtime.client.runs import Run
 
-__all__ = ["Client", "Connection", "connect"]
+__all__ = ["Client", "Connection", "Envelope", "Run", "StreamReset", "connect"]

@@ -100,8 +100,13 @@ class Calls:
         self._number += 1
         return f"{self._nonce}-{self._number}"
 
-    async def call(self, subject: str, body: bytes, tail: bytes, timeout_s: float, id: str | None = None) -> Reply:
+    async def call(
+        self, subject: str, body: bytes, id: str, tail: bytes, timeout_s: float, *, own_subject: bool
+    ) -> Reply:
         """The reply to one command. `tail` ends its header block: further lines and the empty one.
+
+        An id that is not of `new_id()` may be in use for another actor at the same time: it needs a reply subject of
+        its own, which keeps the replies apart.
 
         Raises CallFailed when there is no reply within `timeout_s` seconds, or NotConnected when that is because the
         broker could not be reached. A reply that holds a failure is a reply.
@@ -109,18 +114,13 @@ class Calls:
         if self._closed:
             raise NotConnected("the client is closed")
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        deadline = self._loop.time() + timeout_s
-        if id is None:
-            self._number = number = self._number + 1
-            slot = id = f"{self._nonce}-{number}"
-            call = Call(id, subject, self._prefix + id.encode() + tail, body, deadline, answer)
-            own = False
-        else:
-            # A given id may be in use for another actor at the same time; a subject of its own keeps the replies apart.
+        if own_subject:
             slot = self.inbox.expect(partial(self._on_single, answer))
             header = f"NATS/1.0\r\n{headers.REPLY}: {slot}\r\n{headers.ID}: {id}".encode() + tail
-            call = Call(id, subject, header, body, deadline, answer)
-            own = True
+        else:
+            slot = id
+            header = self._prefix + id.encode() + tail
+        call = Call(id, subject, header, body, self._loop.time() + timeout_s, answer)
         self._pending[slot] = call
         try:
             if self._connection.is_connected:
@@ -130,12 +130,12 @@ class Calls:
             return await answer
         finally:
             self._pending.pop(slot, None)
-            if own:
+            if own_subject:
                 self.inbox.forget(slot)
             if call.acknowledgement is not None:
                 self.inbox.forget(call.acknowledgement)
 
-    def shared_header(self, id: str, tail: bytes) -> bytes:
+    def header(self, id: str, tail: bytes) -> bytes:
         """The header block of a command with an id of `new_id()` whose reply comes to the shared inbox."""
         return self._prefix + id.encode() + tail
 

@@ -7,23 +7,32 @@ async with await Client.connect() as client:
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import msgspec
 
-from runtime.arguments import encode_json
 from runtime.client import connection as connections
 from runtime.client.calls import END, Calls
 from runtime.client.connection import Connection
+from runtime.client.envelope import PLAIN, Envelope, Fields, Packing
+from runtime.client.failures import address_checked, checked_id, decode_as, encode_body, error_of
+from runtime.client.kinds import Kinds
+from runtime.client.ordered import OrderedReader
+from runtime.client.runs import Run
+from runtime.client.services import Services
 from runtime.client.store import store
+from runtime.client.tail import PAGE, LogPage, tail
 from runtime.clock import Clock, system_clock
-from runtime.errors import CallFailed, Rejected
+from runtime.errors import CallFailed
 from runtime.turn import method_and_payload
 from schemas import headers as h
 from schemas import subjects
-from schemas.address import Address, BadAddress
-from schemas.wire import Failure
+from schemas.address import Address, encode_token, partition_of
+from schemas.runs import BadRunId, decode_run_id
+from schemas.wire import Capability, Fact, Info, Intent, LogEvent, Reply
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +41,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_TIMEOUT_S = 30.0
+
+_decode_fact = msgspec.json.Decoder(Fact).decode
 
 
 class Client:
@@ -42,14 +53,23 @@ class Client:
     schemas.errors.CODES) or NotConnected.
     """
 
-    def __init__(self, connection: Connection, tenant: str, clock: Clock = system_clock) -> None:
+    def __init__(
+        self, connection: Connection, tenant: str, clock: Clock = system_clock, signing_key: bytes | None = None
+    ) -> None:
         """Use `Client.connect`. `connection` is shared and stays open when this client is closed."""
         self.connection = connection
         self.tenant = tenant
         self._clock = clock
-        self._calls = Calls(connection, tenant, clock.token(8), self._on_silence)
+        self._signing_key = signing_key
+        self._nonce = clock.token(8)
+        self._calls = Calls(connection, tenant, self._nonce, self._on_silence)
+        self._packing = Packing(connection, tenant, clock, signing_key)
+        self._kinds = Kinds(self.capabilities)
         self._inbox = self._calls.inbox
+        self._services = Services(connection, self._inbox)
         self._owned: Connection | None = None
+        self._info: Info | None = None
+        self._readers = 0
 
     @classmethod
     async def connect(
@@ -60,8 +80,9 @@ class Client:
         name: str = "troupe-client",
         connect_timeout_s: float = 5.0,
         clock: Clock = system_clock,
+        signing_key: bytes | None = None,
         **options: Any,
-    ) -> Client:
+    ) -> Self:
         """A client with a connection of its own.
 
         Args:
@@ -69,6 +90,7 @@ class Client:
             tenant: whose actors; else RUNTIME_TENANT, else `default`.
             name: how the broker's monitoring shows this client.
             connect_timeout_s: seconds in all until NotConnected is raised.
+            signing_key: proves principals to pods; see schemas.signature.
             options: further options of nats-py's connect (credentials, TLS).
         """
         tenant = tenant or os.environ.get("RUNTIME_TENANT") or "default"
@@ -79,7 +101,7 @@ class Client:
             connect_timeout_s=connect_timeout_s,
             **options,
         )
-        client = cls(connection, tenant, clock)
+        client = cls(connection, tenant, clock, signing_key)
         client._owned = connection
         await client.open()
         return client
@@ -88,15 +110,16 @@ class Client:
         """Begins to listen for replies; `connect` and `for_tenant` have done it."""
         await self._inbox.open()
 
-    async def for_tenant(self, tenant: str) -> Client:
+    async def for_tenant(self, tenant: str) -> Self:
         """A client for another tenant over the same connection; close it before this one."""
-        client = type(self)(self.connection, tenant, self._clock)
+        client = type(self)(self.connection, tenant, self._clock, self._signing_key)
         await client.open()
         return client
 
     async def close(self) -> None:
         """Fails what is still in flight, and closes the connection if this client made it."""
         self._calls.close()
+        self._kinds.close()
         if self._owned is not None:
             await self._owned.close()
         else:
@@ -110,6 +133,8 @@ class Client:
     ) -> None:
         await self.close()
 
+    # Commands
+
     async def ask(
         self,
         kind: Kind | str,
@@ -120,30 +145,34 @@ class Client:
         type: Any = Any,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         id: str | None = None,
-        session: str | None = None,
-        correlation_id: str | None = None,
-        deadline_s: float | None = None,
-        headers: dict[str, str] | None = None,
+        **envelope: Unpack[Fields],
     ) -> Any:
         """Sends a command and waits for its result, decoded to `type`.
 
         Args:
             timeout_s: how long to wait, in seconds. The command may still be processed after that.
             id: the command's id; asking again with the same one gives the recorded answer.
-            session: the session whose watchers see what comes of it.
-            correlation_id: one id for everything that follows from one request.
-            deadline_s: seconds from now after which the command is no longer wanted, and not processed.
-            headers: further headers, such as `traceparent`.
+            envelope: the fields of Envelope.
         """
         subject, body = self._command(kind, key, command, args)
-        if session is None and correlation_id is None and deadline_s is None and headers is None:
-            tail = END
-        else:
-            tail = self._tail(session, correlation_id, deadline_s, headers)
-        reply = await self._calls.call(subject, body, tail, timeout_s, id and checked_id(id))
+        reply = await self._call(subject, body, timeout_s, id, Envelope(**envelope) if envelope else PLAIN)
         if reply.error is not None:
             raise error_of(reply.error)
         return decode_as(reply.result, type)
+
+    async def call(
+        self,
+        kind: str,
+        key: str,
+        method: str,
+        body: bytes,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        id: str | None = None,
+        envelope: Envelope = PLAIN,
+    ) -> Reply:
+        """Like `ask` with arguments that are JSON already, for relays: the reply itself, whatever it says."""
+        return await self._call(_subject(self.tenant, kind, key, method), body, timeout_s, id, envelope)
 
     async def tell(
         self,
@@ -153,104 +182,203 @@ class Client:
         args: Any = None,
         *,
         id: str | None = None,
-        session: str | None = None,
-        correlation_id: str | None = None,
-        deadline_s: float | None = None,
-        headers: dict[str, str] | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        **envelope: Unpack[Fields],
     ) -> str:
         """Sends a command without waiting for the actor, and returns its id once the broker has stored it."""
         subject, body = self._command(kind, key, command, args)
-        id = checked_id(id) if id is not None else self._calls.new_id()
-        block = f"NATS/1.0\r\n{h.ID}: {id}".encode() + self._tail(session, correlation_id, deadline_s, headers)
+        id = self._calls.new_id() if id is None else checked_id(id)
+        body, tail = await self._packing.pack(subject, id, body, Envelope(**envelope), timeout_s)
+        block = f"NATS/1.0\r\n{h.ID}: {id}".encode() + tail
         await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
         return id
 
-    def _command(self, kind: Kind | str, key: str, command: Any, args: Any) -> tuple[str, bytes]:
-        """(subject, body) of a command."""
-        if command.__class__ is str and kind.__class__ is str:
-            payload = args
-            subject = _subject(self.tenant, kind, key, command)
-        else:
-            name, method, payload = method_and_payload(kind, command, args)
-            subject = _subject(self.tenant, name, key, method)
-        return subject, encode_body(payload)
-
-    def _tail(
+    async def submit(
         self,
-        session: str | None,
-        correlation_id: str | None,
-        deadline_s: float | None,
-        headers: dict[str, str] | None,
-    ) -> bytes:
-        """The end of a header block, after the id's value."""
-        lines = dict(headers) if headers else {}
-        if session is not None:
-            subjects.events(self.tenant, session)
-            lines[h.SESSION] = session
-        if correlation_id is not None:
-            lines[h.CORRELATION] = checked_id(correlation_id)
-        if deadline_s is not None:
-            lines[h.DEADLINE] = str(int((self._clock.now() + deadline_s) * 1000))
+        kind: Kind | str,
+        key: str,
+        command: Any,
+        args: Any = None,
+        *,
+        id: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        **envelope: Unpack[Fields],
+    ) -> Run:
+        """Like `tell`, but gives a Run, whose result can be waited for, here or by its id anywhere else."""
+        name, method, payload = method_and_payload(kind, command, args)
+        return await self.submit_body(
+            name, key, method, encode_body(payload), id=id, timeout_s=timeout_s, envelope=Envelope(**envelope)
+        )
+
+    async def submit_body(
+        self,
+        kind: str,
+        key: str,
+        method: str,
+        body: bytes,
+        *,
+        id: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        envelope: Envelope = PLAIN,
+    ) -> Run:
+        """`submit` with arguments that are JSON already."""
+        subject = _subject(self.tenant, kind, key, method)
+        watch = None
+        if id is None:
+            id = self._calls.new_id()
+            watch = self._calls.watch(id)
+        run = Run(self, kind, key, checked_id(id), watch)
+        body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
+        block = self._calls.header(id, tail) if watch else f"NATS/1.0\r\n{h.ID}: {id}".encode() + tail
+        await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
+        return run
+
+    def run(self, run_id: str) -> Run:
+        """The run of that id, submitted by anybody of this tenant. Raises CallFailed (bad_request)."""
         try:
-            block = connections.header_block(lines)
-        except (ValueError, UnicodeEncodeError) as error:
-            raise CallFailed("bad_request", f"a header cannot be sent: {error}") from error
-        return b"\r\n" + block[len(b"NATS/1.0\r\n") :] if block else END
+            return Run(self, *decode_run_id(run_id))
+        except BadRunId as error:
+            raise CallFailed("bad_request", str(error)) from error
+
+    async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
+        """Says an intent in a session, and returns its id once the broker has stored it; watch the session for the rest."""
+        id = self._calls.new_id() if intent.id is None else checked_id(intent.id)
+        with address_checked():
+            subject = subjects.intent(self.tenant, session)
+        body = msgspec.json.encode(msgspec.structs.replace(intent, id=id))
+        block = connections.header_block({h.ID: id})
+        await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
+        return id
+
+    # Reads
+
+    async def query(
+        self,
+        kind: Kind | str,
+        key: str,
+        method: str,
+        args: Any = None,
+        *,
+        type: Any = Any,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Any:
+        """Asks the actor's owner to read its committed state. `method` is a query of the kind."""
+        name = kind if isinstance(kind, str) else kind.name
+        reply = await self.read(name, key, method, encode_body(args), timeout_s=timeout_s)
+        return decode_as(reply.result, type)
+
+    async def read(
+        self, kind: str, key: str, method: str, body: bytes, *, timeout_s: float, attempt_s: float = 5.0
+    ) -> Reply:
+        """`query` with arguments that are JSON already; the Reply itself. A silent owner is asked again every `attempt_s`."""
+        address = Address(self.tenant, kind, key)
+        with address_checked():
+            subjects.query(0, address, method)
+
+        async def subject() -> str:
+            info = await self.info()
+            return subjects.query(partition_of(self.tenant, kind, encode_token(key), info.partitions), address, method)
+
+        async def unanswered() -> None:
+            self._info = None  # the broker may have been made anew with other partitions
+            await self.check_kind(kind)
+
+        return await self._services.request(
+            subject, body, f"{method} of {address}", timeout_s=timeout_s, attempt_s=attempt_s, unanswered=unanswered
+        )
+
+    async def service(self, name: str, request: Any = None, *, type: Any = Any, timeout_s: float = 10.0) -> Any:
+        """What any pod answers on `svc.<name>`, see schemas.subjects.SERVICES."""
+        reply = await self._services.request(
+            f"svc.{name}", encode_body(request), f"service {name!r}", timeout_s=timeout_s
+        )
+        return decode_as(reply.result, type)
+
+    async def info(self) -> Info:
+        """What there is to know of the system, asked of a pod once."""
+        if self._info is None:
+            self._info = await self.service("info", type=Info)
+        return self._info
+
+    async def capabilities(self) -> list[Capability]:
+        """The kinds that pods serve, asked of a pod now."""
+        known: list[Capability] = await self.service("capabilities", type=list[Capability])
+        return known
+
+    async def check_kind(self, kind: str) -> None:
+        """Raises CallFailed (unknown_kind) when pods answer and say that nothing of this name exists."""
+        await self._kinds.check(kind)
+
+    # Streams
+
+    async def subscribe(
+        self, session: str, *, after: int | Literal["new"] | None = None
+    ) -> AsyncGenerator[tuple[int, Fact], None]:
+        """(sequence, fact) of a session, without end.
+
+        Args:
+            after: the sequence behind which to begin; None begins with the oldest fact that the stream still holds
+                (it keeps an hour), `new` with the next one.
+
+        Raises StreamReset when what follows `after` is not in the stream.
+        """
+        reader = await self.read_session(session, 0 if after is None else after)
+        try:
+            while True:
+                entry = await reader.next()
+                yield entry.sequence, _decode_fact(entry.body)
+        finally:
+            await reader.close()
+
+    async def read_session(self, session: str, after: int | Literal["new"]) -> OrderedReader:
+        """An open cursor over the facts of a session, as they are in the stream."""
+        with address_checked():
+            subject = subjects.events(self.tenant, session)
+        self._readers += 1
+        reader = OrderedReader(
+            self.connection, self._inbox, f"{self._nonce}-r{self._readers}", subjects.EV_STREAM, subject
+        )
+        await reader.open(after)
+        return reader
+
+    async def tail(self, kind: Kind | str, key: str, *, from_seq: int = 1) -> AsyncGenerator[LogEvent, None]:
+        """The actor's events from `from_seq` on, and each new one once it is committed, without end."""
+        name = kind if isinstance(kind, str) else kind.name
+        info = await self.info()
+        with address_checked():
+            partition = partition_of(self.tenant, name, encode_token(key), info.partitions)
+
+        async def read(seq: int) -> list[LogEvent]:
+            request = {"tenant": self.tenant, "kind": name, "key": key, "from_seq": seq, "limit": PAGE}
+            page: LogPage = await self.service("log", request, type=LogPage)
+            return page.events
+
+        async with aclosing(tail(self.connection, partition, info.partitions, from_seq, read)) as events:
+            async for event in events:
+                yield event
+
+    # How a command is put together
 
     def _on_silence(self, subject: str) -> None:
-        """No reply came to a command on `subject` within a second."""
+        self._kinds.check_silent(self._calls, subject)
+
+    def _command(self, kind: Kind | str, key: str, command: Any, args: Any) -> tuple[str, bytes]:
+        if command.__class__ is str and kind.__class__ is str:
+            return _subject(self.tenant, kind, key, command), encode_body(args)
+        name, method, payload = method_and_payload(kind, command, args)
+        return _subject(self.tenant, name, key, method), encode_body(payload)
+
+    async def _call(self, subject: str, body: bytes, timeout_s: float, id: str | None, envelope: Envelope) -> Reply:
+        given = id is not None
+        id = checked_id(id) if id is not None else self._calls.new_id()
+        if envelope is PLAIN and self._packing.fits(body):
+            tail = END
+        else:
+            body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
+        return await self._calls.call(subject, body, id, tail, timeout_s, own_subject=given)
 
 
 @lru_cache(maxsize=65_536)
 def _subject(tenant: str, kind: str, key: str, method: str) -> str:
-    try:
+    with address_checked():
         return subjects.command(Address(tenant, kind, key), method)
-    except BadAddress as error:
-        raise CallFailed("bad_address", str(error)) from error
-
-
-def checked_id(id: str) -> str:
-    """`id` when it can be a command's id; raises CallFailed otherwise."""
-    if not h.is_id(id):
-        raise CallFailed(
-            "bad_request", f"{id[:80]!r} cannot be an id: use 1 to {h.MAX_ID_LENGTH} printable ASCII characters"
-        )
-    return id
-
-
-def encode_body(payload: Any) -> bytes:
-    """A payload as a command's body; None is the empty body. Raises CallFailed."""
-    if payload is None:
-        return b""
-    try:
-        return encode_json(payload)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CallFailed("invalid_arguments", f"the arguments have no JSON form: {error}") from error
-
-
-def error_of(failure: Failure) -> Rejected | CallFailed:
-    """The exception that a failure in a reply becomes."""
-    if failure.code == "rejected":
-        return Rejected(failure.message, failure.details)
-    return CallFailed(failure.code, failure.message, path=failure.path, details=failure.details)
-
-
-_decode_any = msgspec.json.Decoder(Any).decode
-
-
-def decode_as(result: msgspec.Raw, type: Any) -> Any:
-    """A result as the type that the caller expects. Raises CallFailed (bad_result) when it is something else."""
-    if type is Any:
-        return _decode_any(result)
-    try:
-        if hasattr(type, "model_validate_json"):
-            return type.model_validate_json(bytes(result))
-        return _decoder(type).decode(result)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise CallFailed("bad_result", f"the result is not what the caller expects: {error}") from error
-
-
-@lru_cache(maxsize=1024)
-def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type)

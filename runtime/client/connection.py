@@ -49,6 +49,18 @@ class Connection(Client):
         assert subscription._id == sid, "nats-py gives out subscription ids in another way than it did"
         return subscription
 
+    async def wait_connected(self, timeout_s: float) -> bool:
+        """Whether the server can be reached, waiting up to `timeout_s` seconds until it can."""
+        if self.is_closed:
+            return False
+        if not self.connected.is_set():
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self.connected.wait()
+            except TimeoutError:
+                return False
+        return not self.is_closed
+
     def post(self, subject: str, body: bytes, header_block: bytes = b"", reply: str = "") -> None:
         """Puts one message into the send buffer, without waiting and without checking the subject.
 

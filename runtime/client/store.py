@@ -27,12 +27,9 @@ async def store(
     pause_s = FIRST_PAUSE_S
     trouble: TroupeError | None = None
     while (remaining := deadline - loop.time()) > 0:
-        if connection.is_closed or not connection.connected.is_set():
+        if not await connection.wait_connected(remaining):
             trouble = NotConnected(f"NATS cannot be reached; message {id!r} to {subject} is not known to be stored")
-            if connection.is_closed:
-                raise trouble
-            await _wait(connection.connected, remaining)
-            continue
+            break
         outcome = await _attempt(connection, inbox, subject, body, header_block, id, min(ATTEMPT_S, remaining))
         if outcome is None:
             continue
@@ -71,11 +68,3 @@ async def _attempt(
     finally:
         connection.resumed.discard(broken)
         inbox.forget(target)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return

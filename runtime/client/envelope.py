@@ -1,0 +1,109 @@
+"""What a command carries beside its address and arguments, and how it gets into the message."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+from runtime.client.calls import END
+from runtime.client.connection import Connection, header_block
+from runtime.client.failures import address_checked, checked_id
+from runtime.client.objects import MESSAGE_MARGIN_BYTES, Objects, digest_of
+from runtime.clock import Clock
+from runtime.errors import CallFailed
+from schemas import headers, subjects
+from schemas.signature import sign
+
+SIGNATURE_MARGIN_S = 300.0
+"""How much longer than its call a signature holds, for clocks that differ."""
+
+_HEADER_LINE_LENGTH = len(b"NATS/1.0\r\n")
+
+
+class Envelope(NamedTuple):
+    """What a command carries beside its address and arguments.
+
+    session: the session whose watchers see what comes of it.
+    correlation_id: one id for everything that follows from one request.
+    deadline_s: seconds from now after which the command is no longer wanted, and not processed.
+    headers: further headers, such as `traceparent`.
+    principal: who asks; pods believe it only with a signature, which clients with a signing key add.
+    """
+
+    session: str | None = None
+    correlation_id: str | None = None
+    deadline_s: float | None = None
+    headers: dict[str, str] | None = None
+    principal: str | None = None
+
+
+class Fields(TypedDict, total=False):
+    """The fields of Envelope as keyword arguments."""
+
+    session: str | None
+    correlation_id: str | None
+    deadline_s: float | None
+    headers: dict[str, str] | None
+    principal: str | None
+
+
+PLAIN = Envelope()
+
+
+class Packing:
+    """Makes messages of one tenant's commands."""
+
+    def __init__(self, connection: Connection, tenant: str, clock: Clock, signing_key: bytes | None) -> None:
+        self._connection = connection
+        self._tenant = tenant
+        self._clock = clock
+        self._signing_key = signing_key
+        self._objects = Objects(connection)
+
+    def fits(self, body: bytes) -> bool:
+        """Whether `body` goes into a message."""
+        return len(body) <= self._connection.max_payload - MESSAGE_MARGIN_BYTES
+
+    async def pack(
+        self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float
+    ) -> tuple[bytes, bytes]:
+        """(body of the message, end of its header block after the id's value).
+
+        A body that does not fit into a message is put into the object store. Raises CallFailed.
+        """
+        lines = self._lines(envelope)
+        if envelope.principal is not None:
+            lines[headers.PRINCIPAL] = envelope.principal
+            if self._signing_key is not None:
+                lines[headers.SIGNATURE] = sign(
+                    self._signing_key,
+                    subject=subject,
+                    id=id,
+                    body=body,
+                    principal=envelope.principal,
+                    expires_at=self._clock.now() + timeout_s + SIGNATURE_MARGIN_S,
+                )
+        if not self.fits(body):
+            # The name is not the id: another command with the same id must not change this one's body.
+            name = f"{self._tenant}/{self._clock.token(16)}"
+            await self._objects.put(name, body)
+            lines[headers.OBJECT] = name
+            body = digest_of(body)
+        try:
+            block = header_block(lines)
+        except (ValueError, UnicodeEncodeError) as error:
+            raise CallFailed("bad_request", f"a header cannot be sent: {error}") from error
+        return body, b"\r\n" + block[_HEADER_LINE_LENGTH:] if block else END
+
+    def _lines(self, envelope: Envelope) -> dict[str, str]:
+        lines = dict(envelope.headers) if envelope.headers else {}
+        if envelope.session is not None:
+            with address_checked():
+                subjects.events(self._tenant, envelope.session)
+            if envelope.session != envelope.session.strip():
+                raise CallFailed("bad_address", "the session begins or ends with a space, which a header cannot carry")
+            lines[headers.SESSION] = envelope.session
+        if envelope.correlation_id is not None:
+            lines[headers.CORRELATION] = checked_id(envelope.correlation_id)
+        if envelope.deadline_s is not None:
+            lines[headers.DEADLINE] = str(int((self._clock.now() + envelope.deadline_s) * 1000))
+        return lines

@@ -1,0 +1,79 @@
+"""Bodies too large for a message: kept in the broker's object store while their command is in flight.
+
+The message then carries the header Troupe-Object with the object's name, and as its body the object's digest
+(BLAKE2b-256 in hex), so that a command can be told from another with the same id without fetching the object.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from nats import errors
+from nats.js.api import ObjectStoreConfig
+from nats.js.errors import BadRequestError, BucketNotFoundError, NotFoundError
+from nats.js.errors import Error as JetStreamError
+from nats.js.object_store import ObjectStore
+
+from runtime.client.connection import Connection
+from runtime.errors import CallFailed
+from schemas.subjects import OBJECT_BUCKET
+
+MESSAGE_MARGIN_BYTES = 8 * 1024
+"""What is left of a message for headers."""
+
+MAX_OBJECT_BYTES = 64 * 1024 * 1024
+OBJECT_TTL_S = 24 * 3600.0
+_NAME_IN_USE = 10058
+
+
+def digest_of(body: bytes) -> bytes:
+    """What a message carries instead of `body`."""
+    return blake2b(body, digest_size=32).hexdigest().encode()
+
+
+class Objects:
+    """The object store of commands in flight."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._store: ObjectStore | None = None
+
+    async def put(self, name: str, body: bytes) -> None:
+        """Keeps `body` under `name` for a day. Raises CallFailed (too_large, unavailable)."""
+        if len(body) > MAX_OBJECT_BYTES:
+            raise CallFailed(
+                "too_large",
+                f"the body has {len(body)} bytes and the limit is {MAX_OBJECT_BYTES}: keep it elsewhere, send its address",
+            )
+        try:
+            store = self._store = self._store or await self._bucket()
+            await store.put(name, body)
+        except (errors.Error, JetStreamError, OSError, TimeoutError) as error:
+            self._store = None  # it may have been deleted: look again next time
+            raise CallFailed(
+                "unavailable", f"the body of {name!r} could not be stored: {error!r}; try again"
+            ) from error
+
+    async def get(self, name: str) -> bytes:
+        """What `put` kept. Raises CallFailed (not_found when it is no longer there, unavailable)."""
+        try:
+            store = self._store = self._store or await self._bucket()
+            found = await store.get(name)
+        except NotFoundError as error:
+            raise CallFailed("not_found", f"the body {name!r} is not in the object store (kept for a day)") from error
+        except (errors.Error, JetStreamError, OSError, TimeoutError) as error:
+            self._store = None
+            raise CallFailed("unavailable", f"the body {name!r} could not be read: {error!r}") from error
+        return found.data or b""
+
+    async def _bucket(self) -> ObjectStore:
+        js = self._connection.jetstream(timeout=5)
+        try:
+            return await js.object_store(OBJECT_BUCKET)
+        except (BucketNotFoundError, NotFoundError):
+            try:
+                return await js.create_object_store(OBJECT_BUCKET, ObjectStoreConfig(ttl=OBJECT_TTL_S))
+            except BadRequestError as error:
+                if error.err_code != _NAME_IN_USE:  # another client was faster
+                    raise
+                return await js.object_store(OBJECT_BUCKET)

@@ -1,0 +1,120 @@
+"""A submitted command that may be taken up again anywhere: its run id finds it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from runtime.client.calls import Watch
+from runtime.client.failures import decode_as, error_of
+from runtime.errors import CallFailed, Rejected
+from schemas.runs import RunStatus, encode_run_id
+from schemas.wire import Reply
+
+if TYPE_CHECKING:
+    from runtime.client.client import Client
+
+RESULT_QUERY = "$result"
+LONGEST_WAIT_S = 10.0
+PAUSE_S = 0.25
+
+_decode_status = msgspec.json.Decoder(RunStatus).decode
+
+
+class Run:
+    """One submitted command. Made by `Client.submit`, or from its id by `Client.run`."""
+
+    def __init__(self, client: Client, kind: str, key: str, command_id: str, watch: Watch | None = None) -> None:
+        self._client = client
+        self._watch = watch
+        self.kind = kind
+        self.key = key
+        self.command_id = command_id
+        self.id = encode_run_id(kind, key, command_id)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.kind}/{self.key} {self.command_id}>"
+
+    async def status(self, *, wait_s: float = 0.0, timeout_s: float = 10.0) -> RunStatus:
+        """What is known of the run now, or after up to `wait_s` seconds if it settles within them.
+
+        Raises CallFailed (unavailable) when the owner does not answer within `timeout_s` seconds on top of that.
+        """
+        reply = await self._client.read(
+            self.kind,
+            self.key,
+            RESULT_QUERY,
+            msgspec.json.encode({"id": self.command_id, "wait_s": wait_s} if wait_s > 0 else {"id": self.command_id}),
+            timeout_s=wait_s + timeout_s,
+            attempt_s=wait_s + 5.0,
+        )
+        return _decode_status(reply.result)
+
+    async def settled(self, timeout_s: float) -> RunStatus:
+        """What is known of the run when it settles, or once `timeout_s` seconds are over.
+
+        Raises CallFailed (unavailable) when the owner never answered in that time.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        status: RunStatus | None = None
+        trouble: CallFailed | None = None
+        while True:
+            wait_s = max(min(LONGEST_WAIT_S, deadline - loop.time()), 0.0)
+            asked_at = loop.time()
+            try:
+                status = await self._either(wait_s, max(deadline - asked_at, 0.5))
+            except CallFailed as error:
+                if error.code != "unavailable":
+                    raise
+                trouble = error
+            if status is not None and status.settled:
+                return status
+            if loop.time() >= deadline:
+                break
+            # An owner that leaves answers before the wait is over; the next one may need a moment.
+            await asyncio.sleep(max(min(PAUSE_S - (loop.time() - asked_at), deadline - loop.time()), 0.0))
+        if status is None:
+            raise trouble or CallFailed("unavailable", f"the owner of {self.kind}/{self.key} did not answer")
+        return status
+
+    async def result(self, type: Any = Any, *, timeout_s: float = 30.0) -> Any:
+        """The run's result, decoded to `type`, once it is done.
+
+        Raises Rejected or CallFailed as the command ended, and CallFailed (timeout) when it has not within `timeout_s`
+        seconds; it goes on, and can be asked for again.
+        """
+        status = await self.settled(timeout_s)
+        if status.error is not None:
+            raise error_of(status.error)
+        if status.status != "done":
+            raise CallFailed(
+                "timeout",
+                f"run {self.id} ({self.kind}/{self.key}) is not done after {timeout_s:g} s (its status is "
+                f"{status.status!r}): ask again later",
+                details={"run_id": self.id},
+            )
+        return decode_as(status.result, type)
+
+    async def _either(self, wait_s: float, timeout_s: float) -> RunStatus:
+        """The owner's answer, or the reply that came to this process, whichever is first."""
+        if self._watch is None:
+            return await self.status(wait_s=wait_s, timeout_s=timeout_s)
+        if self._watch.reply.done():
+            return _status_of(self._watch.reply.result())
+        query = asyncio.ensure_future(self.status(wait_s=wait_s, timeout_s=timeout_s))
+        try:
+            await asyncio.wait((query, self._watch.reply), return_when=asyncio.FIRST_COMPLETED)
+            return _status_of(self._watch.reply.result()) if self._watch.reply.done() else query.result()
+        finally:
+            query.cancel()
+
+
+def _status_of(reply: Reply) -> RunStatus:
+    if reply.error is None:
+        return RunStatus("done", reply.seq, reply.result)
+    return RunStatus(
+        "rejected" if isinstance(error_of(reply.error), Rejected) else "failed", reply.seq, error=reply.error
+    )

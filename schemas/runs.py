@@ -1,0 +1,69 @@
+"""Run ids: a submitted command's address and id in one word that fits a URL.
+
+A run id holds all that is needed to find the run again, so that any process can, and nobody keeps a table of them. It
+is no secret and grants nothing: the tenant is not in it, but comes from the credentials of whoever asks.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from schemas.address import BadAddress, check_name, encode_token
+from schemas.headers import is_id
+from schemas.wire import Failure
+
+
+class BadRunId(ValueError):
+    """This is not a run id."""
+
+
+class RunKey(NamedTuple):
+    """What a run id holds: the actor's kind and key, and the command's id."""
+
+    kind: str
+    key: str
+    command_id: str
+
+
+_decode = msgspec.msgpack.Decoder(tuple[str, str, str]).decode
+
+
+def encode_run_id(kind: str, key: str, command_id: str) -> str:
+    """The run id of a command: base64url without padding of the MessagePack list [kind, key, command id]."""
+    return urlsafe_b64encode(msgspec.msgpack.encode((kind, key, command_id))).rstrip(b"=").decode()
+
+
+def decode_run_id(run_id: str) -> RunKey:
+    """What `run_id` holds. Raises BadRunId when it is not one that `encode_run_id` makes."""
+    try:
+        raw = urlsafe_b64decode(run_id.encode("ascii") + b"=" * (-len(run_id) % 4))
+        key = RunKey(*_decode(raw))
+        check_name(key.kind, "kind")
+        encode_token(key.key)
+    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, BadAddress) as error:
+        raise BadRunId(f"{run_id[:80]!r} is not a run id: use the one that the submission answered with") from error
+    if not is_id(key.command_id) or encode_run_id(*key) != run_id:
+        raise BadRunId(f"{run_id[:80]!r} is not a run id: use the one that the submission answered with")
+    return key
+
+
+class RunStatus(msgspec.Struct, omit_defaults=True):
+    """What the owner answers to the query `$result` {"id", "wait_s"}.
+
+    `unknown`: no trace of the command yet: it waits in the broker, or was never sent, or its entry is past the window.
+    `accepted`: durable and running. `done`: `result` holds. `rejected`, `failed`: `error` holds.
+    """
+
+    status: Literal["unknown", "accepted", "done", "rejected", "failed"]
+    seq: int = 0
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: Failure | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether this is the last word."""
+        return self.status in ("done", "rejected", "failed")

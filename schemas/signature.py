@@ -1,0 +1,64 @@
+"""Signatures that prove who asks: made by the gateway or a pod, checked by the pod that processes the command.
+
+A stored message does not show who published it. `Troupe-Signature` therefore covers the subject it was published to,
+the command's id, the digest of its body (of the body itself, also when that lies in the object store), the principal and
+an expiry, with HMAC-SHA256 (RFC 2104) under a secret that publishers without a gateway do not have:
+
+    Troupe-Signature: v1.<expiry, Unix seconds>.<base64url of the MAC, without padding>
+
+An unsigned message has its tenant and nothing more.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+
+MIN_SECRET_BYTES = 32
+_VERSION = "v1"
+
+
+class BadSignature(ValueError):
+    """The signature is not valid for this message; the message says what is wrong with it."""
+
+
+def check_secret(secret: str) -> bytes:
+    """The bytes of a secret as configured. Raises ValueError when it is too short to resist guessing."""
+    encoded = secret.encode()
+    if len(encoded) < MIN_SECRET_BYTES:
+        raise ValueError(
+            f"the signing key has {len(encoded)} bytes and needs at least {MIN_SECRET_BYTES}: make one with "
+            "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+    return encoded
+
+
+def sign(secret: bytes, *, subject: str, id: str, body: bytes, principal: str, expires_at: float) -> str:
+    """The value of Troupe-Signature. `expires_at` is in Unix seconds."""
+    expiry = str(int(expires_at))
+    return f"{_VERSION}.{expiry}.{_mac(secret, subject, id, body, principal, expiry)}"
+
+
+def verify(secret: bytes, signature: str, *, subject: str, id: str, body: bytes, principal: str, now: float) -> None:
+    """Returns when `signature` was made with `secret` for exactly this message and is not over; else BadSignature.
+
+    A command is published once and may be processed much later: compare `now` with when the broker stored it.
+    """
+    version, _, rest = signature.partition(".")
+    expiry, _, mac = rest.partition(".")
+    if version != _VERSION or not expiry.isascii() or not expiry.isdigit():
+        raise BadSignature(f"the signature does not have the form {_VERSION}.<expiry>.<mac>")
+    expected = _mac(secret, subject, id, body, principal, expiry)
+    if not hmac.compare_digest(mac.encode("utf-8", "surrogateescape"), expected.encode()):
+        raise BadSignature("the signature does not fit the message: another key, or the message was changed")
+    if int(expiry) < now:
+        raise BadSignature(f"the signature was valid until Unix time {expiry}")
+
+
+def _mac(secret: bytes, subject: str, id: str, body: bytes, principal: str, expiry: str) -> str:
+    digest = blake2b(body, digest_size=32).hexdigest()
+    # Neither subject nor id can hold a line break, and the principal comes last: no two messages give the same text.
+    text = f"{_VERSION}\n{subject}\n{id}\n{digest}\n{expiry}\n{principal}"
+    mac = hmac.digest(secret, text.encode("utf-8", "surrogatepass"), "sha256")
+    return urlsafe_b64encode(mac).rstrip(b"=").decode()
