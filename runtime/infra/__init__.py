@@ -11,7 +11,14 @@ spawner.py     which thread forks                 ports.py        which ports ar
 
 from runtime.infra.embedded import Infra
 from runtime.infra.endpoints import Endpoints
-from runtime.infra.errors import InfraError
+from runtime.infra.errors import (
+    AlreadyOwned,
+    IncompleteConfiguration,
+    InfraError,
+    NotPermitted,
+    PackageMissing,
+    ServerFailed,
+)
 from runtime.infra.inspection import Status, status
 from runtime.infra.nats import NatsServer
 from runtime.infra.owner import down, up, up_detached
@@ -19,11 +26,16 @@ from runtime.infra.postgres import PostgresServer
 from runtime.infra.resolution import attach_or_start, default_data_dir, given_endpoints, resolve
 
 __all__ = [
+    "AlreadyOwned",
     "Endpoints",
+    "IncompleteConfiguration",
     "Infra",
     "InfraError",
     "NatsServer",
+    "NotPermitted",
+    "PackageMissing",
     "PostgresServer",
+    "ServerFailed",
     "Status",
     "attach_or_start",
     "default_data_dir",

@@ -34,9 +34,5 @@ class AlreadyOwned(InfraError):
     """Another live process owns the servers of this data directory."""
 
 
-class NotRunning(InfraError):
-    """No process owns the servers of this data directory."""
-
-
 class NotPermitted(InfraError):
     """The operating system refused something that running Postgres needs."""

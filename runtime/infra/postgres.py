@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.infra import cluster, packages
+from runtime.infra import cluster, packages, process
 from runtime.infra.account import install_for, postgres_account
 from runtime.infra.credentials import USER, Credentials
 from runtime.infra.filelock import FileLock
@@ -82,8 +82,13 @@ class PostgresServer(Server):
     def _command(self, lock: FileLock) -> Iterator[Command]:
         if not self.cluster.exists():
             cluster.create(self.cluster, self._install, self._user, self._credentials, lock)
+        self._remove_stale_pid_file()
         self._write("postgresql.conf", self._config())
         self._write("pg_hba.conf", _HBA)
+        if not (self.cluster / "local.conf").exists():
+            self._write(
+                "local.conf", "# Settings of your own. They win over postgresql.conf, which each start replaces.\n"
+            )
         handle = os.open(self.cluster, os.O_RDONLY | os.O_DIRECTORY)
         try:
             where = cluster.directory_argument(self.cluster, handle, self._user)
@@ -99,6 +104,20 @@ class PostgresServer(Server):
         except (FileNotFoundError, UnicodeDecodeError):
             return False
         return len(lines) > _STATUS_LINE and lines[0] == str(self.pid) and lines[_STATUS_LINE].strip() == "ready"
+
+    def _remove_stale_pid_file(self) -> None:
+        """Postgres refuses to start while any process has its predecessor's pid: a zombie, or a stranger after a reboot.
+
+        We hold the lock that the predecessor and all its sessions inherited, so it is gone. What the lock does not show
+        is a postmaster that a person started by hand; that one works in the cluster, and its file is left alone.
+        """
+        path = self.cluster / "postmaster.pid"
+        try:
+            pid = int(path.read_text().partition("\n")[0])
+        except (FileNotFoundError, ValueError):
+            return
+        if process.find(pid) is None or process.works_in(pid, self.cluster) is False:
+            path.unlink()
 
     def _config(self) -> str:
         memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MB

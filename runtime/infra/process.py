@@ -49,6 +49,14 @@ def having_open(path: Path) -> list[ProcessId]:
     return [process for process in found if process is not None]
 
 
+def works_in(pid: int, directory: Path) -> bool | None:
+    """Whether a directory is the process's working directory; None if that cannot be known."""
+    try:
+        return os.path.samefile(f"/proc/{pid}/cwd", directory)
+    except OSError:
+        return None
+
+
 def _has_open(pid: int, path: Path) -> bool:
     try:
         return any(os.path.samefile(entry, path) for entry in Path(f"/proc/{pid}/fd").iterdir())
