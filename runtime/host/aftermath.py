@@ -1,0 +1,164 @@
+"""What follows a commit, and only a commit: memory moves on, replies and facts go out, executions start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from nats.errors import MaxPayloadError
+
+from runtime.errors import NotConnected
+from runtime.host.answers import Answer, encode_reply, join
+from runtime.host.command import Command
+from runtime.host.items import Finished, Item, Next, Rerun
+from runtime.host.lane import Activation, Lane
+from runtime.host.plan import Plan, Work
+from schemas.subjects import commits
+from schemas.wire import Failure
+
+if TYPE_CHECKING:
+    from runtime.host.pod import Pod
+
+_log = logging.getLogger("troupe.aftermath")
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Aftermath:
+    """Applies committed plans to a pod."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self._notices = commits(pod.settings.group)
+
+    def follow(self, batch: Sequence[Item], plan: Plan, fenced: Sequence[Lane]) -> None:
+        """Everything that a committed batch entails."""
+        pod = self._pod
+        for lane, position in plan.positions.items():
+            lane.position = position
+        for lane, ord_ in plan.ords.items():
+            lane.outbox_ord = ord_
+        now = pod.clock.monotonic()
+        for work in plan.works.values():
+            self._settle(work, now)
+        self._answer(plan.answers)
+        self._count(plan, fenced)
+        for place in plan.promises:
+            self._keep_promise(*place)
+        if plan.changes.inbox:
+            pod.reads.committed([(row.actor, row.command_id) for row in plan.changes.inbox])
+        lanes = self._settle_items(batch)
+        for lane, rows in plan.outbox.items():
+            lane.outbox.extend(rows)
+            pod.outbox.kick(lane)
+        for start in plan.starts:
+            pod.executions.start(start)
+        for (lane, actor), delay in plan.wake.items():
+            if not plan.works[actor].loading:
+                pod.later(delay, Next(lane, actor, plan.works[actor].kind.name))
+        for lane, row, delay in plan.reruns:
+            pod.later(delay, Rerun(lane, row))
+        if plan.next_due is not None:
+            pod.timers.due(plan.next_due)
+        if plan.positions:
+            self._notify(plan)
+        for lane in fenced:
+            _log.warning("lane %d belongs to another pod now: its turns are dropped", lane.lane)
+            pod.lose(lane)
+        for lane in lanes:
+            if lane.alive:
+                pod.commands.pull(lane.feed)
+
+    def _settle(self, work: Work, now: float) -> None:
+        """Moves an actor in memory to what was committed."""
+        pod, lane = self._pod, work.lane
+        if work.held:
+            lane.held[work.actor] = work.held
+        else:
+            lane.held.pop(work.actor, None)
+        if work.paused:
+            lane.paused.add(work.actor)
+        else:
+            lane.paused.discard(work.actor)
+        if work.loading:
+            pod.loader.load(work)
+            return
+        if work.unreadable is not None or not lane.alive:
+            return
+        active = pod.activations.get(work.actor)
+        if active is None:
+            active = Activation(lane, work.address, work.seq, work.state, work.saved_seq, now)
+        else:
+            active.state, active.seq, active.used_at = work.state, work.seq, now
+        pod.activations.put(work.actor, active)
+        every = work.kind.behaviour.snapshot_every
+        if every and work.seq - active.saved_seq >= every:
+            pod.snapshotter.due(work.actor, active)
+
+    def _settle_items(self, batch: Sequence[Item]) -> set[Lane]:
+        pod = self._pod
+        lanes = set()
+        for item in batch:
+            if type(item) is Command:
+                if item.stream_seq:
+                    item.lane.queued -= 1
+                    lanes.add(item.lane)
+                elif item.timer is not None:
+                    pod.timers.done(item)
+            elif isinstance(item, Finished):
+                item.lane.active.pop((item.command.actor, item.command.id), None)
+        return lanes
+
+    def _answer(self, answers: Sequence[Answer]) -> None:
+        """Publishes replies; those of one caller that wants them so share a message."""
+        batched: dict[tuple[str, bool], list[bytes]] = {}
+        for answer in answers:
+            if answer.batched:
+                batched.setdefault((answer.subject, answer.packed), []).append(answer.body)
+            else:
+                self._post(answer.subject, answer.body)
+        limit = self._pod.connection.max_payload - 1024
+        for (subject, packed), bodies in batched.items():
+            part: list[bytes] = []
+            size = 0
+            for body in bodies:
+                if part and size + len(body) > limit:
+                    self._post(subject, join(part, packed))
+                    part, size = [], 0
+                part.append(body)
+                size += len(body) + 1
+            self._post(subject, join(part, packed))
+
+    def _post(self, subject: str, body: bytes) -> None:
+        try:
+            self._pod.connection.post(subject, body)
+        except NotConnected:
+            pass  # the answer is recorded: the caller asks again with the same id
+        except MaxPayloadError:
+            failure = Failure("too_large", f"the result has {len(body)} bytes, more than a message may have; it is kept")
+            self._pod.connection.post(subject, encode_reply("", 0, b"null", failure))
+
+    def _keep_promise(self, future: asyncio.Future[Any], value: Any) -> None:
+        if future.done():
+            return
+        if isinstance(value, BaseException):
+            future.set_exception(value)
+        else:
+            future.set_result(value)
+
+    def _count(self, plan: Plan, fenced: Sequence[Lane]) -> None:
+        meter = self._pod.meter
+        meter.turns += plan.turns
+        meter.repeated += plan.repeated
+        meter.parked += plan.parked
+        meter.fenced += len(fenced)
+        meter.replies += len(plan.answers)
+        meter.commands += len(plan.changes.inbox)
+
+    def _notify(self, plan: Plan) -> None:
+        """Tells readers of the log how far it has come; a hint, so nothing depends on its arrival."""
+        body = _pack({lane.lane: position for lane, position in plan.positions.items()})
+        self._post(self._notices, body)

@@ -1,0 +1,83 @@
+"""Replies on the wire, and the facts of a session's stream."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from runtime.host.command import Command
+from runtime.host.ports import OutboxRow
+from schemas import codec, headers, subjects
+from schemas.wire import Fact, Failure, Reply
+
+_encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
+NULL = b"null"
+
+
+class Answer(NamedTuple):
+    """One reply, encoded. Batched ones to the same subject may share a message."""
+
+    subject: str
+    batched: bool
+    packed: bool
+    body: bytes
+
+
+def answer(
+    command: Command, seq: int, result: bytes = NULL, failure: Failure | None = None, *, repeated: bool = False
+) -> Answer | None:
+    """The reply to a command, or None when nobody waits for one."""
+    subject = command.reply_to
+    if subject is None:
+        return None
+    batched = command.headers.get(headers.REPLY_MODE) == headers.BATCH_REPLIES
+    packed = wants_msgpack(command.content_type)
+    return Answer(subject, batched, packed, encode_reply(command.id, seq, result, failure, repeated, packed))
+
+
+def wants_msgpack(content_type: str | None) -> bool:
+    """Whether the caller reads MessagePack; a content type that is not known gets JSON."""
+    try:
+        return content_type is not None and codec.is_msgpack(content_type)
+    except codec.BadBody:
+        return False
+
+
+def encode_reply(
+    id: str, seq: int, result: bytes, failure: Failure | None, repeated: bool = False, packed: bool = False
+) -> bytes:
+    """A Reply in wire form. `result` is JSON."""
+    if not packed:
+        return _encode(Reply(id, seq, msgspec.Raw(result), failure, repeated))
+    raw = msgspec.Raw(_pack(msgspec.json.decode(result)))
+    return _pack(Reply(id, seq, raw, failure, repeated))
+
+
+def join(answers: list[bytes], packed: bool) -> bytes:
+    """Several encoded replies as one list."""
+    if not packed:
+        return b"[" + b",".join(answers) + b"]"
+    return b"\xdd" + len(answers).to_bytes(4, "big") + b"".join(answers)
+
+
+def fact_row(command: Command, lane: int, ord: int, fact: Fact, message_id: str) -> OutboxRow:
+    """The outbox row that carries a fact to the session's stream."""
+    assert command.session is not None
+    subject = subjects.events(command.address.tenant, command.session)
+    block = _encode({"Nats-Msg-Id": message_id}).decode()
+    return OutboxRow(lane, ord, message_id, subject, block, _encode(fact))
+
+
+def fact(command: Command, type: str, name: str, seq: int, now: float, data: bytes, position: str | None = None) -> Fact:
+    """A fact about a command. `data` is JSON."""
+    tenant, kind, key = command.address
+    at = datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(timespec="milliseconds")
+    return Fact(type, name, command.id, tenant, kind, key, seq, position, at, msgspec.Raw(data))  # type: ignore[arg-type]
+
+
+def failure_json(failure: Failure) -> bytes:
+    """A Failure as JSON."""
+    return _encode(failure)

@@ -1,0 +1,204 @@
+"""A command as the host holds it, from whichever way it came: the stream, a timer, or the pending rows."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from runtime.client.connection import parse_headers
+from runtime.host.ports import PendingRow, TimerRow
+from schemas import headers as names
+from schemas.address import Address, BadAddress, actor_id, decode_token, encode_token
+from schemas.wire import Failure
+
+if TYPE_CHECKING:
+    from runtime.host.lane import Lane
+
+_headers_decoder = msgspec.json.Decoder(dict[str, str])
+
+
+class Command:
+    """One command.
+
+    Attributes:
+        address: None when the subject holds no readable address (`problem` says why).
+        actor: the actor's id in the log.
+        digest: of method and body, signed 32 bits: tells a repeat from another command with the same id.
+        stream_seq, stream_at: its place in CMD; 0 when it does not come from there.
+        problem: why it cannot be processed; `parks` when it must be kept for a person to see.
+        doomed: attempts after which its process died; set for a command that is parked instead of tried again.
+    """
+
+    __slots__ = (
+        "actor",
+        "address",
+        "attempts",
+        "body",
+        "digest",
+        "doomed",
+        "headers",
+        "id",
+        "key_token",
+        "lane",
+        "method",
+        "parks",
+        "problem",
+        "stream_at",
+        "stream_seq",
+        "timer",
+    )
+
+    def __init__(self, lane: Lane, address: Address, key_token: str, method: str, headers: dict[str, str], body: bytes):
+        self.lane = lane
+        self.address = address
+        self.key_token = key_token
+        self.method = method
+        self.headers = headers
+        self.body = body
+        self.actor = actor_id(address.tenant, address.kind, key_token)
+        self.digest = digest_of(method, body)
+        self.id = headers.get(names.ID, "")
+        self.stream_seq = 0
+        self.stream_at = 0
+        self.attempts = 0
+        self.problem: Failure | None = None
+        self.parks = False
+        self.doomed = ""
+        self.timer: tuple[str, str] | None = None
+
+    @property
+    def reply_to(self) -> str | None:
+        """The subject that wants the answer."""
+        return self.headers.get(names.REPLY)
+
+    @property
+    def session(self) -> str | None:
+        """The session whose stream shows what came of it."""
+        return self.headers.get(names.SESSION)
+
+    @property
+    def content_type(self) -> str | None:
+        """The body's content type; None is JSON."""
+        return self.headers.get(names.CONTENT_TYPE)
+
+    def headers_json(self) -> str:
+        """The headers for a row."""
+        return msgspec.json.encode(self.headers).decode()
+
+    def __str__(self) -> str:
+        return f"{self.address}.{self.method} (command {self.id})"
+
+
+def digest_of(method: str, body: bytes) -> int:
+    """CRC-32 of method and body as a signed number: it finds mistakes, it does not resist an attacker."""
+    value = zlib.crc32(body, zlib.crc32(method.encode()))
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def from_stream(lane: Lane, subject: str, seq: int, at: int, block: bytes, body: bytes) -> Command:
+    """The command of a message of CMD, whose subject is p.<partition>.<tenant>.<kind>.<key>.<method>.
+
+    What is wrong with it is found here, and told in `problem`.
+    """
+    _, _, tenant, kind, token, method = subject.split(".")
+    headers = parse_headers(block) if block else {}
+    problem = None
+    try:
+        key = decode_token(token)
+    except BadAddress as error:
+        key, problem = token, Failure("bad_address", str(error))
+    command = Command(lane, Address(tenant, kind, key), token, method, headers, body)
+    command.stream_seq = seq
+    command.stream_at = at
+    if not command.id:
+        command.id = f"seq-{seq}-{at}"
+    command.problem = problem
+    if headers:
+        _check_headers(command)
+    return command
+
+
+def _check_headers(command: Command) -> None:
+    headers = command.headers
+    if not names.is_id(command.id):
+        command.problem = Failure("bad_request", f"{names.ID} must be 1 to {names.MAX_ID_LENGTH} printable characters")
+        command.id = f"seq-{command.stream_seq}-{command.stream_at}"
+    reply = headers.get(names.REPLY)
+    if reply is not None and not reply.startswith(f"_INBOX.{command.address.tenant}."):
+        command.problem = Failure(
+            "bad_reply_subject",
+            f"the reply subject {reply[:80]!r} is not under '_INBOX.{command.address.tenant}.': nobody is answered there",
+        )
+        command.parks = True
+        del headers[names.REPLY]
+    session = headers.get(names.SESSION)
+    if session is not None:
+        try:
+            encode_token(session)
+        except BadAddress as error:
+            command.problem = Failure("bad_request", f"{names.SESSION}: {str(error).replace('the key', 'the session')}")
+            del headers[names.SESSION]
+    deadline = headers.get(names.DEADLINE)
+    if deadline is not None and not deadline.isdecimal():
+        command.problem = Failure("bad_request", f"{names.DEADLINE} {deadline[:40]!r} is not Unix milliseconds")
+        del headers[names.DEADLINE]
+    for name in (names.CORRELATION, names.CAUSATION, names.TRACEPARENT):
+        value = headers.get(name)
+        if value is not None and not names.is_id(value):
+            del headers[name]  # these only describe: a command is not refused for them
+
+
+def from_timer(lane: Lane, row: TimerRow) -> Command:
+    """The command of a timer that is due."""
+    command = Command(
+        lane,
+        Address(row.tenant, row.kind, row.key),
+        encode_token(row.key),
+        row.method,
+        _headers_decoder.decode(row.headers),
+        row.body,
+    )
+    command.id = row.fire_id
+    command.timer = (row.actor, row.name)
+    return command
+
+
+def from_pending(lane: Lane, row: PendingRow) -> Command:
+    """The command of a pending row."""
+    command = Command(
+        lane,
+        Address(row.tenant, row.kind, row.key),
+        encode_token(row.key),
+        row.method,
+        _headers_decoder.decode(row.headers),
+        row.body,
+    )
+    command.id = row.command_id
+    command.attempts = row.attempts
+    return command
+
+
+def to_pending(
+    command: Command, state: str, *, holds: bool, attempts: int, due_at: float | None = None, error: str | None = None
+) -> PendingRow:
+    """The row under which a command waits, runs or backs off."""
+    tenant, kind, key = command.address
+    return PendingRow(
+        command.lane.lane,
+        command.actor,
+        command.id,
+        tenant,
+        kind,
+        key,
+        command.method,
+        command.digest,
+        state,  # type: ignore[arg-type]  # one of the three by construction; the table checks it
+        holds,
+        attempts,
+        due_at,
+        command.headers_json(),
+        command.body,
+        error,
+    )

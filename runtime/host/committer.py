@@ -1,0 +1,312 @@
+"""The commit pipeline of a pod: batches of whatever has arrived, one after the other, each in one transaction.
+
+    take ─► probe (careful lanes only) ─► begin: fence + look-ups ─► turns ─► write + commit ─► what follows
+
+A batch is what arrived while the last one was committed; nothing lingers. An error leaves the outcome of a commit
+unknown, and then nothing in memory is believed any more: every lane is given up and taken again, and the inbox sorts out
+what had been done. Only a batch that the log refuses for its content is split, down to the one command at fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from runtime.clock import Clock
+from runtime.host.command import Command
+from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch
+from runtime.host.lane import Activation, Activations, Lane
+from runtime.host.meter import Meter
+from runtime.host.plan import Plan
+from runtime.host.ports import Cold, CommitLog, Fence, Found, LogRefused, LogUnavailable, Wanted
+from runtime.host.turn_thread import StuckInHandler, TurnThread
+from runtime.host.turns import Turns
+from runtime.kind import Kind
+
+_log = logging.getLogger("troupe.committer")
+
+ISOLATED_FOR_S = 60.0
+DOOMED_AFTER = 3
+"""Deaths of the process after which the command that was tried alone each time is parked."""
+
+REFUSALS_BEFORE_PARKING = 3
+"""Times one command alone is refused before it is parked: a slow disk may be at fault instead of the command."""
+
+
+class Committer:
+    """The pipeline. `put` from the event loop; `run` is its one task.
+
+    Args:
+        after: what follows a commit, called with the batch, its plan and the lanes that were fenced.
+        lost: called when nothing in memory can be believed any more.
+    """
+
+    def __init__(
+        self,
+        log: CommitLog,
+        kinds: Mapping[str, Kind],
+        activations: Activations,
+        clock: Clock,
+        meter: Meter,
+        *,
+        max_batch: int,
+        after: Callable[[Sequence[Item], Plan, list[Lane]], None],
+        lost: Callable[[Exception], Awaitable[None]],
+        principal_of: Callable[[Command], str | None],
+    ) -> None:
+        self._log = log
+        self._kinds = kinds
+        self._activations = activations
+        self._clock = clock
+        self._meter = meter
+        self._max_batch = max_batch
+        self._after = after
+        self._lost = lost
+        self._principal_of = principal_of
+        self._queue: deque[Item] = deque()
+        self._gated: set[Lane] = set()
+        self._wake = asyncio.Event()
+        self._thread = TurnThread()
+        self._isolated: dict[tuple[str, str], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, item: Item) -> None:
+        """Adds an item to the next batch."""
+        lane = item.lane
+        if type(item) is Command and lane.gated:
+            lane.backlog.append(item)
+            self._gated.add(lane)
+        else:
+            self._queue.append(item)
+        self._wake.set()
+
+    def ungate(self, lane: Lane) -> None:
+        """Looks again at a lane whose backlog may go on."""
+        self._gated.add(lane)
+        self._wake.set()
+
+    def clear(self) -> None:
+        """Drops everything that waits; used when nothing in memory is believed any more."""
+        for item in self._queue:
+            _give_up(item, LogUnavailable("the connection to the log broke; ask again"))
+        self._queue.clear()
+        self._gated.clear()
+
+    async def run(self) -> None:
+        """Commits batches, for ever."""
+        while True:
+            while not self._queue and not self._gated:
+                self._wake.clear()
+                await self._wake.wait()
+            batch, careful = self._take()
+            if not batch:
+                self._wake.clear()
+                if not self._queue:
+                    await self._wake.wait()
+                continue
+            try:
+                if careful:
+                    await self._probe(careful)
+                await self._commit(batch)
+            except LogUnavailable as error:
+                for item in batch:
+                    _give_up(item, error)
+                await self._lost(error)
+
+    def close(self) -> None:
+        """Ends the turn thread."""
+        self._thread.close()
+
+    # -- taking ---------------------------------------------------------------------------------------------------
+
+    def _take(self) -> tuple[list[Item], list[Command]]:
+        """The next batch, and those of it that are to be counted before they run."""
+        careful: list[Command] = []
+        batch: list[Item] = []
+        for lane in list(self._gated):
+            if not lane.alive:
+                self._gated.discard(lane)
+            elif lane.blocked:
+                continue
+            elif not lane.backlog:
+                self._gated.discard(lane)
+            elif lane.careful > 0:
+                lane.careful -= 1
+                careful.append(lane.backlog.popleft())
+            else:
+                self._queue.extendleft(reversed(lane.backlog))
+                lane.backlog.clear()
+                self._gated.discard(lane)
+        batch.extend(careful)
+        queue = self._queue
+        while queue and len(batch) < self._max_batch:
+            item = queue.popleft()
+            if item.lane.alive:
+                batch.append(item)
+            else:
+                _give_up(item, LogUnavailable("this pod does not own the actor any more; ask again"))
+        return [item for item in batch if item.lane.alive], [command for command in careful if command.lane.alive]
+
+    async def _probe(self, careful: Sequence[Command]) -> None:
+        counted = [(command.lane.lane, command.lane.epoch, command.stream_seq) for command in careful]
+        attempts = await self._log.probe(counted)
+        for command in careful:
+            # An attempt is counted before it is made: what was counted more often than allowed killed its process.
+            count = attempts.get(command.lane.lane, 1)
+            if count > DOOMED_AFTER:
+                command.attempts = count - 1
+                command.doomed = (
+                    f"the process died {count - 1} times while {command} was handled: look at its handler before you "
+                    "replay it"
+                )
+
+    # -- committing -----------------------------------------------------------------------------------------------
+
+    async def _commit(self, batch: list[Item], refusals: int = 0) -> None:
+        try:
+            await self._attempt(batch)
+        except LogRefused as error:
+            if len(batch) > 1:
+                _log.warning("a batch of %d is split: %s", len(batch), error)
+                middle = len(batch) // 2
+                await self._commit(batch[:middle])
+                await self._commit(batch[middle:])
+                return
+            if refusals < REFUSALS_BEFORE_PARKING:
+                await self._commit(batch, refusals + 1)
+                return
+            only = batch[0]
+            if type(only) is not Command or only.doomed:
+                raise LogUnavailable(f"the log refuses {only!r}, which cannot be parked: {error}") from error
+            only.doomed = f"the log refused what came of {only}: {error}"
+            await self._commit(batch)
+
+    async def _attempt(self, batch: list[Item]) -> None:
+        started = time.perf_counter()
+        wanted, lanes, hot = self._wanted(batch)
+        found = await self._log.begin(wanted)
+        fenced = [lane for lane in lanes if lane.lane not in found.lanes]
+        kept = batch if not fenced else [item for item in batch if item.lane.lane in found.lanes]
+        read = time.perf_counter()
+        try:
+            plan = await self._turns(kept, found, hot)
+        except BaseException:
+            await self._log.rollback()
+            raise
+        ran = time.perf_counter()
+        if kept:
+            await self._log.commit(plan.changes)
+        else:
+            await self._log.rollback()
+        self._meter.batch(len(kept), read - started, ran - read, time.perf_counter() - ran)
+        for lane, fence in zip(lanes, wanted.fences, strict=True):
+            if lane.lane in found.lanes:
+                lane.checkpoint, lane.checkpoint_at = fence.checkpoint, fence.checkpoint_at
+        for item in batch:
+            if fenced and item.lane.lane not in found.lanes:
+                _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
+        self._after(batch, plan, fenced)
+
+    async def _turns(self, items: list[Item], found: Found, hot: Mapping[str, Activation]) -> Plan:
+        now = self._clock.monotonic()
+        for method, until in list(self._isolated.items()):
+            if until < now:
+                del self._isolated[method]
+        while True:
+            plan = Plan(self._clock.now())
+            turns = Turns(
+                self._kinds,
+                hot,
+                found,
+                plan,
+                isolated=frozenset(self._isolated),
+                principal_of=self._principal_of,
+                random=self._clock.random,
+            )
+            try:
+                await self._thread.run(lambda turns=turns: turns.run(items))  # type: ignore[misc]
+                return plan
+            except StuckInHandler:
+                plan.abandoned = True
+                running = turns.running
+                name = running.method.name if running.method is not None else "?"
+                if running.method is None or (running.kind, name) in self._isolated:
+                    raise LogUnavailable(f"the turn of {running.item!r} blocks outside its handler") from None
+                self._isolated[running.kind, name] = self._clock.monotonic() + ISOLATED_FOR_S
+                self._meter.slow_handlers += 1
+                _log.warning(
+                    "handler %s.%s blocked its pod's turns: it runs beside them for the next %.0f s. A decision must not "
+                    "wait or compute for long; make it an async write handler or a function",
+                    running.kind,
+                    name,
+                    ISOLATED_FOR_S,
+                )
+
+    def _wanted(self, batch: Sequence[Item]) -> tuple[Wanted, list[Lane], dict[str, Activation]]:
+        """What to look up for a batch, its lanes in ascending order, and those of its actors that are in memory.
+
+        The order keeps two pods from locking crosswise. The actors are noted now, since one may be passivated while the
+        log is asked, and an actor that was neither in memory nor asked for would be folded from nothing.
+        """
+        checkpoints: dict[Lane, tuple[int, int]] = {}
+        wanted = Wanted([])
+        cold: dict[str, Cold] = {}
+        hot: dict[str, Activation] = {}
+        for item in batch:
+            lane = item.lane
+            if lane not in checkpoints:
+                checkpoints[lane] = (lane.checkpoint, lane.checkpoint_at)
+            if isinstance(item, Anchor):
+                if item.taken == lane.feed.taken and lane.queued == 0:
+                    checkpoints[lane] = (item.seq, item.at)
+                continue
+            if isinstance(item, Sent):
+                continue
+            actor = _actor_of(item)
+            if type(item) is Command:
+                if item.stream_seq:
+                    checkpoints[lane] = (item.stream_seq, item.stream_at)
+                wanted.commands.append((actor, item.id))
+                if actor in lane.held:
+                    wanted.held.append((actor, item.id))
+                if item.timer is not None:
+                    wanted.timers.append(item.timer)
+            elif isinstance(item, Next):
+                wanted.next_pending.append((lane.lane, actor))
+            if actor in hot or actor in cold:
+                continue
+            activation = self._activations.get(actor)
+            if activation is not None:
+                hot[actor] = activation
+            elif (kind := self._kind_of(item)) is not None:
+                cold[actor] = Cold(actor, lane.partition, kind.fold_version)
+        lanes = sorted(checkpoints, key=lambda lane: lane.lane)
+        wanted.fences = [Fence(lane.lane, lane.epoch, *checkpoints[lane], lane.position) for lane in lanes]
+        wanted.cold = list(cold.values())
+        return wanted, lanes, hot
+
+    def _kind_of(self, item: Item) -> Kind | None:
+        if isinstance(item, (Command, Touch, Order)):
+            return self._kinds.get(item.address.kind)
+        if isinstance(item, Next):
+            return self._kinds.get(item.kind)
+        if isinstance(item, Rerun):
+            return self._kinds.get(item.row.kind)
+        return self._kinds.get(item.command.address.kind) if isinstance(item, Finished) else None
+
+
+def _actor_of(item: Command | Next | Rerun | Finished | Touch | Order) -> str:
+    if isinstance(item, Finished):
+        return item.command.actor
+    return item.row.actor if isinstance(item, Rerun) else item.actor
+
+
+def _give_up(item: Item, error: Exception) -> None:
+    """Tells whoever waits for the item that it will not be."""
+    if isinstance(item, (Touch, Order)) and not item.answered.done():
+        item.answered.set_exception(error)

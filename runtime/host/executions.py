@@ -1,0 +1,121 @@
+"""Running what may wait: executions, and decisions that blocked the turns before.
+
+An execution was accepted by a commit before it starts here, and ends by a commit that `finished` asks for. If the pod
+dies in between, the lane's next owner starts it again, with the attempt counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from runtime.errors import BadResult
+from runtime.host.items import Finished, HandedOver, Start
+from runtime.host.lane import Lane
+from runtime.kind import Decided, Decision, Execution, Method, Read
+
+_log = logging.getLogger("troupe.executions")
+
+ISOLATED_TIMEOUT_S = 30.0
+_HAND_OVER = "handed over"
+
+
+class NeverReturned(BadResult):
+    """The handler did not return in time; its thread is left behind."""
+
+    code = "handler_failed"
+
+
+class Executions:
+    """The running executions of a pod. `finished` puts a Finished into the next batch."""
+
+    def __init__(self, finished: Callable[[Finished], None]) -> None:
+        self._finished = finished
+        self.left_behind = 0
+
+    def start(self, start: Start) -> None:
+        """Starts an execution whose acceptance is committed."""
+        command = start.command
+        place = (command.actor, command.id)
+        if place in command.lane.active or not command.lane.alive:
+            return
+        task = asyncio.ensure_future(self._run(start))
+        command.lane.active[place] = task
+
+    def cancel(self, lane: Lane) -> None:
+        """Stops the executions of a lane that is lost: its next owner starts them again."""
+        for task in lane.active.values():
+            task.cancel()
+        lane.active.clear()
+
+    async def hand_over(self, lane: Lane, grace_s: float) -> None:
+        """Waits for a lane's executions, then stops the rest such that the next owner starts them without a lost attempt."""
+        tasks = list(lane.active.values())
+        if not tasks:
+            return
+        _, running = await asyncio.wait(tasks, timeout=grace_s)
+        for task in running:
+            task.cancel(_HAND_OVER)
+        if running:
+            await asyncio.wait(running, timeout=1.0)
+
+    async def _run(self, start: Start) -> None:
+        command, method = start.command, start.kind.methods[start.command.method]
+        decided: Decided | None = None
+        error: BaseException | None = None
+        try:
+            if start.isolated:
+                decided = await self._isolated(method, start)
+            else:
+                assert isinstance(method, Execution)
+                decided = await method.run(start.state, start.payload, start.turn)
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != (_HAND_OVER,):
+                raise
+            error = HandedOver()
+        except TimeoutError as raised:
+            error = raised if str(raised) else TimeoutError(f"{command} took longer than its time-out")
+        except BaseException as raised:  # also SystemExit: a handler must not end the pod
+            error = raised
+        self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))
+
+    async def _isolated(self, method: Method, start: Start) -> Decided:
+        """Runs a blocking decision or read in a thread of its own."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Decided] = loop.create_future()
+
+        def work() -> None:
+            try:
+                result = _decide(method, start)
+                loop.call_soon_threadsafe(_set, outcome, result, None)
+            except BaseException as error:
+                loop.call_soon_threadsafe(_set, outcome, None, error)
+
+        threading.Thread(target=work, name=f"troupe-{start.kind.name}.{method.name}", daemon=True).start()
+        try:
+            async with asyncio.timeout(ISOLATED_TIMEOUT_S):
+                return await outcome
+        except TimeoutError:
+            self.left_behind += 1
+            text = f"the handler did not return within {ISOLATED_TIMEOUT_S:.0f} s; its thread is left behind"
+            _log.error("%s: %s", start.command, text)
+            raise NeverReturned(text) from None
+
+
+def _decide(method: Method, start: Start) -> Decided:
+    if isinstance(method, Decision):
+        return method.decide(start.state, start.payload, start.turn)
+    assert isinstance(method, Read)
+    return Decided([], start.state, method.read(start.state, start.payload, start.turn))
+
+
+def _set(outcome: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if outcome.done():
+        return
+    if error is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(error)

@@ -1,0 +1,112 @@
+"""What a batch is made of: commands, and the engine's own occasions for a turn."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+from runtime.host.command import Command
+from runtime.host.ports import PendingRow
+from schemas.address import Address
+
+if TYPE_CHECKING:
+    from runtime.host.lane import Lane
+    from runtime.kind import Decided, Kind
+    from runtime.turn import Turn
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Next:
+    """An actor's oldest pending command may go on."""
+
+    lane: Lane
+    actor: str
+    kind: str
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Rerun:
+    """A command that does not hold its key runs again: its owner died, or its wait after a failure is over."""
+
+    lane: Lane
+    row: PendingRow
+
+
+class HandedOver(Exception):
+    """The execution was stopped because its lane goes to another pod, which starts it again; no attempt is lost."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Finished:
+    """An execution ended: with what it decided, or with an error."""
+
+    lane: Lane
+    command: Command
+    holds: bool
+    turn: Turn
+    decided: Decided | None
+    error: BaseException | None
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Touch:
+    """Somebody wants an actor's committed state; `answered` gets (state, seq) or the exception."""
+
+    lane: Lane
+    actor: str
+    address: Address
+    answered: asyncio.Future[tuple[Any, int]]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Sent:
+    """The broker has acknowledged the lane's outbox up to `ord`."""
+
+    lane: Lane
+    ord: int
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Anchor:
+    """The lane holds no more messages up to this one: its checkpoint moves there, so that the stream can be trimmed."""
+
+    lane: Lane
+    seq: int
+    at: int
+    taken: int
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Order:
+    """A person's order for an actor; `answered` gets a JSON value or the exception.
+
+    pause and resume act on the key; replay and drop act on a dead letter.
+    """
+
+    lane: Lane
+    actor: str
+    address: Address
+    what: Literal["pause", "resume", "replay", "drop"]
+    by: str | None
+    reason: str
+    answered: asyncio.Future[Any]
+    dead_letter: int = 0
+    command: Command | None = None
+
+
+Item = Command | Next | Rerun | Finished | Touch | Sent | Anchor | Order
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Start:
+    """An execution to start once the batch is committed."""
+
+    command: Command
+    kind: Kind
+    payload: Any
+    turn: Turn
+    state: Any
+    attempt: int
+    holds: bool
+    isolated: bool

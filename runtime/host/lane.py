@@ -1,0 +1,157 @@
+"""A lane in the hands of this pod, and the actors that are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from runtime.host.ports import OutboxRow, Taken
+from runtime.jetstream.reader import Feed
+from schemas.address import Address
+
+if TYPE_CHECKING:
+    from runtime.host.command import Command
+
+MAILBOX_LIMIT = 512
+"""Messages a lane holds in memory before it asks the broker for no more."""
+
+
+class Lane:
+    """What this pod knows of one lane. Everything here is as of the last commit.
+
+    Attributes:
+        position: the lane's last log position.
+        queued: messages taken from the broker and not yet committed.
+        held: actors whose key is held by pending commands: how many there are.
+        active: executions that run in this pod, by (actor, command id).
+        careful: messages still to be tried one by one after an unclean death.
+        backlog: messages held back while the lane is careful, or waits for bodies from the object store (`blocked` many).
+    """
+
+    __slots__ = (
+        "active",
+        "alive",
+        "backlog",
+        "blocked",
+        "careful",
+        "checkpoint",
+        "checkpoint_at",
+        "draining",
+        "epoch",
+        "feed",
+        "held",
+        "lane",
+        "outbox",
+        "outbox_ord",
+        "partition",
+        "paused",
+        "position",
+        "queued",
+        "sending",
+    )
+
+    def __init__(self, taken: Taken, name: str, careful: int) -> None:
+        self.lane = taken.lane
+        self.partition = taken.partition
+        self.epoch = taken.epoch
+        self.checkpoint = taken.checkpoint
+        self.checkpoint_at = taken.checkpoint_at
+        self.position = taken.position
+        self.held = {actor: count for actor, (_, count) in taken.held.items()}
+        self.paused = set(taken.paused)
+        self.outbox: deque[OutboxRow] = deque(taken.outbox)
+        self.outbox_ord = taken.outbox[-1].ord if taken.outbox else 0
+        self.sending = False
+        self.active: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.careful = careful
+        self.backlog: deque[Command] = deque()
+        self.blocked = 0
+        self.queued = 0
+        self.alive = True
+        self.draining = False
+        self.feed = Feed(name, taken.partition, taken.checkpoint, taken.checkpoint_at, self._room)
+
+    def _room(self) -> int:
+        return MAILBOX_LIMIT - self.queued
+
+    @property
+    def gated(self) -> bool:
+        """Whether arrivals go to the backlog instead of the common queue."""
+        return self.careful > 0 or self.blocked > 0 or bool(self.backlog)
+
+
+class Activation:
+    """An actor in memory, as of the last commit. `saved_seq` is the sequence of its last snapshot."""
+
+    __slots__ = ("address", "lane", "saved_seq", "seq", "state", "used_at")
+
+    def __init__(self, lane: Lane, address: Address, seq: int, state: Any, saved_seq: int, used_at: float) -> None:
+        self.lane = lane
+        self.address = address
+        self.seq = seq
+        self.state = state
+        self.saved_seq = saved_seq
+        self.used_at = used_at
+
+
+class Activations:
+    """The actors in memory by id, least recently used first.
+
+    Args:
+        limit: at most so many are kept; the least recently used ones without work go first.
+        idle_s: seconds without a turn after which one is passivated.
+    """
+
+    def __init__(self, limit: int, idle_s: float) -> None:
+        self._limit = limit
+        self._idle_s = idle_s
+        self._actors: OrderedDict[str, Activation] = OrderedDict()
+        self.passivated = 0
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def __iter__(self) -> Iterator[tuple[str, Activation]]:
+        return iter(list(self._actors.items()))
+
+    def get(self, actor: str) -> Activation | None:
+        """The activation, if there is one."""
+        return self._actors.get(actor)
+
+    def put(self, actor: str, activation: Activation) -> None:
+        """Keeps an activation as the most recently used one."""
+        self._actors[actor] = activation
+        self._actors.move_to_end(actor)
+
+    def drop(self, actor: str) -> None:
+        """Forgets an activation: its next turn loads it from the log."""
+        self._actors.pop(actor, None)
+
+    def drop_lane(self, lane: Lane) -> None:
+        """Forgets all of a lane's actors."""
+        for actor in [actor for actor, activation in self._actors.items() if activation.lane is lane]:
+            del self._actors[actor]
+
+    def clear(self) -> None:
+        """Forgets every actor."""
+        self._actors.clear()
+
+    def passivate(self, now: float, *, at_most: int | None = None) -> int:
+        """Evicts idle activations, and the oldest beyond the limit (or beyond `at_most`); never one with held work.
+
+        Gives how many went. `now` is monotonic seconds.
+        """
+        limit = self._limit if at_most is None else at_most
+        gone = []
+        excess = len(self._actors) - limit
+        for actor, activation in self._actors.items():
+            if len(gone) >= excess and now - activation.used_at < self._idle_s:
+                break
+            if actor not in activation.lane.held:
+                gone.append(actor)
+        for actor in gone:
+            del self._actors[actor]
+        self.passivated += len(gone)
+        return len(gone)

@@ -1,0 +1,284 @@
+"""What a batch will have done once it is committed: the rows to write, and what follows the commit.
+
+A plan never touches what the pod holds in memory. It is thrown away when the commit fails, and nothing needs undoing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from runtime.errors import UnreadableEvent
+from runtime.host.answers import NULL, Answer, answer, fact, fact_row, failure_json
+from runtime.host.command import Command, to_pending
+from runtime.host.ports import (
+    ActorRow,
+    Changes,
+    DeadLetterRow,
+    EventRow,
+    InboxEntry,
+    InboxRow,
+    OutboxRow,
+    PauseRow,
+    PendingRow,
+    TimerRow,
+)
+from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent
+from runtime.turn import SetTimer, Turn
+from schemas import headers as names
+from schemas import subjects
+from schemas.address import Address
+from schemas.wire import Failure
+
+if TYPE_CHECKING:
+    from runtime.host.items import Start
+    from runtime.host.lane import Lane
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Work:
+    """An actor during a batch: as committed, plus what the batch has done with it so far.
+
+    `held` counts the pending commands that hold its key. `unreadable` says why its log cannot be folded; `loading` that
+    its tail is too long to be loaded inside a commit.
+    """
+
+    __slots__ = (
+        "actor",
+        "address",
+        "base_seq",
+        "held",
+        "kind",
+        "lane",
+        "loading",
+        "paused",
+        "saved_seq",
+        "seq",
+        "state",
+        "unreadable",
+    )
+
+    def __init__(self, lane: Lane, actor: str, address: Address, kind: Kind) -> None:
+        self.lane = lane
+        self.actor = actor
+        self.address = address
+        self.kind = kind
+        self.state: Any = None
+        self.seq = self.base_seq = self.saved_seq = 0
+        self.held = lane.held.get(actor, 0)
+        self.paused = actor in lane.paused
+        self.unreadable: UnreadableEvent | None = None
+        self.loading = False
+
+
+class Plan:
+    """The rows of a batch and what follows its commit.
+
+    Attributes:
+        changes: what is written.
+        works: the actors it touched.
+        answers: replies to publish after the commit.
+        starts: executions to start after the commit.
+        reruns: commands that do not hold their key, with the seconds after which they run again.
+        wake: actor → seconds after which its pending commands go on (0: at once).
+        inbox: answers given in this very batch, so that a repeat in it is found too.
+        positions, ords: lane → last log position and outbox number.
+        promises: (future, value) to resolve after the commit.
+        abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
+    """
+
+    def __init__(self, now: float, max_attempts_after_death: int = 3) -> None:
+        self.now = now
+        self.changes = Changes()
+        self.works: dict[str, Work] = {}
+        self.answers: list[Answer] = []
+        self.starts: list[Start] = []
+        self.wake: dict[tuple[Lane, str], float] = {}
+        self.reruns: list[tuple[Lane, PendingRow, float]] = []
+        self.inbox: dict[tuple[str, str], InboxEntry] = {}
+        self.pending: dict[tuple[str, str], int] = {}
+        self.positions: dict[Lane, int] = {}
+        self.ords: dict[Lane, int] = {}
+        self.outbox: dict[Lane, list[OutboxRow]] = {}
+        self.promises: list[tuple[asyncio.Future[Any], Any]] = []
+        self.next_due: float | None = None
+        self.turns = 0
+        self.parked = 0
+        self.repeated = 0
+        self.abandoned = False
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def append(self, work: Work, command: Command, events: list[NewEvent], principal: str | None) -> None:
+        """Adds events to the actor's log, and to its session's stream when the command has one."""
+        lane, tenant = work.lane, work.address.tenant
+        if work.seq == 0 and events:
+            key = work.address.key
+            self.changes.actors.append(
+                ActorRow(work.actor, tenant, work.address.kind, key, lane.lane, lane.partition)
+            )
+        position = self.positions.get(lane, lane.position)
+        headers = command.headers
+        session = headers.get(names.SESSION)
+        for event in events:
+            work.seq += 1
+            position += 1
+            self.changes.events.append(
+                EventRow(
+                    work.actor,
+                    work.seq,
+                    lane.lane,
+                    position,
+                    lane.partition,
+                    event.version,
+                    lane.epoch,
+                    tenant,
+                    event.type,
+                    command.id,
+                    session,
+                    headers.get(names.CAUSATION),
+                    headers.get(names.CORRELATION),
+                    principal,
+                    event.payload,
+                )
+            )
+            if session is not None:
+                place = f"{lane.lane}:{position}"
+                entry = fact(command, "event", event.type, work.seq, self.now, event.payload.encode(), place)
+                self._post_fact(command, lane, entry, f"{work.actor}-{work.seq}")
+        self.positions[lane] = position
+
+    def system_event(self, work: Work, command: Command, name: str, payload: Mapping[str, Any]) -> None:
+        """Adds an event of the engine's own to the actor's log; no fold sees it."""
+        text = _encode(payload).decode()
+        self.append(work, command, [NewEvent(SYSTEM_EVENT_PREFIX + name, 1, text)], None)
+
+    # -- outcomes -------------------------------------------------------------------------------------------------
+
+    def succeed(self, work: Work, command: Command, result: bytes) -> None:
+        """Records the result for repeats, and answers."""
+        self._record(work, command, False, result)
+        self._answer(command, answer(command, work.seq, result))
+        if command.session is not None:
+            entry = fact(command, "result", command.method, work.seq, self.now, result)
+            self._post_fact(command, work.lane, entry, f"{work.actor}-{command.id}-result")
+
+    def fail(self, work: Work, command: Command, failure: Failure, *, record: bool) -> None:
+        """Answers with a failure; `record` makes it the answer to every repeat."""
+        if record:
+            self._record(work, command, True, failure_json(failure))
+        self.refuse(work.lane, command, failure, work.seq)
+
+    def refuse(self, lane: Lane, command: Command, failure: Failure, seq: int = 0) -> None:
+        """Answers with a failure, without a trace in the log."""
+        self._answer(command, answer(command, seq, NULL, failure))
+        if command.session is not None:
+            entry = fact(command, "error", command.method, seq, self.now, failure_json(failure))
+            self._post_fact(command, lane, entry, f"{command.actor}-{command.id}-error-{command.attempts}")
+
+    def repeat(self, command: Command, entry: InboxEntry) -> None:
+        """Answers a repeat with what was recorded; the same id with other arguments is refused."""
+        self.repeated += 1
+        if entry.digest != command.digest:
+            failure = Failure(
+                "id_reused",
+                f"id {command.id!r} was used on {command.address} before, with another method or other arguments: "
+                "use a new id",
+            )
+            self._answer(command, answer(command, entry.seq, NULL, failure))
+        elif entry.failed:
+            failure = msgspec.json.decode(entry.result, type=Failure)
+            self._answer(command, answer(command, entry.seq, NULL, failure, repeated=True))
+        else:
+            self._answer(command, answer(command, entry.seq, entry.result.encode(), repeated=True))
+
+    def _record(self, work: Work, command: Command, failed: bool, result: bytes) -> None:
+        text = result.decode()
+        row = InboxRow(work.actor, command.id, work.seq, work.lane.lane, command.digest, failed, text)
+        self.changes.inbox.append(row)
+        self.inbox[work.actor, command.id] = InboxEntry(work.seq, command.digest, failed, text)
+
+    def _answer(self, command: Command, reply: Answer | None) -> None:
+        if reply is not None:
+            self.answers.append(reply)
+
+    # -- what a turn asked for ------------------------------------------------------------------------------------
+
+    def carry(self, work: Work, command: Command, turn: Turn) -> None:
+        """Turns what the handler asked of its context into rows: messages to others, and timers."""
+        headers = command.headers
+        passed = {name: headers[name] for name in (names.SESSION, names.TRACEPARENT) if name in headers}
+        passed[names.CORRELATION] = headers.get(names.CORRELATION, command.id)
+        passed[names.CAUSATION] = command.id
+        for number, message in enumerate(turn.messages):
+            digest = blake2b(f"{work.actor}/{command.id}/{number}".encode(), digest_size=16).hexdigest()
+            block = _encode(passed | {names.ID: digest}).decode()
+            subject = subjects.command(message.address, message.method)
+            self._post(work.lane, digest, subject, block, message.body)
+        for timer in turn.timers:
+            place = (work.actor, timer.name)
+            if isinstance(timer, SetTimer):
+                fire_id = blake2b(f"{work.actor}/{timer.name}/{command.id}".encode(), digest_size=16).hexdigest()
+                tenant, kind, key = work.address
+                self.changes.timers[place] = TimerRow(
+                    work.actor, timer.name, work.lane.lane, timer.due_at, fire_id, tenant, kind, key, timer.method,
+                    _encode(passed).decode(), timer.body,
+                )  # fmt: skip
+                self.next_due = timer.due_at if self.next_due is None else min(self.next_due, timer.due_at)
+            else:
+                self.changes.timers.pop(place, None)
+                self.changes.timers_done.append(place)
+
+    def _post(self, lane: Lane, message_id: str, subject: str, headers: str, body: bytes) -> None:
+        ord_ = self.ords[lane] = self.ords.get(lane, lane.outbox_ord) + 1
+        self._keep(lane, OutboxRow(lane.lane, ord_, message_id, subject, headers, body))
+
+    def _post_fact(self, command: Command, lane: Lane, entry: Any, message_id: str) -> None:
+        ord_ = self.ords[lane] = self.ords.get(lane, lane.outbox_ord) + 1
+        self._keep(lane, fact_row(command, lane.lane, ord_, entry, message_id))
+
+    def _keep(self, lane: Lane, row: OutboxRow) -> None:
+        self.changes.outbox.append(row)
+        self.outbox.setdefault(lane, []).append(row)
+
+    def accepted(self, work: Work, command: Command) -> None:
+        """Tells the session that the command is durable and runs."""
+        if command.session is not None:
+            entry = fact(command, "accepted", command.method, work.seq, self.now, NULL)
+            self._post_fact(command, work.lane, entry, f"{work.actor}-{command.id}-accepted")
+
+    # -- held keys ------------------------------------------------------------------------------------------------
+
+    def defer(self, work: Work, command: Command) -> None:
+        """Lets a command wait behind its key."""
+        self.changes.pending.append(to_pending(command, "waiting", holds=True, attempts=command.attempts))
+        self.pending[work.actor, command.id] = command.digest
+        work.held += 1
+
+    def park(self, work: Work, command: Command, failure: Failure, attempts: int, *, to_log: bool = True) -> None:
+        """Keeps a command for a person to see, and answers its caller. `to_log` adds the fact to the actor's log."""
+        self.parked += 1
+        tenant, kind, key = command.address
+        message = failure.message.replace("\0", "\\0")
+        self.changes.dead_letters.append(
+            DeadLetterRow(
+                work.actor, work.lane.lane, tenant, kind, key, command.method, command.id, command.headers_json(),
+                command.body, failure.code, message, attempts,
+            )
+        )  # fmt: skip
+        if to_log:
+            payload = {"command_id": command.id, "method": command.method, "code": failure.code, "error": message}
+            self.system_event(work, command, "parked", payload | {"attempts": attempts})
+        self.fail(work, command, failure, record=True)
+
+    def pause(self, work: Work, command: Command, reason: str, by: str | None) -> None:
+        """Stops the key until a person resumes it."""
+        tenant = work.address.tenant
+        self.changes.paused[work.actor] = PauseRow(work.actor, tenant, work.lane.lane, reason, by)
+        self.system_event(work, command, "paused", {"reason": reason, "by": by})
+        work.paused = True

@@ -1,0 +1,347 @@
+"""A pod: one process that owns lanes and runs their actors. The only place that wires adapters to ports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from runtime.client.connection import connect
+from runtime.client.objects import Objects
+from runtime.clock import Clock, system_clock
+from runtime.errors import CallFailed, Misconfigured, NotConnected
+from runtime.host.aftermath import Aftermath
+from runtime.host.command import Command, digest_of, from_stream
+from runtime.host.committer import Committer
+from runtime.host.executions import Executions
+from runtime.host.front import Front
+from runtime.host.housekeeping import Housekeeping
+from runtime.host.identity import Identity
+from runtime.host.items import Next, Rerun
+from runtime.host.lane import Activation, Activations, Lane
+from runtime.host.leases import Leases
+from runtime.host.loading import Loader, Snapshotter
+from runtime.host.meter import Meter
+from runtime.host.outbox import Outbox
+from runtime.host.ports import Taken
+from runtime.host.reads import Reads
+from runtime.host.residence import Residence
+from runtime.host.services import Services
+from runtime.host.settings import PodSettings
+from runtime.host.timers import Timers
+from runtime.host.watchdog import TICK_S, Watchdog
+from runtime.jetstream.publisher import JetStreamPublisher
+from runtime.jetstream.reader import CommandReader, Feed
+from runtime.jetstream.streams import StreamSettings, ensure
+from runtime.kind import Kind
+from runtime.postgres.commit_log import PostgresCommitLog
+from runtime.postgres.keeping import PostgresKeeping
+from runtime.postgres.migrate import migrate
+from runtime.postgres.ownership import PostgresOwnership
+from runtime.postgres.reading import PostgresReader
+from runtime.postgres.snapshots import PostgresSnapshots
+from runtime.version import VERSION
+from schemas import headers as names
+from schemas.subjects import SERVICE_QUEUE
+from schemas.wire import Capability, Failure, Info
+
+_log = logging.getLogger("troupe.pod")
+
+SWITCH_INTERVAL_S = 0.001
+STALLED_AFTER_LEASES = 2.0
+
+
+class Pod:
+    """One pod. `await start()`, then `await stop()`.
+
+    Args:
+        settings: see PodSettings.
+        kinds: the kinds it serves; each belongs to the pod's group.
+    """
+
+    def __init__(self, settings: PodSettings, kinds: Iterable[Kind], clock: Clock = system_clock) -> None:
+        self.settings = settings
+        self.kinds: dict[str, Kind] = {}
+        for kind in kinds:
+            if self.kinds.setdefault(kind.name, kind) is not kind:
+                raise Misconfigured(f"two kinds are named {kind.name!r}: a kind's name is its address, so rename one")
+        if not self.kinds:
+            raise Misconfigured("a pod needs at least one kind: name a module that defines an entity or a function")
+        self.clock = clock
+        self.id = f"{settings.group}-{clock.token(6)}"
+        self.meter = Meter()
+        self.activations = Activations(settings.max_activations, settings.idle_s)
+        self.lanes: dict[int, Lane] = {}
+        self.failed = asyncio.Event()
+        """Set when the pod cannot go on."""
+        self._by_feed: dict[Feed, Lane] = {}
+        self._by_partition: dict[int, Lane] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._handles: set[asyncio.TimerHandle] = set()
+        self._background: set[asyncio.Task[Any]] = set()
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connects, registers and begins to take lanes. Raises NotConnected or Misconfigured."""
+        settings = self.settings
+        # A handler that computes in the turn thread gives way to the event loop this often.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self.connection = await connect(
+            settings.nats_url, name=f"troupe pod {self.id}", on_reconnect=self._on_reconnect
+        )
+        await migrate(settings.postgres_url)
+        await ensure(self.connection, StreamSettings(partitions=settings.partitions, replicas=settings.replicas))
+        self._wire()
+        partitions, log_id = await self.ownership.register(settings.partitions)
+        info = Info(partitions, VERSION, log_id)
+        self.services = Services(self.reader, info, lambda: len(self.lanes), self._post)
+        self.front = Front(self.connection, self.kinds, partitions, VERSION, f"pod{self.clock.token(6)}")
+        await self.commands.open()
+        await self.publisher.open()
+        await self.front.open()
+        for name in self.services.names:
+            await self.connection.subscribe_direct(f"svc.{name}", self.services.on_message, queue=SERVICE_QUEUE)
+        for kind in self.kinds:
+            await self.connection.subscribe_direct(f"q.*.*.{kind}.*.*", self._on_read)
+        self.watchdog.start()
+        for job in (
+            self.committer.run(),
+            self.commands.watch(),
+            self.leases.beat(),
+            self.leases.balance(),
+            self.timers.run(),
+            self.snapshotter.run(),
+            self.housekeeping.run(),
+            self.residence.run(),
+            self._tick(),
+        ):
+            self._tasks.append(asyncio.ensure_future(self._guard(job)))
+
+    def _wire(self) -> None:
+        settings, url = self.settings, self.settings.postgres_url
+        capabilities = {kind.name: _capability(kind, settings) for kind in self.kinds.values()}
+        self.ownership = PostgresOwnership(url, self.id, settings.group, settings.code_version, capabilities)
+        self.log = PostgresCommitLog(url, self.id, settings.code_version, settings.lease_ttl_s)
+        self.reader = PostgresReader(url, settings.partitions)
+        self.timer_rows = PostgresReader(url, settings.partitions)
+        self.snapshots = PostgresSnapshots(url)
+        self.keeping = PostgresKeeping(url)
+        self.objects = Objects(self.connection)
+        self.publisher = JetStreamPublisher(self.connection)
+        self.commands = CommandReader(self.connection, list(self.kinds), self._on_command, self.clock)
+        self.identity = Identity(settings.signing_key)
+        self.snapshotter = Snapshotter(self.snapshots, self.kinds)
+        self.loader = Loader(self.reader, self.snapshots, self._on_loaded, self.clock.monotonic)
+        self.watchdog = Watchdog(settings.lease_ttl_s * STALLED_AFTER_LEASES)
+        self.residence = Residence(self.activations, self.clock, settings.max_resident_mb)
+        self.leases = Leases(
+            self.ownership,
+            self.id,
+            self.clock,
+            ttl_s=settings.lease_ttl_s,
+            heartbeat_s=settings.heartbeat_s,
+            balance_s=settings.balance_s,
+            took=self._on_taken,
+            lost=self.lose,
+            drain=self._drain,
+        )
+        self.leases.lanes = self.lanes
+        self.aftermath = Aftermath(self)
+        self.committer = Committer(
+            self.log,
+            self.kinds,
+            self.activations,
+            self.clock,
+            self.meter,
+            max_batch=settings.max_batch,
+            after=self.aftermath.follow,
+            lost=self._on_log_lost,
+            principal_of=self.identity.principal_of,
+        )
+        self.executions = Executions(self.committer.put)
+        self.outbox = Outbox(self.publisher, self.committer.put)
+        self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)
+        self.reads = Reads(
+            self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader, self._post,
+            self.clock.now,
+        )  # fmt: skip
+        self.housekeeping = Housekeeping(
+            self.connection,
+            self.commands,
+            self.keeping,
+            lambda: list(self.lanes.values()),
+            self.committer.put,
+            self.clock,
+            trim_lag_s=settings.trim_lag_s,
+            inbox_window_s=settings.inbox_window_s,
+        )
+
+    async def stop(self) -> None:
+        """Hands over: no new lanes, turns finished and committed, lanes released, then everything closed."""
+        await self.leases.leave()
+        balance = self._tasks[3]
+        await asyncio.wait([balance], timeout=self.settings.drain_s + 10)
+        for task in self._tasks:
+            task.cancel()
+        for handle in self._handles:
+            handle.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.watchdog.stop()
+        try:
+            await self.ownership.remove()
+        except NotConnected as error:
+            _log.warning("the pod's row stays until it expires: %s", error)
+        self.reads.close()
+        self.committer.close()
+        await self.front.close()
+        for closing in (self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping):
+            await closing.close()
+        if self.connection.is_connected:
+            await self.connection.flush()
+        await self.connection.close()
+
+    async def _guard(self, job: Any) -> None:
+        try:
+            await job
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            # A part of the engine that is broken must not leave the rest running as if nothing were: the lanes go to
+            # another pod, and whoever runs the pods starts this one anew.
+            _log.critical("a part of pod %s failed; the pod ends", self.id, exc_info=True)
+            self.failed.set()
+            raise
+
+    async def _tick(self) -> None:
+        while True:
+            self.watchdog.alive()
+            await asyncio.sleep(TICK_S)
+
+    # -- lanes ----------------------------------------------------------------------------------------------------
+
+    def _on_taken(self, taken: Sequence[Taken]) -> None:
+        for one in taken:
+            careful = self.settings.max_batch if one.unclean else 0
+            lane = Lane(one, f"{self.settings.group}_{one.partition}", careful)
+            self.lanes[lane.lane] = lane
+            self._by_feed[lane.feed] = lane
+            self._by_partition[lane.partition] = lane
+            self.commands.start(lane.feed)
+            for actor, (kind, _) in one.held.items():
+                self.committer.put(Next(lane, actor, kind))
+            for row in one.running:
+                self.committer.put(Rerun(lane, row))
+            self.outbox.kick(lane)
+        self.timers.reread()
+
+    def lose(self, lane: Lane) -> None:
+        """Stops everything of a lane at once; nothing of it is written any more."""
+        lane.alive = False
+        self.commands.stop(lane.feed)
+        self.executions.cancel(lane)
+        self.activations.drop_lane(lane)
+        self._by_feed.pop(lane.feed, None)
+        if self.lanes.get(lane.lane) is lane:
+            del self.lanes[lane.lane]
+            del self._by_partition[lane.partition]
+
+    async def _drain(self, lane: Lane) -> None:
+        """Reads no more for a lane, and returns when nothing of it is in hand."""
+        lane.draining = True
+        self.commands.stop(lane.feed)
+        await self.executions.hand_over(lane, self.settings.drain_s)
+        deadline = self.clock.monotonic() + self.settings.drain_s
+        while lane.alive and (lane.queued or lane.active or lane.sending) and self.clock.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+
+    async def _on_log_lost(self, error: Exception) -> None:
+        self.meter.log_losses += 1
+        _log.warning("everything in memory is given up and read again: %s", error)
+        for lane in list(self.lanes.values()):
+            self.lose(lane)
+        self.activations.clear()
+        self.committer.clear()
+        self.timers.clear()
+        await asyncio.sleep(0.1)
+        self.leases.look_now()
+
+    async def _on_reconnect(self) -> None:
+        self.commands.restart_all("reconnected to NATS")
+        for lane in self.lanes.values():
+            self.outbox.kick(lane)
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def _on_command(self, feed: Feed, subject: str, seq: int, at: int, block: bytes, body: bytes) -> None:
+        lane = self._by_feed.get(feed)
+        if lane is None or not lane.alive:
+            return
+        lane.queued += 1
+        command = from_stream(lane, subject, seq, at, block, body)
+        if names.OBJECT in command.headers and command.problem is None:
+            lane.blocked += 1
+            self.committer.put(command)
+            self._spawn(self._fetch(command))
+        else:
+            self.committer.put(command)
+
+    async def _fetch(self, command: Command) -> None:
+        """Fetches a body from the object store; its lane waits, the others do not."""
+        lane = command.lane
+        try:
+            command.body = await self.objects.get(command.headers[names.OBJECT])
+            command.digest = digest_of(command.method, command.body)
+        except CallFailed as error:
+            command.problem, command.parks = Failure(error.code, str(error)), True
+        finally:
+            lane.blocked -= 1
+            self.committer.ungate(lane)
+
+    def _on_read(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
+        partition = int(subject.split(".", 2)[1])
+        if partition in self._by_partition:
+            self.reads.on_message(subject, reply, body, block)
+
+    def _on_loaded(self, lane: Lane, actor: str, activation: Activation | None) -> None:
+        if activation is not None and lane.alive:
+            self.activations.put(actor, activation)
+            self.committer.put(Next(lane, actor, activation.address.kind))
+
+    def later(self, delay_s: float, item: Next | Rerun) -> None:
+        """Puts an item into a batch after some time, unless its lane is lost by then."""
+        if delay_s <= 0:
+            self.committer.put(item)
+            return
+
+        def due() -> None:
+            self._handles.discard(handle)
+            if item.lane.alive:
+                self.committer.put(item)
+
+        handle = asyncio.get_running_loop().call_later(delay_s, due)
+        self._handles.add(handle)
+
+    def _post(self, subject: str, body: bytes) -> None:
+        try:
+            self.connection.post(subject, body)
+        except NotConnected:
+            pass  # whoever asked will ask again
+        except Exception as error:
+            _log.warning("an answer to %s was not sent: %r", subject, error)
+
+    def _spawn(self, job: Any) -> None:
+        task = asyncio.ensure_future(job)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _capability(kind: Kind, settings: PodSettings) -> str:
+    methods = [method.describe() for method in kind.methods.values()]
+    capability = Capability(kind.name, settings.group, kind.type, settings.code_version, methods, kind.description)
+    return msgspec.json.encode(capability).decode()
+

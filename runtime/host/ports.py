@@ -1,0 +1,284 @@
+"""What the host needs of a log, as plain data and one Protocol. The adapter is runtime/postgres/.
+
+A commit takes two round trips: `begin` fences the lanes and reads what the turns need, `commit` writes what they
+decided. Between the two the host runs the handlers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from runtime.errors import TroupeError
+from runtime.kind import StoredEvent
+
+PendingState = Literal["waiting", "running", "backoff"]
+
+
+class LogUnavailable(TroupeError):
+    """The connection to the log broke; whether a commit that was under way took effect is not known."""
+
+
+class LogRefused(TroupeError):
+    """The log refused a batch for what is in it, or for the time it took; nothing of it was written."""
+
+
+class Fence(NamedTuple):
+    """A lane in hand: what this pod believes of it, and the checkpoint it moves to."""
+
+    lane: int
+    epoch: int
+    checkpoint: int
+    checkpoint_at: int
+    position: int
+
+
+class Cold(NamedTuple):
+    """An actor whose state must be loaded."""
+
+    actor: str
+    partition: int
+    fold_version: str
+
+
+@dataclasses.dataclass(slots=True)
+class Wanted:
+    """What a batch needs to know before its turns: everything is looked up in the same transaction as the fence."""
+
+    fences: list[Fence]
+    commands: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """(actor, command id) that may have been answered before."""
+    held: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """(actor, command id) that may be pending already."""
+    next_pending: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    """(lane, actor) whose oldest pending commands are to run."""
+    timers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """(actor, timer name) that are due."""
+    cold: list[Cold] = dataclasses.field(default_factory=list)
+
+
+class InboxEntry(NamedTuple):
+    """A recorded answer. `result` is JSON: the result, or the Failure when `failed`."""
+
+    seq: int
+    digest: int
+    failed: bool
+    result: str
+
+
+class PendingRow(NamedTuple):
+    """A command taken from the broker that is not done. Times are Unix seconds."""
+
+    lane: int
+    actor: str
+    command_id: str
+    tenant: str
+    kind: str
+    key: str
+    method: str
+    digest: int
+    state: PendingState
+    holds: bool
+    attempts: int
+    due_at: float | None
+    headers: str
+    body: bytes
+    error: str | None = None
+
+
+class Found(NamedTuple):
+    """What `begin` found. `lanes` are those still ours; nothing may be written for any other."""
+
+    lanes: frozenset[int]
+    inbox: dict[tuple[str, str], InboxEntry]
+    pending: dict[tuple[str, str], int]
+    """Digests of the commands that are pending already."""
+    next_pending: dict[str, list[PendingRow]]
+    timers: dict[tuple[str, str], str]
+    """Fire ids of the timers that are still set."""
+    snapshots: dict[str, tuple[int, str]]
+    tails: dict[str, list[StoredEvent]]
+    """Events after the snapshot, at most TAIL_LIMIT + 1: one more than the limit says that there are more."""
+
+
+TAIL_LIMIT = 512
+"""Events loaded inside a commit; an actor with a longer tail is loaded outside, while its commands wait."""
+
+PENDING_LIMIT = 32
+"""Pending commands of one actor that one batch goes on with."""
+
+
+class ActorRow(NamedTuple):
+    actor: str
+    tenant: str
+    kind: str
+    key: str
+    lane: int
+    partition: int
+
+
+class EventRow(NamedTuple):
+    actor: str
+    seq: int
+    lane: int
+    position: int
+    partition: int
+    version: int
+    epoch: int
+    tenant: str
+    type: str
+    command_id: str
+    session: str | None
+    causation_id: str | None
+    correlation_id: str | None
+    principal: str | None
+    payload: str
+
+
+class InboxRow(NamedTuple):
+    actor: str
+    command_id: str
+    seq: int
+    lane: int
+    digest: int
+    failed: bool
+    result: str
+
+
+class PendingUpdate(NamedTuple):
+    actor: str
+    command_id: str
+    state: PendingState
+    attempts: int
+    due_at: float | None
+    error: str | None
+
+
+class OutboxRow(NamedTuple):
+    lane: int
+    ord: int
+    message_id: str
+    subject: str
+    headers: str
+    body: bytes
+
+
+class TimerRow(NamedTuple):
+    actor: str
+    name: str
+    lane: int
+    due_at: float
+    fire_id: str
+    tenant: str
+    kind: str
+    key: str
+    method: str
+    headers: str
+    body: bytes
+
+
+class DeadLetterRow(NamedTuple):
+    actor: str
+    lane: int
+    tenant: str
+    kind: str
+    key: str
+    method: str
+    command_id: str
+    headers: str
+    body: bytes
+    code: str
+    error: str
+    attempts: int
+
+
+class PauseRow(NamedTuple):
+    actor: str
+    tenant: str
+    lane: int
+    reason: str
+    by: str | None
+
+
+@dataclasses.dataclass(slots=True)
+class Changes:
+    """What a batch writes, all or nothing, in this order."""
+
+    actors: list[ActorRow] = dataclasses.field(default_factory=list)
+    events: list[EventRow] = dataclasses.field(default_factory=list)
+    inbox_forgotten: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """(actor, command id) of answers that a replay takes back."""
+    inbox: list[InboxRow] = dataclasses.field(default_factory=list)
+    pending: list[PendingRow] = dataclasses.field(default_factory=list)
+    pending_updates: list[PendingUpdate] = dataclasses.field(default_factory=list)
+    pending_done: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    outbox: list[OutboxRow] = dataclasses.field(default_factory=list)
+    outbox_done: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    timers_done: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    timers: dict[tuple[str, str], TimerRow] = dataclasses.field(default_factory=dict)
+    dead_letters: list[DeadLetterRow] = dataclasses.field(default_factory=list)
+    paused: dict[str, PauseRow] = dataclasses.field(default_factory=dict)
+    resumed: list[str] = dataclasses.field(default_factory=list)
+    dead_resolved: list[tuple[int, str, str]] = dataclasses.field(default_factory=list)
+    """(dead letter id, 'replayed' or 'dropped', by)."""
+
+
+class CommitLog(Protocol):
+    """The commit path of a log. One transaction at a time; a LogUnavailable leaves the object usable."""
+
+    async def begin(self, wanted: Wanted) -> Found:
+        """Fences and reads. Raises LogUnavailable or LogRefused; then no transaction is open."""
+
+    async def commit(self, changes: Changes) -> None:
+        """Writes and commits. Raises LogUnavailable (outcome unknown) or LogRefused (nothing written)."""
+
+    async def rollback(self) -> None:
+        """Gives up the open transaction, if there is one."""
+
+    async def probe(self, lanes: Sequence[tuple[int, int, int]]) -> dict[int, int]:
+        """Counts an attempt of (lane, epoch, stream sequence) before it is made; gives lane → attempts so far."""
+
+
+class Taken(NamedTuple):
+    """A lane taken over, and all that the log holds for it."""
+
+    lane: int
+    partition: int
+    epoch: int
+    checkpoint: int
+    checkpoint_at: int
+    position: int
+    unclean: bool
+    """Whether the last owner died without releasing it."""
+    held: dict[str, tuple[str, int]]
+    """Actors with commands that hold their key: (kind, how many)."""
+    running: list[PendingRow]
+    """Commands that run without holding their key."""
+    paused: frozenset[str]
+    outbox: list[OutboxRow]
+
+
+class Ownership(Protocol):
+    """Membership and leases, on connections of their own."""
+
+    async def heartbeat(self, ttl_s: float) -> None:
+        """Renews this pod's membership for `ttl_s` seconds on the log's clock."""
+
+    async def live_pods(self) -> list[tuple[str, bool]]:
+        """(pod id, leaving) of the group's living pods."""
+
+    async def owners(self) -> dict[int, tuple[str | None, int]]:
+        """lane → (owner, epoch) of the whole group."""
+
+    async def take(self, lanes: Sequence[int]) -> list[Taken]:
+        """Takes those of `lanes` that nobody alive owns."""
+
+    async def release(self, lanes: Sequence[tuple[int, int]]) -> None:
+        """Gives back (lane, epoch)."""
+
+    async def leave(self) -> None:
+        """Marks this pod as leaving: it gets no new lanes."""
+
+    async def remove(self) -> None:
+        """Ends this pod's membership."""

@@ -1,0 +1,282 @@
+"""Answering reads on core NATS: `q.<partition>.<tenant>.<kind>.<key>.<method>`, at the lane's owner.
+
+A query is answered from committed state, and only while this pod's lease says that nobody else can have committed since.
+Methods that begin with '$' are the engine's own: $result (what became of a command), $describe, and $order (a person's
+pause, resume, replay, drop).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from runtime.arguments import InvalidArguments, encode_json
+from runtime.client.connection import parse_headers
+from runtime.errors import UnreadableEvent
+from runtime.host.answers import encode_reply, wants_msgpack
+from runtime.host.command import Command
+from runtime.host.items import Item, Order, Touch
+from runtime.host.lane import Activations, Lane
+from runtime.host.ports import InboxEntry, LogUnavailable
+from runtime.host.turn_thread import StuckInHandler, TurnThread
+from runtime.host.turns import failure_of
+from runtime.kind import Kind, Read
+from runtime.turn import Turn
+from schemas import headers as names
+from schemas.address import Address, BadAddress, actor_id, decode_token, encode_token
+from schemas.wire import Failure
+
+_log = logging.getLogger("troupe.reads")
+
+READ_TIMEOUT_S = 30.0
+MAX_WAIT_S = 60.0
+
+
+class Refused(Exception):
+    """The read is answered with this failure."""
+
+    def __init__(self, code: str, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.failure = Failure(code, message, path)
+
+
+class ResultQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """Arguments of $result: the command's id, and how long to wait for its end (seconds)."""
+
+    id: str
+    wait_s: float = 0.0
+
+
+class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """Arguments of $order."""
+
+    what: str
+    by: str | None = None
+    reason: str = ""
+    dead_letter: int = 0
+
+
+class ReadSource(Protocol):
+    """What reads need of the log beside the activations; see runtime.postgres.reading.PostgresReader."""
+
+    async def inbox_entry(self, actor: str, command_id: str) -> InboxEntry | None: ...
+    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None] | None: ...
+    async def describe(self, actor: str) -> dict[str, Any]: ...
+    async def dead_letter(self, id: int, tenant: str) -> dict[str, Any] | None: ...
+
+
+class Reads:
+    """The reads of a pod's lanes."""
+
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind],
+        activations: Activations,
+        lane_of: Callable[[int], Lane | None],
+        valid: Callable[[], bool],
+        put: Callable[[Item], None],
+        source: ReadSource,
+        post: Callable[[str, bytes], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._kinds = kinds
+        self._activations = activations
+        self._lane_of = lane_of
+        self._valid = valid
+        self._put = put
+        self._source = source
+        self._post = post
+        self._now = now
+        self._thread = TurnThread()
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slow: set[tuple[str, str]] = set()
+        self._waiting: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
+
+    def on_message(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
+        """Receives a query."""
+        if reply:
+            task = asyncio.ensure_future(self._serve(subject, reply, body, parse_headers(block)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def committed(self, answered: list[tuple[str, str]]) -> None:
+        """Commands (actor, id) were answered: whoever waits for their results looks again."""
+        if self._waiting:
+            for place in answered:
+                for future in self._waiting.pop(place, ()):
+                    if not future.done():
+                        future.set_result(None)
+
+    def close(self) -> None:
+        """Ends the thread and what is being answered."""
+        self._thread.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _serve(self, subject: str, reply: str, body: bytes, headers: dict[str, str]) -> None:
+        packed = wants_msgpack(headers.get(names.CONTENT_TYPE))
+        id_ = headers.get(names.ID, "")
+        try:
+            result, seq = await self._answer(subject, body, headers)
+            answer = encode_reply(id_, seq, result, None, packed=packed)
+        except Refused as refused:
+            answer = encode_reply(id_, 0, b"null", refused.failure, packed=packed)
+        except (LogUnavailable, UnreadableEvent) as error:
+            code = "unavailable" if isinstance(error, LogUnavailable) else "unreadable_log"
+            answer = encode_reply(id_, 0, b"null", Failure(code, str(error)), packed=packed)
+        except Exception as error:
+            _log.exception("a read on %s failed", subject)
+            failure = Failure("handler_failed", f"{type(error).__name__}: {error}")
+            answer = encode_reply(id_, 0, b"null", failure, packed=packed)
+        self._post(reply, answer)
+
+    async def _answer(self, subject: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, int]:
+        _, partition, tenant, kind_name, token, method_name = subject.split(".")
+        lane = self._lane_of(int(partition))
+        if lane is None or not lane.alive or not self._valid():
+            raise Refused("unavailable", f"this pod does not own partition {partition} for sure: ask again")
+        kind = self._kinds.get(kind_name)
+        if kind is None:
+            raise Refused("unknown_kind", f"no pod serves kind {kind_name!r}")
+        try:
+            address = Address(tenant, kind_name, decode_token(token))
+        except BadAddress as error:
+            raise Refused("bad_address", str(error)) from error
+        actor = actor_id(tenant, kind_name, token)
+        if method_name.startswith("$"):
+            return await self._own(method_name, lane, actor, address, kind, body), 0
+        method = kind.methods.get(method_name)
+        if not isinstance(method, Read):
+            known = ", ".join(sorted(name for name, one in kind.methods.items() if isinstance(one, Read))) or "none"
+            raise Refused("unknown_method", f"kind {kind_name!r} has no query {method_name!r}; it has {known}")
+        try:
+            payload = method.arguments.decode(body, headers.get(names.CONTENT_TYPE))
+        except InvalidArguments as error:
+            raise Refused("invalid_arguments", f"{address}.{method_name}: {error}", error.path) from error
+        state, seq = await self._state(lane, actor, address)
+        return await self._read(method, kind, state, payload, Turn(address, "", seq, self._now(), headers=headers)), seq
+
+    async def _state(self, lane: Lane, actor: str, address: Address) -> tuple[Any, int]:
+        """The actor's committed state: from memory, or by way of the commit pipeline, which loads it under the fence."""
+        active = self._activations.get(actor)
+        if active is not None and active.lane is lane:
+            return active.state, active.seq
+        answered: asyncio.Future[tuple[Any, int]] = asyncio.get_running_loop().create_future()
+        self._put(Touch(lane, actor, address, answered))
+        return await answered
+
+    async def _read(self, method: Read, kind: Kind, state: Any, payload: Any, turn: Turn) -> bytes:
+        """Runs a read handler in a thread: it must not hold up the loop, nor, once it was slow, the other reads."""
+        outcome: list[bytes] = []
+        failed: list[BaseException] = []
+
+        def job() -> None:
+            try:
+                outcome.append(method.read(state, payload, turn))
+            except BaseException as error:
+                failed.append(error)
+
+        if (kind.name, method.name) in self._slow:
+            thread = TurnThread()
+            try:
+                await thread.run(job, READ_TIMEOUT_S)
+            except StuckInHandler:
+                raise Refused("timeout", f"{turn.address}.{method.name} did not return in {READ_TIMEOUT_S:.0f} s") from None
+            finally:
+                thread.close()
+        else:
+            try:
+                async with self._turn:
+                    await self._thread.run(job)
+            except StuckInHandler:
+                self._slow.add((kind.name, method.name))
+                _log.warning("query %s.%s blocks: it runs in a thread of its own from now on", kind.name, method.name)
+                return await self._read(method, kind, state, payload, turn)
+        if failed:
+            failure = failure_of(failed[0], f"{turn.address}.{method.name}")
+            raise Refused(failure.code, failure.message) from failed[0]
+        return outcome[0]
+
+    # -- the engine's own -----------------------------------------------------------------------------------------
+
+    async def _own(self, name: str, lane: Lane, actor: str, address: Address, kind: Kind, body: bytes) -> bytes:
+        if name == "$result":
+            return encode_json(await self._result(actor, _decode(body, ResultQuestion)))
+        if name == "$describe":
+            return encode_json(await self._describe(lane, actor, address, kind))
+        if name == "$order":
+            return encode_json(await self._order(lane, actor, address, _decode(body, OrderQuestion)))
+        raise Refused("unknown_method", f"there is no {name}")
+
+    async def _result(self, actor: str, question: ResultQuestion) -> dict[str, Any]:
+        place = (actor, question.id)
+        end = asyncio.get_running_loop().time() + min(max(question.wait_s, 0.0), MAX_WAIT_S)
+        while True:
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(place, []).append(ended)  # before looking, or its end could slip between
+            entry = await self._source.inbox_entry(*place)
+            if entry is not None:
+                break
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait([ended], timeout=left)
+        waiters = self._waiting.get(place, [])
+        if ended in waiters:
+            waiters.remove(ended)
+        if not waiters:
+            self._waiting.pop(place, None)
+        if entry is None:
+            pending = await self._source.pending_entry(*place)
+            return {"status": "unknown" if pending is None else "accepted"}
+        result = msgspec.Raw(entry.result.encode())
+        if not entry.failed:
+            return {"status": "done", "seq": entry.seq, "result": result}
+        failure = msgspec.json.decode(entry.result, type=Failure)
+        status = "rejected" if failure.code == "rejected" else "failed"
+        return {"status": status, "seq": entry.seq, "error": result}
+
+    async def _describe(self, lane: Lane, actor: str, address: Address, kind: Kind) -> dict[str, Any]:
+        described: dict[str, Any] = {"address": address._asdict(), "actor": actor, "lane": lane.lane, "epoch": lane.epoch}
+        try:
+            state, seq = await self._state(lane, actor, address)
+            described |= {"seq": seq, "state": msgspec.Raw(kind.encode_state(state)), "fold_version": kind.fold_version}
+        except UnreadableEvent as error:
+            described["unreadable"] = str(error)
+        beside = await self._source.describe(actor)
+        if beside["snapshot"]:
+            beside["snapshot"].pop("state")
+        return described | {"active": self._activations.get(actor) is not None} | beside
+
+    async def _order(self, lane: Lane, actor: str, address: Address, question: OrderQuestion) -> Any:
+        if question.what not in ("pause", "resume", "replay", "drop"):
+            raise Refused("invalid_arguments", f"there is no order {question.what!r}: pause, resume, replay or drop", "$.what")
+        command = None
+        if question.what in ("replay", "drop"):
+            row = await self._source.dead_letter(question.dead_letter, address.tenant)
+            if row is None or (row["kind"], row["key"]) != (address.kind, address.key):
+                raise Refused("not_found", f"{address} has no dead letter {question.dead_letter}")
+            if row["status"] != "parked":
+                raise Refused("rejected", f"dead letter {question.dead_letter} was {row['status']} already")
+            headers = msgspec.json.decode(row["headers"], type=dict[str, str])
+            headers.pop(names.DEADLINE, None)  # it has passed, and a person wants it done now
+            command = Command(lane, address, encode_token(address.key), row["method"], headers, row["body"])
+            command.id = row["command_id"]
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        order = Order(
+            lane, actor, address, question.what, question.by, question.reason, answered, question.dead_letter, command
+        )  # type: ignore[arg-type]  # `what` was checked above
+        self._put(order)
+        return await answered
+
+
+def _decode(body: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise Refused("invalid_arguments", str(error)) from error

@@ -1,0 +1,163 @@
+"""What any pod answers on `svc.<name>`: JSON in, a Reply in JSON out. Requests go to one of the pods."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from runtime.arguments import encode_json
+from runtime.host.answers import encode_reply
+from runtime.host.ports import LogUnavailable
+from runtime.postgres.reading import PostgresReader
+from schemas.address import BadAddress, actor_id, encode_token, partition_of
+from schemas.wire import Fact, Failure, Info, LogEvent
+
+_log = logging.getLogger("troupe.services")
+
+MAX_LIMIT = 1000
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The fields that requests to services have; each service names those it needs."""
+
+    tenant: str = "default"
+    kind: str | None = None
+    key: str | None = None
+    session: str | None = None
+    from_seq: int = 1
+    after: dict[str, int] | None = None
+    after_id: int = 0
+    after_key: tuple[str, str] = ("", "")
+    id: int | None = None
+    status: str | None = None
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+    limit: int = 100
+
+
+Answer = Callable[[Question], Awaitable[Any]]
+
+
+class Services:
+    """The services of one pod. `lanes_owned` counts its lanes."""
+
+    def __init__(self, reader: PostgresReader, info: Info, lanes_owned: Callable[[], int], post: Callable[[str, bytes], None]):
+        self._reader = reader
+        self._info = info
+        self._lanes_owned = lanes_owned
+        self._post = post
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers: dict[str, Answer] = {
+            "info": self._get_info,
+            "capabilities": self._capabilities,
+            "ready": self._ready,
+            "session": self._session,
+            "log": self._log_of_actor,
+            "actors": self._actors,
+            "dead": self._dead,
+            "partitions": self._partitions,
+        }
+
+    @property
+    def names(self) -> list[str]:
+        """The services' names."""
+        return list(self._answers)
+
+    def on_message(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
+        """Receives a request."""
+        if reply:
+            task = asyncio.ensure_future(self._serve(subject.partition(".")[2], reply, body))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, name: str, reply: str, body: bytes) -> None:
+        failure: Failure | None = None
+        result: Any = None
+        try:
+            question = msgspec.json.decode(body or b"{}", type=Question)
+            question.limit = max(1, min(question.limit, MAX_LIMIT))
+            result = await self._answers[name](question)
+        except msgspec.DecodeError as error:
+            failure = Failure("bad_request", f"svc.{name}: {error}")
+        except (BadAddress, ValueError) as error:
+            failure = Failure("bad_request", f"svc.{name}: {error}")
+        except LogUnavailable as error:
+            failure = Failure("unavailable", str(error))
+        except Exception as error:
+            _log.exception("svc.%s failed", name)
+            failure = Failure("handler_failed", f"svc.{name}: {type(error).__name__}: {error}")
+        self._post(reply, encode_reply("", 0, encode_json(result), failure))
+
+    async def _get_info(self, question: Question) -> Info:
+        return self._info
+
+    async def _capabilities(self, question: Question) -> Any:
+        return await self._reader.capabilities()
+
+    async def _ready(self, question: Question) -> Any:
+        await self._reader.ready()
+        pods = [pod for pod in await self._reader.pods() if pod["expires_in_s"] > 0]
+        lanes = await self._reader.partitions()
+        owned = sum(1 for lane in lanes if lane["alive"])
+        return {
+            "nats": True,
+            "postgres": True,
+            "pods": len(pods),
+            "partitions": len(lanes),
+            "partitions_owned": owned,
+        }
+
+    async def _session(self, question: Question) -> Any:
+        if question.session is None:
+            raise ValueError("session is missing")
+        after = question.after or {}
+        events = await self._reader.session(question.tenant, question.session, after, question.limit)
+        return {"facts": [_fact(event) for event in events], "more": len(events) == question.limit}
+
+    async def _log_of_actor(self, question: Question) -> Any:
+        if question.kind is None or question.key is None:
+            return {"events": await self._log_by_time(question)}
+        token = encode_token(question.key)
+        actor = actor_id(question.tenant, question.kind, token)
+        partition = partition_of(question.tenant, question.kind, token, self._info.partitions)
+        return {
+            "events": await self._reader.actor(actor, partition, question.from_seq, question.limit, question.until)
+        }
+
+    async def _log_by_time(self, question: Question) -> list[LogEvent]:
+        since = question.since or datetime.datetime.fromtimestamp(0, datetime.UTC)
+        until = question.until or datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+        return await self._reader.by_time(
+            since, until, tenant=question.tenant, kind=question.kind, limit=question.limit
+        )
+
+    async def _actors(self, question: Question) -> Any:
+        found = await self._reader.actors(question.tenant, question.kind, question.after_key, question.limit)
+        return {"actors": found, "more": len(found) == question.limit}
+
+    async def _dead(self, question: Question) -> Any:
+        if question.id is not None:
+            letter = await self._reader.dead_letter(question.id, question.tenant)
+            if letter is not None:
+                letter["body"] = letter["body"].decode("utf-8", "backslashreplace")
+            return {"letter": letter}
+        found = await self._reader.dead_letters(
+            question.tenant, question.kind, question.status, question.after_id, question.limit
+        )
+        return {"letters": found, "more": len(found) == question.limit}
+
+    async def _partitions(self, question: Question) -> Any:
+        return {"partitions": await self._reader.partitions(), "pods": await self._reader.pods()}
+
+
+def _fact(event: LogEvent) -> Fact:
+    place = f"{event.lane}:{event.position}"
+    return Fact(
+        "event", event.type, event.command_id, event.tenant, event.kind, event.key, event.seq, place, event.at,
+        event.payload,
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Firing timers: the owner of a lane sleeps until the next one is due, and puts what is due into the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from runtime.clock import Clock
+from runtime.host.command import Command, from_timer
+from runtime.host.lane import Lane
+from runtime.host.ports import LogUnavailable, TimerRow
+
+_log = logging.getLogger("troupe.timers")
+
+BATCH = 500
+RETRY_S = 0.5
+FAR_S = 3600.0
+
+
+class TimerSource(Protocol):
+    """Reading the timer rows of lanes."""
+
+    async def next_timer(self, lanes: Sequence[int]) -> float | None:
+        """When the earliest timer of these lanes is due (Unix seconds), or None."""
+
+    async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
+        """Timers due by `now`, earliest first."""
+
+
+class Timers:
+    """The clock of a pod's lanes. `fire` puts a command into the next batch."""
+
+    def __init__(
+        self, source: TimerSource, lanes: Callable[[], Sequence[Lane]], fire: Callable[[Command], None], clock: Clock
+    ) -> None:
+        self._source = source
+        self._lanes = lanes
+        self._fire = fire
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._due: float | None = None
+        self._firing: set[tuple[str, str, str]] = set()
+        self._read = True
+
+    def due(self, at: float) -> None:
+        """A timer was set that is due at this Unix time."""
+        if self._due is None or at < self._due:
+            self._due = at
+            self._wake.set()
+
+    def reread(self) -> None:
+        """Lanes were taken: their timers are not known yet."""
+        self._read = True
+        self._wake.set()
+
+    def done(self, command: Command) -> None:
+        """A fired command was committed."""
+        if command.timer is not None:
+            self._firing.discard((*command.timer, command.id))
+
+    def clear(self) -> None:
+        """Forgets what was fired and not committed."""
+        self._firing.clear()
+        self.reread()
+
+    async def run(self) -> None:
+        """Fires timers, for ever."""
+        while True:
+            try:
+                await self._step()
+            except LogUnavailable as error:
+                _log.warning("timers wait: %s", error)
+                await asyncio.sleep(RETRY_S)
+                self._read = True
+
+    async def _step(self) -> None:
+        lanes = {lane.lane: lane for lane in self._lanes() if lane.alive and not lane.draining}
+        if self._read:
+            self._read = False
+            self._due = await self._source.next_timer(list(lanes)) if lanes else None
+        wait = FAR_S if self._due is None else self._due - self._clock.now()
+        if wait > 0:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(min(wait, FAR_S)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            return
+        rows = await self._source.due_timers(list(lanes), self._clock.now(), BATCH)
+        fresh = 0
+        for row in rows:
+            place = (row.actor, row.name, row.fire_id)
+            lane = lanes.get(row.lane)
+            if place in self._firing or lane is None:
+                continue
+            self._firing.add(place)
+            fresh += 1
+            self._fire(from_timer(lane, row))
+        self._read = True
+        if rows and not fresh:
+            await asyncio.sleep(0.02)  # what is due is being committed: look again when that is done

@@ -1,0 +1,441 @@
+"""Turns: what each item of a batch does to its actor.
+
+Runs in the turn thread, on a Plan; touches nothing that the event loop's own tasks change. Every way a handler can fail
+ends here in a fact: answered, tried again later, or parked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from runtime.arguments import InvalidArguments
+from runtime.errors import BadResult, HandlerError, Rejected, UnreadableEvent
+from runtime.host.answers import answer
+from runtime.host.command import Command, from_pending, to_pending
+from runtime.host.items import Anchor, Finished, HandedOver, Item, Next, Order, Rerun, Sent, Start, Touch
+from runtime.host.plan import Plan, Work
+from runtime.host.ports import TAIL_LIMIT, Found, PendingRow, PendingUpdate
+from runtime.kind import Decision, Execution, Kind, Method, Read
+from runtime.turn import Turn
+from schemas import headers as names
+from schemas.address import Address
+from schemas.wire import Failure
+
+if TYPE_CHECKING:
+    from runtime.host.lane import Activation, Lane
+
+_log = logging.getLogger("troupe.turns")
+
+
+@dataclasses.dataclass(slots=True)
+class Running:
+    """What the turn thread is doing, for the watcher that waits for it."""
+
+    item: Item | None = None
+    method: Method | None = None
+    kind: str = ""
+
+
+class Turns:
+    """Runs the items of one batch into a plan.
+
+    Args:
+        kinds: the kinds this pod serves.
+        activations: the batch's actors that are in memory; every other one is in `found`.
+        found: what the log said when the batch was begun.
+        isolated: (kind, method) of decisions that blocked before: they run beside the turns.
+        principal_of: the proven principal of a command, or None.
+        random: numbers in [0, 1) for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind],
+        activations: Mapping[str, Activation],
+        found: Found,
+        plan: Plan,
+        *,
+        isolated: frozenset[tuple[str, str]],
+        principal_of: Callable[[Command], str | None],
+        random: Callable[[], float],
+    ) -> None:
+        self._kinds = kinds
+        self._activations = activations
+        self._found = found
+        self._plan = plan
+        self._isolated = isolated
+        self._principal_of = principal_of
+        self._random = random
+        self.running = Running()
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Runs the items in order."""
+        running, plan = self.running, self._plan
+        for item in items:
+            if plan.abandoned:
+                return
+            running.item = item
+            if type(item) is Command:
+                self._command(item)
+            elif isinstance(item, Next):
+                self._next(item)
+            elif isinstance(item, Rerun):
+                self._go_on(self.work(item.lane, item.row.actor, Address(*item.row[3:6])), item.row)
+            elif isinstance(item, Finished):
+                self._finished(item)
+            elif isinstance(item, Touch):
+                self._touch(item)
+            elif isinstance(item, Sent):
+                plan.changes.outbox_done.append((item.lane.lane, item.ord))
+            elif isinstance(item, Order):
+                self._order(item)
+            else:
+                assert isinstance(item, Anchor)  # only moves the checkpoint, which the fence does
+        running.item = None
+
+    # -- actors ---------------------------------------------------------------------------------------------------
+
+    def work(self, lane: Lane, actor: str, address: Address) -> Work:
+        """The actor as this batch sees it so far."""
+        work = self._plan.works.get(actor)
+        if work is None:
+            work = self._plan.works[actor] = self._load(lane, actor, address)
+        return work
+
+    def _load(self, lane: Lane, actor: str, address: Address) -> Work:
+        kind = self._kinds[address.kind]
+        work = Work(lane, actor, address, kind)
+        active = self._activations.get(actor)
+        if active is not None:
+            work.state, work.seq, work.saved_seq = active.state, active.seq, active.saved_seq
+        else:
+            snapshot, tail = self._found.snapshots.get(actor), self._found.tails.get(actor, [])
+            if len(tail) > TAIL_LIMIT:
+                work.loading = True
+                return work
+            try:
+                if snapshot is None:
+                    state = kind.initial()
+                else:
+                    work.seq = work.saved_seq = snapshot[0]
+                    state = kind.decode_state(snapshot[1].encode())
+                work.state = kind.fold(state, tail)
+            except UnreadableEvent as error:
+                work.unreadable = UnreadableEvent(f"{address}: {error}")
+            except Exception as error:
+                work.unreadable = UnreadableEvent(f"{address}: the fold failed on its log: {error!r}")
+            if tail:
+                work.seq = tail[-1].seq
+        work.base_seq = work.seq
+        return work
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def _command(self, command: Command) -> None:
+        plan, found = self._plan, self._found
+        place = (command.actor, command.id)
+        if command.timer is not None:
+            if found.timers.get(command.timer) != command.id:
+                return  # cancelled or replaced meanwhile: no row, no effect
+            plan.changes.timers_done.append(command.timer)
+        recorded = plan.inbox.get(place) or found.inbox.get(place)
+        if recorded is not None:
+            plan.repeat(command, recorded)
+            return
+        waiting = plan.pending.get(place, found.pending.get(place))
+        if waiting is not None:
+            if waiting != command.digest:
+                plan.refuse(command.lane, command, Failure("id_reused", f"id {command.id!r} is pending with other arguments"))
+            return  # it is on its way: its caller will be answered
+        kind = self._kinds.get(command.address.kind)
+        if kind is None or (command.problem is not None and not command.parks):
+            failure = command.problem or Failure("unknown_kind", f"no pod serves kind {command.address.kind!r}")
+            plan.refuse(command.lane, command, failure)
+            return
+        work = self.work(command.lane, command.actor, command.address)
+        if command.problem is not None:
+            plan.park(work, command, command.problem, 0, to_log=False)
+        elif self._expired(command):
+            plan.refuse(work.lane, command, Failure("expired", f"the deadline of {command} passed before its turn"))
+        elif command.doomed:
+            plan.park(work, command, Failure("handler_failed", command.doomed), command.attempts)
+        else:
+            self._accept(work, kind, command)
+
+    def _accept(self, work: Work, kind: Kind, command: Command) -> None:
+        plan = self._plan
+        method = kind.methods.get(command.method)
+        if method is None:
+            known = ", ".join(sorted(kind.methods)) or "none"
+            text = f"kind {kind.name!r} has no method {command.method!r}; it has {known}"
+            plan.refuse(work.lane, command, Failure("unknown_method", text))
+            return
+        waits = isinstance(method, Decision) or (isinstance(method, Execution) and method.exclusive)
+        if work.loading or (waits and (work.held or work.paused)):
+            plan.defer(work, command)
+            if work.loading:
+                plan.wake[work.lane, work.actor] = 0.0
+            return
+        if work.unreadable is not None:
+            plan.park(work, command, Failure("unreadable_log", str(work.unreadable)), 0, to_log=False)
+            return
+        payload = self._payload(work, method, command)
+        if payload is None:
+            return
+        if isinstance(method, Read) and not self._blocks(kind, method):
+            self._read(work, method, payload.value, command)
+        elif isinstance(method, Decision) and not self._blocks(kind, method):
+            self._decide(work, method, payload.value, command)
+        else:
+            self._start(work, method, payload.value, command, attempt=1, known=False)
+
+    def _payload(self, work: Work, method: Method, command: Command) -> _Payload | None:
+        try:
+            return _Payload(method.arguments.decode(command.body, command.content_type))
+        except InvalidArguments as error:
+            text = f"{command.address}.{command.method}: {error}"
+            self._plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
+        return None
+
+    def _expired(self, command: Command) -> bool:
+        deadline = command.headers.get(names.DEADLINE)
+        return deadline is not None and int(deadline) < self._plan.now * 1000
+
+    def _turn(self, work: Work, command: Command, attempt: int) -> Turn:
+        headers = command.headers
+        return Turn(
+            work.address,
+            command.id,
+            work.seq,
+            self._plan.now,
+            attempt=attempt,
+            principal=self._principal_of(command),
+            session=headers.get(names.SESSION),
+            correlation_id=headers.get(names.CORRELATION),
+            headers=headers,
+        )
+
+    def _read(self, work: Work, method: Read, payload: Any, command: Command) -> None:
+        self.running.method, self.running.kind = method, work.kind.name
+        try:
+            result = method.read(work.state, payload, self._turn(work, command, 1))
+        except BaseException as error:
+            self._plan.refuse(work.lane, command, failure_of(error, command), work.seq)
+        else:
+            if (reply := answer(command, work.seq, result)) is not None:
+                self._plan.answers.append(reply)
+
+    def _decide(self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow | None = None) -> bool:
+        """One turn of a decision. True when the command is done, false when it will be tried again."""
+        plan = self._plan
+        self.running.method, self.running.kind = method, work.kind.name
+        attempt = (row.attempts if row else 0) + 1
+        turn = self._turn(work, command, attempt)
+        plan.turns += 1
+        try:
+            decided = method.decide(work.state, payload, turn)
+        except BaseException as error:
+            return self._failed(work, command, error, attempt, holds=True, known=row is not None)
+        if plan.abandoned:
+            return True
+        plan.append(work, command, decided.events, turn.principal)
+        work.state = decided.state
+        if turn.messages or turn.timers:
+            plan.carry(work, command, turn)
+        plan.succeed(work, command, decided.result)
+        return True
+
+    # -- failure --------------------------------------------------------------------------------------------------
+
+    def _failed(
+        self, work: Work, command: Command, error: BaseException, attempt: int, *, holds: bool, known: bool
+    ) -> bool:
+        """Settles a failed attempt. `known`: the command has a pending row. True when it is done with."""
+        plan, policy = self._plan, work.kind.behaviour.retry
+        if isinstance(error, Rejected):
+            plan.fail(work, command, failure_of(error, command), record=True)
+            return True
+        hopeless = isinstance(error, BadResult) or isinstance(error, policy.never)
+        if attempt < policy.max_attempts and not hopeless:
+            delay = policy.delay_s(attempt, self._random())
+            text = f"{type(error).__name__}: {error}".replace("\0", "\\0")
+            _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
+            due_at = plan.now + delay
+            if known:
+                plan.changes.pending_updates.append(
+                    PendingUpdate(work.actor, command.id, "backoff", attempt, due_at, text)
+                )
+            else:
+                plan.changes.pending.append(
+                    to_pending(command, "backoff", holds=True, attempts=attempt, due_at=due_at, error=text)
+                )
+                plan.pending[work.actor, command.id] = command.digest
+                work.held += 1
+            if holds:
+                plan.wake[work.lane, work.actor] = delay
+            else:
+                row = to_pending(command, "backoff", holds=False, attempts=attempt, error=text)
+                plan.reruns.append((work.lane, row, delay))
+            return False
+        command.attempts = attempt
+        _log.error("parked %s after %d attempts: %s", command, attempt, error, exc_info=error)
+        plan.park(work, command, failure_of(error, command), attempt)
+        if work.kind.behaviour.on_parked == "pause" and holds:
+            plan.pause(work, command, f"command {command.id} was parked: {error}", None)
+        return True
+
+    # -- pending commands -----------------------------------------------------------------------------------------
+
+    def _next(self, item: Next) -> None:
+        plan = self._plan
+        rows = self._found.next_pending.get(item.actor, [])
+        if not rows or plan.wake.get((item.lane, item.actor), 0.0) > 0:
+            return
+        work = self.work(item.lane, item.actor, Address(*rows[0][3:6]))
+        if work.paused:
+            return
+        if work.loading:
+            plan.wake[item.lane, item.actor] = 0.0
+            return
+        for row in rows:
+            if work.paused or (row.actor, row.command_id) in item.lane.active or not self._go_on(work, row):
+                return
+        if work.held:
+            plan.wake[item.lane, item.actor] = 0.0
+
+    def _go_on(self, work: Work, row: PendingRow) -> bool:
+        """Tries a pending command. True when it is done with, so that the next one may run."""
+        plan = self._plan
+        command = from_pending(work.lane, row)
+        method = work.kind.methods.get(row.method)
+        if row.due_at is not None and row.due_at > plan.now + 0.001:
+            plan.wake[work.lane, work.actor] = row.due_at - plan.now
+            return False
+        done = False
+        if work.unreadable is not None:
+            plan.park(work, command, Failure("unreadable_log", str(work.unreadable)), row.attempts, to_log=False)
+            done = True
+        elif method is None:
+            text = f"kind {work.kind.name!r} has no method {row.method!r}"
+            plan.fail(work, command, Failure("unknown_method", text), record=True)
+            done = True
+        elif row.state == "running" and row.attempts >= max(work.kind.behaviour.retry.max_attempts, 3):
+            text = f"the process died {row.attempts} times while {command} ran: look at the handler before you replay it"
+            plan.park(work, command, Failure("handler_failed", text), row.attempts)
+            done = True
+        else:
+            payload = self._payload(work, method, command)
+            if payload is None:
+                done = True
+            elif isinstance(method, Decision) and row.state != "running" and not self._blocks(work.kind, method):
+                done = self._decide(work, method, payload.value, command, row)
+            else:
+                self._start(work, method, payload.value, command, attempt=row.attempts + 1, known=True)
+        if done:
+            plan.changes.pending_done.append((work.actor, command.id))
+            work.held -= row.holds
+        return done
+
+    def _blocks(self, kind: Kind, method: Method) -> bool:
+        return (kind.name, method.name) in self._isolated
+
+    # -- executions -----------------------------------------------------------------------------------------------
+
+    def _start(self, work: Work, method: Method, payload: Any, command: Command, *, attempt: int, known: bool) -> None:
+        """Accepts an execution; it is started after the commit."""
+        plan = self._plan
+        holds = isinstance(method, Decision) or (isinstance(method, Execution) and method.exclusive)
+        if known:
+            plan.changes.pending_updates.append(PendingUpdate(work.actor, command.id, "running", attempt, None, None))
+        else:
+            plan.changes.pending.append(to_pending(command, "running", holds=holds, attempts=attempt))
+            plan.pending[work.actor, command.id] = command.digest
+            if holds:
+                work.held += 1
+            plan.accepted(work, command)
+        turn = self._turn(work, command, attempt)
+        isolated = not isinstance(method, Execution)
+        plan.starts.append(Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated))
+
+    def _finished(self, item: Finished) -> None:
+        plan, command, turn = self._plan, item.command, item.turn
+        work = self.work(item.lane, command.actor, command.address)
+        plan.turns += 1
+        if isinstance(item.error, HandedOver):
+            update = PendingUpdate(work.actor, command.id, "waiting", turn.attempt - 1, None, None)
+            plan.changes.pending_updates.append(update)
+            return
+        if item.decided is not None:
+            if item.decided.events:
+                plan.append(work, command, item.decided.events, turn.principal)
+                work.state = item.decided.state
+            if turn.messages or turn.timers:
+                plan.carry(work, command, turn)
+            plan.succeed(work, command, item.decided.result)
+            done = True
+        else:
+            assert item.error is not None
+            done = self._failed(work, command, item.error, turn.attempt, holds=item.holds, known=True)
+        if done:
+            plan.changes.pending_done.append((work.actor, command.id))
+            if item.holds:
+                work.held -= 1
+                if work.held and not work.paused:
+                    plan.wake[item.lane, work.actor] = 0.0
+
+    # -- the engine's own -----------------------------------------------------------------------------------------
+
+    def _touch(self, item: Touch) -> None:
+        work = self.work(item.lane, item.actor, item.address)
+        if work.loading:
+            self._plan.promises.append((item.answered, UnreadableEvent(f"{item.address} is being loaded: ask again")))
+        elif work.unreadable is not None:
+            self._plan.promises.append((item.answered, work.unreadable))
+        else:
+            self._plan.promises.append((item.answered, (work.state, work.seq)))
+
+    def _order(self, item: Order) -> None:
+        plan = self._plan
+        work = self.work(item.lane, item.actor, item.address)
+        command = item.command or Command(item.lane, item.address, "-", item.what, {}, b"")
+        command.id = command.id or f"{item.what}-{item.actor}-{work.seq}"
+        payload: dict[str, Any] = {"by": item.by, "reason": item.reason}
+        if item.what == "pause":
+            plan.pause(work, command, item.reason, item.by)
+        elif item.what == "resume":
+            plan.changes.resumed.append(item.actor)
+            work.paused = False
+            plan.system_event(work, command, "resumed", payload)
+            if work.held:
+                plan.wake[item.lane, item.actor] = 0.0
+        elif item.what == "drop":
+            plan.changes.dead_resolved.append((item.dead_letter, "dropped", item.by or ""))
+            plan.system_event(work, command, "dropped", payload | {"command_id": command.id})
+        else:
+            assert item.what == "replay" and item.command is not None
+            plan.changes.dead_resolved.append((item.dead_letter, "replayed", item.by or ""))
+            plan.changes.inbox_forgotten.append((item.actor, command.id))
+            plan.system_event(work, command, "replayed", payload | {"command_id": command.id})
+            command.attempts = 0
+            plan.defer(work, command)
+            if not work.paused:
+                plan.wake[item.lane, item.actor] = 0.0
+        plan.promises.append((item.answered, {"seq": work.seq, "held": work.held, "paused": work.paused}))
+
+
+class _Payload(msgspec.Struct):
+    value: Any
+
+
+def failure_of(error: BaseException, command: Command | str) -> Failure:
+    """What a caller is told of a handler's error."""
+    if isinstance(error, Rejected):
+        return Failure("rejected", str(error), details=error.details)
+    code = error.code if isinstance(error, HandlerError) else "handler_failed"
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Failure(code, f"{command}: {text}"[:4000].encode("utf-8", "replace").decode())

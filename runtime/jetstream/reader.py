@@ -1,0 +1,291 @@
+"""Reading a lane of CMD: one pull consumer a lane, without acknowledgements, from any sequence.
+
+The checkpoint lives in the log, so a consumer is only a cursor and can be thrown away at any doubt. Doubt is: a gap in
+its delivery sequence, a missed heartbeat, a status nobody asked for, a reconnect. The new one starts at the last
+sequence taken + 1 under a new name, and late messages of the old one are told by that name.
+
+Before each consumer is made, the message at the checkpoint is compared with the timestamp kept beside it: a broker that
+went back in time (power cut, restored volume, recreated stream) is read again from its beginning, and the inbox drops
+what was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+
+import msgspec
+import nats.errors
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from runtime.client.connection import Connection, parse_headers
+from runtime.clock import Clock
+from runtime.errors import NotConnected
+from schemas.subjects import CMD_STREAM
+
+_log = logging.getLogger("troupe.reader")
+
+EXPIRES_S = 20
+HEARTBEAT_S = 1.0
+MISSED_HEARTBEATS = 2.5
+NO_MESSAGE = 10037
+CREATE_AT_ONCE = 16
+
+
+class Feed:
+    """The cursor of one lane. `taken` is the stream sequence of the last message handed on, `taken_at` its timestamp (ns).
+
+    `room` says how many more messages the lane can hold now.
+    """
+
+    __slots__ = (
+        "closed",
+        "consumer",
+        "delivered",
+        "generation",
+        "last_seen",
+        "name",
+        "outstanding",
+        "partition",
+        "reading",
+        "restart",
+        "room",
+        "taken",
+        "taken_at",
+    )
+
+    def __init__(self, name: str, partition: int, taken: int, taken_at: int, room: Callable[[], int]) -> None:
+        self.name = name
+        self.partition = partition
+        self.taken = taken
+        self.taken_at = taken_at
+        self.room = room
+        self.consumer: str | None = None
+        self.delivered = 0
+        self.generation = 0
+        self.outstanding = 0
+        self.last_seen = 0.0
+        self.reading = False
+        self.closed = False
+        self.restart: asyncio.Task[None] | None = None
+
+
+Deliver = Callable[[Feed, str, int, int, bytes, bytes], None]
+"""(feed, subject, stream sequence, timestamp in ns, header block, body)."""
+
+
+class CommandReader:
+    """The consumers of one pod.
+
+    Args:
+        connection: a connection whose reconnects are reported to `restart_all`.
+        kinds: only their messages are read.
+        deliver: called for each message, in order per feed; must not wait.
+        batch: messages asked for at a time.
+    """
+
+    def __init__(
+        self, connection: Connection, kinds: Sequence[str], deliver: Deliver, clock: Clock, *, batch: int = 256
+    ) -> None:
+        self._connection = connection
+        self._kinds = sorted(kinds)
+        self._deliver = deliver
+        self._clock = clock
+        self._batch = batch
+        self._inbox = connection.new_inbox()
+        self._feeds: dict[str, Feed] = {}
+        self._by_consumer: dict[str, Feed] = {}
+        self._by_number: dict[str, Feed] = {}
+        self._creating = asyncio.Semaphore(CREATE_AT_ONCE)
+        self._background: set[asyncio.Task[None]] = set()
+        self.restarts = 0
+
+    async def open(self) -> None:
+        """Subscribes to the inbox that all consumers deliver to."""
+        await self._connection.subscribe_direct(f"{self._inbox}.*.*", self._on_message)
+
+    def start(self, feed: Feed) -> None:
+        """Starts reading a lane."""
+        self._feeds[feed.name] = feed
+        self._by_number[str(feed.partition)] = feed
+        self._restart(feed, "started")
+
+    def stop(self, feed: Feed) -> None:
+        """Stops reading a lane; nothing is delivered for it any more."""
+        feed.closed = True
+        feed.reading = False
+        if self._feeds.get(feed.name) is feed:
+            del self._feeds[feed.name]
+            del self._by_number[str(feed.partition)]
+        if feed.restart is not None:
+            feed.restart.cancel()
+        self._drop_consumer(feed)
+
+    def restart_all(self, why: str) -> None:
+        """Makes every consumer anew: after a reconnect nothing is known of the old ones."""
+        for feed in list(self._feeds.values()):
+            self._restart(feed, why)
+
+    def pull(self, feed: Feed) -> None:
+        """Asks for more messages when the lane has room for a batch of them."""
+        room = feed.room() - feed.outstanding
+        if not feed.reading or room < self._batch:
+            return
+        feed.outstanding += room
+        request = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (room, EXPIRES_S * 10**9, int(HEARTBEAT_S * 1e9))
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{CMD_STREAM}.{feed.consumer}"
+        try:
+            self._connection.post(subject, request, reply=f"{self._inbox}.{feed.partition}.{feed.generation}")
+        except NotConnected:
+            feed.last_seen = 0.0  # the watch makes a new consumer once the connection is back
+
+    async def watch(self) -> None:
+        """Notices consumers that fell silent, for ever."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S / 2)
+            if not self._connection.is_connected:
+                continue
+            now = self._clock.monotonic()
+            for feed in list(self._feeds.values()):
+                if not feed.reading:
+                    continue
+                if feed.outstanding > 0 and now - feed.last_seen > MISSED_HEARTBEATS * HEARTBEAT_S:
+                    self._restart(feed, "missed heartbeats")
+                else:
+                    self.pull(feed)
+
+    async def caught_up(self, feed: Feed) -> bool:
+        """Whether the broker holds no message of this lane that was not handed on."""
+        if not feed.reading or feed.consumer is None:
+            return False
+        info = await self._connection.jetstream(timeout=2).consumer_info(CMD_STREAM, feed.consumer)
+        return info.num_pending == 0 and info.delivered is not None and info.delivered.consumer_seq == feed.delivered
+
+    def _on_message(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
+        if not reply.startswith("$JS.ACK."):
+            self._on_status(subject, headers)
+            return
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<timestamp>.<pending>; longer with domains
+        tokens = reply.split(".")
+        feed = self._by_consumer.get(tokens[-6])
+        if feed is None or not feed.reading:
+            return  # a late message of a consumer that was given up
+        feed.last_seen = self._clock.monotonic()
+        consumer_seq, stream_seq = int(tokens[-3]), int(tokens[-4])
+        if consumer_seq != feed.delivered + 1:
+            self._restart(feed, f"delivery went from {feed.delivered} to {consumer_seq}")
+            return
+        if stream_seq <= feed.taken:
+            self._restart(feed, f"stream sequence went back from {feed.taken} to {stream_seq}")
+            return
+        feed.delivered = consumer_seq
+        feed.taken = stream_seq
+        feed.taken_at = int(tokens[-2])
+        feed.outstanding -= 1
+        self._deliver(feed, subject, stream_seq, feed.taken_at, headers, body)
+        self.pull(feed)
+
+    def _on_status(self, subject: str, block: bytes) -> None:
+        number, generation = subject.rsplit(".", 2)[1:]
+        feed = self._by_number.get(number)
+        if feed is None or feed.generation != int(generation) or not feed.reading:
+            return
+        feed.last_seen = self._clock.monotonic()
+        headers = parse_headers(block)
+        status = headers.get("Status")
+        if status == "100":
+            if int(headers.get("Nats-Last-Consumer", feed.delivered)) > feed.delivered:
+                self._restart(feed, "messages were delivered that did not arrive")
+        elif status in ("404", "408"):
+            # The request ended with some of its messages not sent; they may be asked for again.
+            feed.outstanding = max(0, feed.outstanding - int(headers.get("Nats-Pending-Messages", "0")))
+            self.pull(feed)
+        else:
+            self._restart(feed, f"status {status} {headers.get('Description', '')}")
+
+    def _restart(self, feed: Feed, why: str) -> None:
+        if feed.closed or (feed.restart is not None and not feed.restart.done()):
+            return
+        if feed.generation:
+            self.restarts += 1
+            _log.info("partition %s is read anew from %s: %s", feed.name, feed.taken + 1, why)
+        feed.reading = False
+        self._drop_consumer(feed)
+        feed.restart = asyncio.ensure_future(self._create(feed))
+
+    async def _create(self, feed: Feed) -> None:
+        delay = 0.05
+        while not feed.closed:
+            try:
+                async with self._creating:
+                    await self._check_anchor(feed)
+                    name = await self._new_consumer(feed)
+                break
+            except (nats.errors.Error, OSError, TimeoutError, NotConnected) as error:
+                _log.warning("partition %s has no consumer yet: %r", feed.name, error)
+                await asyncio.sleep(delay)
+                delay = min(1.0, delay * 2)
+        if feed.closed:
+            return
+        feed.consumer = name
+        self._by_consumer[name] = feed
+        feed.generation += 1
+        feed.outstanding = feed.delivered = 0
+        feed.last_seen = self._clock.monotonic()
+        feed.reading = True
+        self.pull(feed)
+
+    async def _check_anchor(self, feed: Feed) -> None:
+        if feed.taken == 0:
+            return
+        request = b'{"seq":%d}' % feed.taken
+        message = await self._connection.request(f"$JS.API.STREAM.MSG.GET.{CMD_STREAM}", request, timeout=2)
+        answer = msgspec.json.decode(message.data)
+        found = answer.get("message")
+        if found is None and answer.get("error", {}).get("err_code") != NO_MESSAGE:
+            raise NotConnected(f"message {feed.taken} of stream {CMD_STREAM} cannot be read: {answer.get('error')}")
+        if found is None or nanoseconds(found["time"]) != feed.taken_at:
+            _log.warning(
+                "the broker went back in time: message %s of partition %s is %s; reading the stream from its beginning, "
+                "the inbox drops what was seen",
+                feed.taken,
+                feed.name,
+                "gone" if found is None else "another one",
+            )
+            feed.taken = feed.taken_at = 0
+
+    async def _new_consumer(self, feed: Feed) -> str:
+        name = f"troupe_{feed.name}_{self._clock.token(6)}"
+        filters = [f"p.{feed.partition}.*.{kind}.*.*" for kind in self._kinds]
+        config = ConsumerConfig(
+            name=name,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=feed.taken + 1,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=30,
+            mem_storage=True,
+            num_replicas=1,
+            **({"filter_subject": filters[0]} if len(filters) == 1 else {"filter_subjects": filters}),
+        )
+        await self._connection.jetstream(timeout=2).add_consumer(CMD_STREAM, config)
+        return name
+
+    def _drop_consumer(self, feed: Feed) -> None:
+        name, feed.consumer = feed.consumer, None
+        if name is None:
+            return
+        self._by_consumer.pop(name, None)
+        if self._connection.is_connected:
+            self._connection.post(f"$JS.API.CONSUMER.DELETE.{CMD_STREAM}.{name}", b"", reply=f"{self._inbox}.x.0")
+
+
+def nanoseconds(rfc3339: str) -> int:
+    """Unix nanoseconds of an RFC 3339 time in UTC, as NATS writes them (`2026-01-02T03:04:05.678Z`)."""
+    whole, _, fraction = rfc3339.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) * 10**9 + int(fraction.ljust(9, "0") or 0)
+
+

@@ -1,0 +1,63 @@
+"""Finding the kinds that a user's modules define."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from runtime.errors import Misconfigured
+from runtime.kind import Kind
+
+OWN_PACKAGES = ("runtime", "actors", "gateway", "schemas")
+
+
+def load_kinds(modules: Sequence[str], directory: Path | None = None) -> list[Kind]:
+    """The kinds in these modules (`shop.orders`, or a path `shop/orders.py`), in order, each once.
+
+    `directory` (the current one by default) is where modules are looked for first. Raises Misconfigured when a module
+    is missing, cannot be imported, defines nothing, or has the name of one of Troupe's own packages.
+    """
+    base = (directory or Path.cwd()).resolve()
+    if str(base) not in sys.path:
+        sys.path.insert(0, str(base))
+    kinds: list[Kind] = []
+    for name in modules:
+        module = _import(_dotted(name), base)
+        found = [value for value in vars(module).values() if isinstance(value, Kind)]
+        if not found:
+            raise Misconfigured(f"module {name!r} defines no entity, key-value entity or function: nothing to run")
+        kinds += [kind for kind in found if kind not in kinds]
+    return kinds
+
+
+def _dotted(name: str) -> str:
+    path = name.removesuffix(".py")
+    return path.replace("/", ".").strip(".") if name.endswith(".py") or "/" in name else name
+
+
+def _import(name: str, base: Path) -> ModuleType:
+    root = name.partition(".")[0]
+    if root in OWN_PACKAGES and ((base / f"{root}.py").exists() or _is_users(base / root)):
+        raise Misconfigured(
+            f"module {name!r} in {base} has the name of Troupe's own package {root!r}, so Python would find one and hide "
+            f"the other: rename yours, for example to 'my_{root}'"
+        )
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name or name.startswith(f"{error.name}."):
+            raise Misconfigured(f"there is no module {name!r} in {base} nor among the installed packages") from error
+        raise Misconfigured(f"module {name!r} cannot be imported: {error}") from error
+    except Exception as error:
+        raise Misconfigured(f"module {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _is_users(directory: Path) -> bool:
+    """Whether this directory is a package of the user's, and not Troupe's own source tree."""
+    own = importlib.util.find_spec(directory.name)
+    locations = [Path(path).resolve() for path in (own.submodule_search_locations or [])] if own is not None else []
+    return directory.is_dir() and any(directory.glob("*.py")) and directory not in locations

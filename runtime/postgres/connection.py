@@ -1,0 +1,73 @@
+"""Connections to Postgres, each with the settings its work needs.
+
+Every session acts as the role troupe_pod in the schema troupe (see migrations/0002_tenants.sql).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.rows import TupleRow
+
+from runtime.errors import NotConnected
+
+CONNECT_TIMEOUT_S = 5
+Connection = AsyncConnection[TupleRow]
+
+_SESSION = {"search_path": "troupe", "jit": "off", "TimeZone": "UTC", "client_encoding": "UTF8"}
+
+COMMIT_SETTINGS = {
+    # One plan per statement for ever: as tables grow, the planner's other ideas cost ten times as much a batch.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+
+
+class _HexLoader(Loader):
+    """uuid columns as 32 hex digits, the form in which the host knows actors."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode().replace("-", "")
+
+
+async def connect(url: str, *, role: str | None = "troupe_pod", settings: Mapping[str, str] | None = None) -> Connection:
+    """A connection in autocommit mode. Raises NotConnected with the server's words and without the password."""
+    wanted = dict(_SESSION)
+    if role is not None:
+        wanted["role"] = role
+    wanted.update(settings or {})
+    options = " ".join([f"-c {name}={value}" for name, value in wanted.items()])
+    try:
+        connection = await AsyncConnection.connect(
+            url,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            options=options,
+            prepare_threshold=0,
+            application_name="troupe",
+        )
+    except (psycopg.Error, OSError) as error:
+        raise NotConnected(f"Postgres at {redacted(url)} cannot be reached: {error}") from error
+    connection.adapters.register_loader("uuid", _HexLoader)
+    return connection
+
+
+async def close(connection: Connection | None) -> None:
+    """Closes a connection that may be broken."""
+    if connection is not None:
+        try:
+            await connection.close()
+        except (psycopg.Error, OSError):
+            pass  # it was broken: closing it is all that was left to do
+
+
+def redacted(url: str) -> str:
+    """The URL without its password, for errors and logs."""
+    return re.sub(r"password=\S+", "password=…", re.sub(r"//([^:/@]*):[^@]*@", r"//\1:…@", url))

@@ -1,0 +1,57 @@
+"""Housekeeping statements on Postgres."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from runtime.postgres.queries import query
+from runtime.postgres.session import Session
+
+INBOX_PAGE = 5000
+
+
+class UnknownCommand(NamedTuple):
+    """A command of a kind that nobody has ever served. `key` is the encoded token."""
+
+    actor: str
+    tenant: str
+    kind: str
+    key: str
+    method: str
+    command_id: str
+    headers: str
+    body: bytes
+
+
+class PostgresKeeping:
+    """Runs on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._session = Session(url, {"statement_timeout": "30s", "lock_timeout": "1s"})
+
+    async def oldest_needed(self) -> int | None:
+        """The lowest checkpoint of all groups: the stream is needed from there on."""
+        rows = await self._session.run(query("oldest_needed"))
+        oldest: int | None = rows[0][0]
+        return oldest
+
+    async def known_kinds(self) -> set[str]:
+        """Kinds that were served once."""
+        return {row[0] for row in await self._session.run(query("known_kinds"))}
+
+    async def park_unknown(self, command: UnknownCommand) -> None:
+        """Keeps a command of an unknown kind among the dead letters."""
+        text = f"no pod has ever served kind {command.kind!r}: deploy one and replay this, or drop it"
+        await self._session.run(query("park_unknown"), (*command, text))
+
+    async def trim_inbox(self, age_s: float) -> None:
+        """Deletes answers older than `age_s`, a page at a time."""
+        await self._session.run(query("trim_inbox"), {"age_s": age_s, "limit": INBOX_PAGE})
+
+    async def forget_pods(self) -> None:
+        """Deletes the rows of pods that died an hour ago."""
+        await self._session.run(query("forget_pods"))
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._session.close()

@@ -1,0 +1,28 @@
+"""The named statements of queries.sql (writing) and reading.sql, read once."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import LiteralString, cast
+
+_SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def _load() -> dict[str, LiteralString]:
+    found: dict[str, LiteralString] = {}
+    for file in ("queries.sql", "reading.sql"):
+        parts = _SECTION.split(files(__package__).joinpath(file).read_text())
+        for name, body in zip(parts[1::2], parts[2::2], strict=True):
+            assert name not in found, f"two statements are named {name}"
+            # The files are part of the package, as trustworthy as literals in the code.
+            found[name] = cast(LiteralString, body.strip())
+    return found
+
+
+_QUERIES = _load()
+
+
+def query(name: str) -> LiteralString:
+    """The statement of that name."""
+    return _QUERIES[name]

@@ -1,0 +1,218 @@
+-- The statements of the commit path and of ownership, by name. Arrays come as array literals (see arrays.py).
+
+-- name: fence
+-- First statement of every commit: locks the lanes in hand, moves their checkpoints, and says which are still ours.
+UPDATE partitions p SET checkpoint = u.checkpoint, checkpoint_at = u.checkpoint_at, position = u.position
+FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+     u(lane, epoch, checkpoint, checkpoint_at, position)
+WHERE p.lane = u.lane AND p.epoch = u.epoch AND p.owner = %s
+RETURNING p.lane
+
+-- name: find_inbox
+SELECT i.actor, i.command_id, i.seq, i.digest, i.failed, i.result
+FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
+JOIN inbox i ON i.actor = u.actor AND i.command_id = u.command_id
+
+-- name: find_pending_ids
+SELECT p.actor, p.command_id, p.digest
+FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
+JOIN pending p ON p.actor = u.actor AND p.command_id = u.command_id
+
+-- name: next_pending
+SELECT p.lane, p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.digest, p.state, p.holds, p.attempts,
+       extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error
+FROM unnest(%s::int[], %s::uuid[]) u(lane, actor)
+CROSS JOIN LATERAL (SELECT * FROM pending q WHERE q.lane = u.lane AND q.actor = u.actor AND q.holds
+                    ORDER BY q.ord LIMIT %s) p
+
+-- name: find_timers
+SELECT t.actor, t.name, t.fire_id
+FROM unnest(%s::uuid[], %s::text[]) u(actor, name)
+JOIN timers t ON t.actor = u.actor AND t.name = u.name
+
+-- name: find_snapshots
+SELECT s.actor, s.seq, s.state
+FROM unnest(%s::uuid[], %s::text[]) u(actor, fold_version)
+JOIN snapshots s ON s.actor = u.actor AND s.fold_version = u.fold_version
+
+-- name: find_tails
+SELECT e.actor, e.seq, e.type, e.version, e.payload::text
+FROM unnest(%s::uuid[], %s::int[], %s::text[]) u(actor, partition, fold_version)
+CROSS JOIN LATERAL (
+    SELECT * FROM events q
+    WHERE q.actor = u.actor AND q.partition = u.partition
+      AND q.seq > coalesce((SELECT s.seq FROM snapshots s
+                            WHERE s.actor = u.actor AND s.fold_version = u.fold_version), 0)
+    ORDER BY q.seq LIMIT %s) e
+
+-- name: insert_actors
+INSERT INTO actors (actor, tenant, kind, key, lane, partition)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::smallint[])
+ON CONFLICT (actor) DO NOTHING
+
+-- name: insert_events
+INSERT INTO events (actor, seq, lane, position, partition, version, epoch, tenant, type, command_id, session,
+                    causation_id, correlation_id, principal, payload, code_version)
+SELECT u.*, %s FROM unnest(%s::uuid[], %s::bigint[], %s::int[], %s::bigint[], %s::smallint[], %s::smallint[],
+    %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::json[]) u
+
+-- name: delete_inbox
+DELETE FROM inbox i USING unnest(%s::uuid[], %s::text[]) u(actor, command_id)
+WHERE i.actor = u.actor AND i.command_id = u.command_id
+
+-- name: insert_inbox
+INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::int[], %s::bool[], %s::text[])
+
+-- name: insert_pending
+INSERT INTO pending (lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts, due_at,
+                     headers, body, error)
+SELECT u.lane, u.actor, u.command_id, u.tenant, u.kind, u.key, u.method, u.digest, u.state, u.holds, u.attempts,
+       to_timestamp(u.due_at), u.headers, decode(u.body, 'hex'), u.error
+FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[],
+            %s::bool[], %s::int[], %s::float8[], %s::text[], %s::text[], %s::text[])
+     WITH ORDINALITY u(lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts, due_at,
+                       headers, body, error, n)
+ORDER BY u.n
+
+-- name: update_pending
+UPDATE pending p SET state = u.state, attempts = u.attempts, due_at = to_timestamp(u.due_at), error = u.error
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::text[])
+     u(actor, command_id, state, attempts, due_at, error)
+WHERE p.actor = u.actor AND p.command_id = u.command_id
+
+-- name: delete_pending
+DELETE FROM pending p USING unnest(%s::uuid[], %s::text[]) u(actor, command_id)
+WHERE p.actor = u.actor AND p.command_id = u.command_id
+
+-- name: insert_outbox
+INSERT INTO outbox (lane, ord, message_id, subject, headers, body)
+SELECT u.lane, u.ord, u.message_id, u.subject, u.headers, decode(u.body, 'hex')
+FROM unnest(%s::int[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[])
+     u(lane, ord, message_id, subject, headers, body)
+
+-- name: delete_outbox
+DELETE FROM outbox o USING unnest(%s::int[], %s::bigint[]) u(lane, ord) WHERE o.lane = u.lane AND o.ord <= u.ord
+
+-- name: delete_timers
+DELETE FROM timers t USING unnest(%s::uuid[], %s::text[]) u(actor, name)
+WHERE t.actor = u.actor AND t.name = u.name
+
+-- name: upsert_timers
+INSERT INTO timers (actor, name, lane, due_at, fire_id, tenant, kind, key, method, headers, body)
+SELECT u.actor, u.name, u.lane, to_timestamp(u.due_at), u.fire_id, u.tenant, u.kind, u.key, u.method, u.headers,
+       decode(u.body, 'hex')
+FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::text[])
+     u(actor, name, lane, due_at, fire_id, tenant, kind, key, method, headers, body)
+ON CONFLICT (actor, name) DO UPDATE SET due_at = excluded.due_at, fire_id = excluded.fire_id,
+    method = excluded.method, headers = excluded.headers, body = excluded.body, lane = excluded.lane
+
+-- name: insert_dead_letters
+INSERT INTO dead_letters (actor, lane, tenant, kind, key, method, command_id, headers, body, code, error, attempts)
+SELECT u.actor, u.lane, u.tenant, u.kind, u.key, u.method, u.command_id, u.headers, decode(u.body, 'hex'), u.code,
+       u.error, u.attempts
+FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::int[])
+     u(actor, lane, tenant, kind, key, method, command_id, headers, body, code, error, attempts)
+ON CONFLICT (actor, command_id) WHERE status = 'parked' DO NOTHING
+
+-- name: pause
+INSERT INTO paused (actor, tenant, lane, reason, by)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[])
+ON CONFLICT (actor) DO UPDATE SET reason = excluded.reason, by = excluded.by, lane = excluded.lane
+
+-- name: resume
+DELETE FROM paused WHERE actor = ANY(%s::uuid[])
+
+-- name: resolve_dead_letters
+UPDATE dead_letters d SET status = u.status, resolved_at = now(), resolved_by = u.by
+FROM unnest(%s::bigint[], %s::text[], %s::text[]) u(id, status, by) WHERE d.id = u.id AND d.status = 'parked'
+
+-- name: probe
+-- Counts an attempt before it is made, in its own transaction. Returns the count of the lane's message.
+UPDATE partitions p SET probe_count = CASE WHEN p.probe_seq = u.seq THEN p.probe_count + 1 ELSE 1 END, probe_seq = u.seq
+FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) u(lane, epoch, seq)
+WHERE p.lane = u.lane AND p.epoch = u.epoch AND p.owner = %s
+RETURNING p.lane, p.probe_count
+
+-- name: heartbeat
+INSERT INTO pods (id, group_name, host, pid, code_version, expires_at)
+VALUES (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
+ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+
+-- name: leave
+UPDATE pods SET leaving = true WHERE id = %s
+
+-- name: remove_pod
+DELETE FROM pods WHERE id = %s
+
+-- name: live_pods
+SELECT id, leaving FROM pods WHERE group_name = %s AND expires_at > clock_timestamp() ORDER BY id
+
+-- name: forget_pods
+DELETE FROM pods WHERE expires_at < clock_timestamp() - interval '1 hour'
+
+-- name: owners
+SELECT lane, partition, owner, epoch FROM partitions WHERE group_name = %s ORDER BY lane
+
+-- name: take
+-- Takes lanes that nobody alive owns; a row that is being committed right now is skipped and taken at the next try.
+UPDATE partitions p
+SET owner = %(pod)s, epoch = p.epoch + 1,
+    checkpoint = CASE WHEN p.kinds @> %(kinds)s THEN p.checkpoint ELSE 0 END,
+    checkpoint_at = CASE WHEN p.kinds @> %(kinds)s THEN p.checkpoint_at ELSE 0 END,
+    kinds = %(kinds)s
+FROM (SELECT q.lane, q.owner FROM partitions q
+      WHERE q.lane = ANY(%(lanes)s) AND (q.owner IS NULL OR q.owner = %(pod)s OR NOT EXISTS
+            (SELECT FROM pods WHERE pods.id = q.owner AND pods.expires_at > clock_timestamp()))
+      ORDER BY q.lane FOR NO KEY UPDATE SKIP LOCKED) was
+WHERE p.lane = was.lane
+RETURNING p.lane, p.partition, p.epoch, p.checkpoint, p.checkpoint_at, p.position,
+          was.owner IS NOT NULL AND was.owner <> %(pod)s
+
+-- name: release
+UPDATE partitions p SET owner = NULL FROM unnest(%s::int[], %s::bigint[]) u(lane, epoch)
+WHERE p.lane = u.lane AND p.epoch = u.epoch
+
+-- name: lane_positions
+SELECT u.lane, coalesce((SELECT e.position FROM events e WHERE e.lane = u.lane AND e.partition = u.partition
+                         ORDER BY e.position DESC LIMIT 1), 0)
+FROM unnest(%s::int[], %s::int[]) u(lane, partition)
+
+-- name: lane_pending
+SELECT lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts,
+       extract(epoch FROM due_at)::float8, headers, body, error
+FROM pending WHERE lane = ANY(%s) AND NOT holds
+
+-- name: lane_held
+SELECT lane, actor, min(kind), count(*) FROM pending WHERE lane = ANY(%s) AND holds GROUP BY lane, actor
+
+-- name: lane_paused
+SELECT lane, actor FROM paused WHERE lane = ANY(%s)
+
+-- name: lane_outbox
+SELECT lane, ord, message_id, subject, headers, body FROM outbox WHERE lane = ANY(%s) ORDER BY lane, ord
+
+-- name: register_group
+INSERT INTO groups (name) VALUES (%s) ON CONFLICT DO NOTHING
+
+-- name: register_lanes
+INSERT INTO partitions (lane, group_name, partition)
+SELECT g.ordinal * %s + n, g.name, n FROM groups g, generate_series(0, %s - 1) n WHERE g.name = %s
+ON CONFLICT DO NOTHING
+
+-- name: register_kind
+INSERT INTO kinds (kind, group_name, code_version, capability) VALUES (%s, %s, %s, %s)
+ON CONFLICT (kind) DO UPDATE SET code_version = excluded.code_version, capability = excluded.capability,
+    registered_at = now()
+WHERE kinds.group_name = excluded.group_name
+
+-- name: kind_groups
+SELECT kind, group_name FROM kinds
+
+-- name: setting
+SELECT value FROM settings WHERE name = %s
+
+-- name: set_setting
+INSERT INTO settings (name, value) VALUES (%s, %s) ON CONFLICT DO NOTHING

@@ -1,0 +1,184 @@
+"""Reading the log: one actor from a sequence, by time, a session, or the whole log by position vector.
+
+Positions are handed out under the fence of their lane, so they become visible in order: a reader that has seen position
+n of a lane never misses one below it, however late other transactions commit. A position of the whole log is a vector,
+lane → position.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from runtime.host.ports import InboxEntry, TimerRow
+from runtime.kind import StoredEvent
+from runtime.postgres.queries import query
+from runtime.postgres.session import Session
+from schemas.wire import LogEvent
+
+PAGE = 1000
+Row = dict[str, Any]
+
+
+class PostgresReader:
+    """Reads on a connection of its own. `role` is troupe_pod, or troupe_reader with a tenant for those who see one."""
+
+    def __init__(self, url: str, partitions: int, *, role: str = "troupe_pod", tenant: str | None = None) -> None:
+        settings = {"statement_timeout": "60s"}
+        if tenant is not None:
+            settings["troupe.tenant"] = tenant
+        self._session = Session(url, settings, role=role)
+        self._partitions = partitions
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._session.close()
+
+    # -- the log --------------------------------------------------------------------------------------------------
+
+    async def actor(
+        self, actor: str, lane: int, from_seq: int = 1, limit: int = PAGE, until: datetime.datetime | None = None
+    ) -> list[LogEvent]:
+        """Events of one actor from `from_seq`, at most `limit`, up to the time `until`."""
+        wanted = {"actor": actor, "partition": lane % self._partitions, "from_seq": from_seq, "until": until}
+        return await self._events("actor_events", wanted | {"limit": limit})
+
+    async def stored(self, actor: str, partition: int, after_seq: int) -> AsyncIterator[list[StoredEvent]]:
+        """An actor's events after a sequence, for folding, in pages."""
+        while True:
+            wanted = {"actor": actor, "partition": partition, "from_seq": after_seq + 1, "until": None, "limit": PAGE}
+            rows = await self._session.run(query("actor_events"), wanted)
+            if rows:
+                yield [StoredEvent(row[3], row[6], row[7], row[10]) for row in rows]
+                after_seq = rows[-1][3]
+            if len(rows) < PAGE:
+                return
+
+    async def by_time(
+        self,
+        since: datetime.datetime,
+        until: datetime.datetime,
+        *,
+        tenant: str | None = None,
+        kind: str | None = None,
+        limit: int = PAGE,
+    ) -> list[LogEvent]:
+        """Events with `since <= at < until`, in the order of their times."""
+        wanted = {"since": since, "until": until, "tenant": tenant, "kind": kind, "limit": limit}
+        return await self._events("time_events", wanted)
+
+    async def session(self, tenant: str, session: str, after: Mapping[str, int], limit: int) -> list[LogEvent]:
+        """Events that a session's commands caused, beyond the position vector `after` (lane as text → position)."""
+        wanted = {"tenant": tenant, "session": session, "after": json.dumps(dict(after)), "limit": limit}
+        return await self._events("session_events", wanted)
+
+    async def positions(self) -> dict[int, int]:
+        """The position of the whole log now: lane → position."""
+        return dict(await self._session.run(query("positions")))
+
+    async def after(self, vector: Mapping[int, int], limit: int = PAGE) -> tuple[list[LogEvent], dict[int, int]]:
+        """Events beyond a position vector, lane by lane, and the vector behind the last of them."""
+        reached = dict(vector)
+        events: list[LogEvent] = []
+        for lane, end in (await self.positions()).items():
+            if end > reached.get(lane, 0) and len(events) < limit:
+                wanted = {"lane": lane, "partition": lane % self._partitions, "after": reached.get(lane, 0)}
+                found = await self._events("lane_events", wanted | {"limit": limit - len(events)})
+                if found:
+                    events += found
+                    reached[lane] = found[-1].position
+        return events, reached
+
+    async def _events(self, name: str, wanted: Mapping[str, Any]) -> list[LogEvent]:
+        return [_event(row) for row in await self._session.run(query(name), wanted)]
+
+    # -- beside the log -------------------------------------------------------------------------------------------
+
+    async def inbox_entry(self, actor: str, command_id: str) -> InboxEntry | None:
+        """The recorded answer to a command."""
+        rows = await self._session.run(query("inbox_entry"), (actor, command_id))
+        return InboxEntry(*rows[0]) if rows else None
+
+    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None] | None:
+        """(state, attempts, last error) of a command that is not done."""
+        rows = await self._session.run(query("pending_entry"), (actor, command_id))
+        return tuple(rows[0]) if rows else None
+
+    async def describe(self, actor: str) -> Row:
+        """What an actor has beside its events: pending commands, pause, snapshot, timers."""
+        pending = await self._session.run(query("actor_pending"), (actor,))
+        paused = await self._session.run(query("actor_paused"), (actor,))
+        snapshot = await self._session.run(query("actor_snapshot"), (actor,))
+        timers = await self._session.run(query("actor_timers"), (actor,))
+        names = ("command_id", "method", "state", "holds", "attempts", "due_at", "error", "since")
+        return {
+            "pending": [dict(zip(names, row, strict=True)) for row in pending],
+            "paused": dict(zip(("reason", "by", "since"), paused[0], strict=True)) if paused else None,
+            "snapshot": dict(zip(("seq", "fold_version", "state"), snapshot[0], strict=True)) if snapshot else None,
+            "timers": [dict(zip(("name", "due_at", "method"), row, strict=True)) for row in timers],
+        }
+
+    async def actors(self, tenant: str, kind: str | None, after: tuple[str, str], limit: int) -> list[Row]:
+        """Actors with at least one event, ordered by kind and key, after (kind, key)."""
+        wanted = {"tenant": tenant, "kind": kind, "after_kind": after[0], "after_key": after[1], "limit": limit}
+        names = ("tenant", "kind", "key", "partition", "created_at", "seq")
+        return await self._rows("list_actors", wanted, names)
+
+    async def dead_letters(
+        self, tenant: str, kind: str | None, status: str | None, after: int, limit: int
+    ) -> list[Row]:
+        """Dead letters by id, after an id; `status` parked, replayed, dropped or None for all."""
+        wanted = {"tenant": tenant, "kind": kind, "status": status, "after": after, "limit": limit}
+        return await self._rows("list_dead", wanted, _DEAD)
+
+    async def dead_letter(self, id: int, tenant: str) -> Row | None:
+        """One dead letter with its headers and body."""
+        rows = await self._rows("dead_letter", {"id": id, "tenant": tenant}, (*_DEAD, "headers", "body"))
+        return rows[0] if rows else None
+
+    async def partitions(self) -> list[Row]:
+        """Every lane: who owns it, and how far it has come."""
+        names = ("lane", "group", "partition", "owner", "epoch", "checkpoint", "position", "alive", "pending", "outbox")
+        return await self._rows("list_partitions", (), names)
+
+    async def pods(self) -> list[Row]:
+        """Pods that live, or lived a minute ago; `expires_in_s` is negative for the dead."""
+        names = ("id", "group", "host", "pid", "code_version", "started_at", "expires_in_s", "leaving")
+        return await self._rows("list_pods", (), names)
+
+    async def capabilities(self) -> list[Any]:
+        """The capabilities of every kind that was registered."""
+        return [msgspec.json.decode(row[0]) for row in await self._session.run(query("capabilities"))]
+
+    async def next_timer(self, lanes: Sequence[int]) -> float | None:
+        """See runtime.host.timers.TimerSource."""
+        due: float | None = (await self._session.run(query("next_timer"), (list(lanes),)))[0][0]
+        return due
+
+    async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
+        """See runtime.host.timers.TimerSource."""
+        return [TimerRow(*row) for row in await self._session.run(query("due_timers"), (list(lanes), now, limit))]
+
+    async def ready(self) -> bool:
+        """Whether the database answers. Raises LogUnavailable."""
+        return bool(await self._session.run("SELECT 1", timeout_s=2.0))
+
+    async def _rows(self, name: str, wanted: Any, names: Sequence[str]) -> list[Row]:
+        return [dict(zip(names, row, strict=True)) for row in await self._session.run(query(name), wanted)]
+
+
+_DEAD = (
+    "id", "tenant", "kind", "key", "method", "command_id", "code", "error", "attempts", "parked_at", "status",
+    "resolved_at", "resolved_by",
+)  # fmt: skip
+
+
+def _event(row: Sequence[Any]) -> LogEvent:
+    tenant, kind, key, seq, lane, position, type_, version, at, command_id, payload, *rest = row
+    at_text = at.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+    raw = msgspec.Raw(payload.encode())
+    return LogEvent(tenant, kind, key, seq, lane, position, type_, version, at_text, command_id, raw, *rest)

@@ -1,0 +1,110 @@
+-- Reading the log and what the engine keeps beside it. Columns of an event always in the order of LogEvent's making.
+
+-- name: actor_events
+SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, payload::text, session, causation_id,
+       correlation_id, principal, code_version, epoch
+FROM log WHERE actor = %(actor)s AND partition = %(partition)s AND seq >= %(from_seq)s
+  AND (%(until)s::timestamptz IS NULL OR at <= %(until)s) ORDER BY seq LIMIT %(limit)s
+
+-- name: lane_events
+SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, payload::text, session, causation_id,
+       correlation_id, principal, code_version, epoch
+FROM log WHERE lane = %(lane)s AND partition = %(partition)s AND position > %(after)s ORDER BY position LIMIT %(limit)s
+
+-- name: time_events
+SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, payload::text, session, causation_id,
+       correlation_id, principal, code_version, epoch
+FROM log WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND at >= %(since)s AND at < %(until)s ORDER BY at, lane, position LIMIT %(limit)s
+
+-- name: session_events
+SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, payload::text, session, causation_id,
+       correlation_id, principal, code_version, epoch
+FROM log WHERE tenant = %(tenant)s AND session = %(session)s
+  AND (position > coalesce((%(after)s::jsonb ->> lane::text)::bigint, 0)) ORDER BY at, lane, position LIMIT %(limit)s
+
+-- name: positions
+SELECT p.lane, greatest(p.position, coalesce((SELECT max(e.position) FROM events e
+                                              WHERE e.lane = p.lane AND e.partition = p.partition), 0))
+FROM partitions p ORDER BY p.lane
+
+-- name: inbox_entry
+SELECT seq, digest, failed, result FROM inbox WHERE actor = %s AND command_id = %s
+
+-- name: pending_entry
+SELECT state, attempts, error FROM pending WHERE actor = %s AND command_id = %s
+
+-- name: actor_pending
+SELECT command_id, method, state, holds, attempts, extract(epoch FROM due_at)::float8, error, since
+FROM pending WHERE actor = %s ORDER BY ord LIMIT 100
+
+-- name: actor_paused
+SELECT reason, by, since FROM paused WHERE actor = %s
+
+-- name: actor_snapshot
+SELECT seq, fold_version, state FROM snapshots WHERE actor = %s
+
+-- name: list_actors
+SELECT a.tenant, a.kind, a.key, a.partition, a.created_at,
+       (SELECT max(e.seq) FROM events e WHERE e.actor = a.actor AND e.partition = a.partition)
+FROM actors a
+WHERE a.tenant = %(tenant)s AND (%(kind)s::text IS NULL OR a.kind = %(kind)s)
+  AND (a.kind, a.key) > (%(after_kind)s, %(after_key)s) ORDER BY a.kind, a.key LIMIT %(limit)s
+
+-- name: list_dead
+SELECT id, tenant, kind, key, method, command_id, code, error, attempts, parked_at, status, resolved_at, resolved_by
+FROM dead_letters WHERE tenant = %(tenant)s AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(status)s::text IS NULL OR status = %(status)s) AND id > %(after)s ORDER BY id LIMIT %(limit)s
+
+-- name: dead_letter
+SELECT id, tenant, kind, key, method, command_id, code, error, attempts, parked_at, status, resolved_at, resolved_by,
+       headers, body
+FROM dead_letters WHERE id = %(id)s AND tenant = %(tenant)s
+
+-- name: list_partitions
+SELECT p.lane, p.group_name, p.partition, p.owner, p.epoch, p.checkpoint, p.position,
+       d.expires_at > clock_timestamp() AS alive,
+       (SELECT count(*) FROM pending q WHERE q.lane = p.lane), (SELECT count(*) FROM outbox o WHERE o.lane = p.lane)
+FROM partitions p LEFT JOIN pods d ON d.id = p.owner ORDER BY p.lane
+
+-- name: list_pods
+SELECT id, group_name, host, pid, code_version, started_at, extract(epoch FROM expires_at - clock_timestamp())::float8,
+       leaving FROM pods WHERE expires_at > clock_timestamp() - interval '1 minute' ORDER BY started_at
+
+-- name: capabilities
+SELECT capability::text FROM kinds ORDER BY kind
+
+-- name: next_timer
+SELECT extract(epoch FROM min(due_at))::float8 FROM timers WHERE lane = ANY(%s)
+
+-- name: due_timers
+SELECT actor, name, lane, extract(epoch FROM due_at)::float8, fire_id, tenant, kind, key, method, headers, body
+FROM timers WHERE lane = ANY(%s) AND due_at <= to_timestamp(%s) ORDER BY due_at LIMIT %s
+
+-- name: actor_timers
+SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at
+
+-- name: oldest_needed
+SELECT min(checkpoint) FROM partitions
+
+-- name: known_kinds
+SELECT kind FROM kinds
+
+-- name: trim_inbox
+DELETE FROM inbox WHERE at < now() - make_interval(secs => %(age_s)s) AND ctid = ANY(ARRAY(
+    SELECT i.ctid FROM inbox i WHERE i.at < now() - make_interval(secs => %(age_s)s)
+      AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = i.actor AND p.command_id = i.command_id)
+      AND NOT EXISTS (SELECT FROM timers t WHERE t.actor = i.actor AND t.fire_id = i.command_id)
+    LIMIT %(limit)s))
+
+-- name: park_unknown
+INSERT INTO dead_letters (actor, tenant, kind, key, method, command_id, headers, body, code, error, attempts)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'unknown_kind', %s, 0)
+ON CONFLICT (actor, command_id) WHERE status = 'parked' DO NOTHING
+
+-- name: save_snapshots
+INSERT INTO snapshots (actor, tenant, seq, fold_version, state)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[])
+ON CONFLICT (actor) DO UPDATE SET seq = excluded.seq, fold_version = excluded.fold_version, state = excluded.state,
+    at = now()
+WHERE snapshots.seq <= excluded.seq OR snapshots.fold_version <> excluded.fold_version

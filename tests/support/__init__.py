@@ -1,0 +1,1 @@
+"""What several tests need: servers, pods as processes, and the kinds they run."""
