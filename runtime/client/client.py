@@ -330,15 +330,20 @@ class Client:
         finally:
             await reader.close()
 
-    async def read_session(self, session: str, after: int | Literal["new"]) -> OrderedReader:
-        """An open cursor over the facts of a session, as they are in the stream."""
+    async def read_session(
+        self, session: str, after: int | Literal["new"], *, timeout_s: float = 10.0
+    ) -> OrderedReader:
+        """An open cursor over the facts of a session, as they are in the stream; close it when done.
+
+        Raises StreamReset, or CallFailed or NotConnected when it could not be opened within `timeout_s` seconds.
+        """
         with address_checked():
             subject = subjects.events(self.tenant, session)
         self._readers += 1
         reader = OrderedReader(
             self.connection, self._inbox, f"{self._nonce}-r{self._readers}", subjects.EV_STREAM, subject
         )
-        await reader.open(after)
+        await reader.open(after, timeout_s=timeout_s)
         return reader
 
     async def tail(self, kind: Kind | str, key: str, *, from_seq: int = 1) -> AsyncGenerator[LogEvent, None]:

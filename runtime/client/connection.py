@@ -25,6 +25,7 @@ Direct = Callable[[str, str, bytes, bytes], None]
 _log = logging.getLogger("troupe.nats")
 _HEADER_LINE = b"NATS/1.0\r\n"
 _UNBOUNDED = 2**31
+_PING = b"PING\r\n"
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 
 
@@ -97,6 +98,13 @@ class Connection(Client):
         except Exception:
             # An exception would end nats-py's read loop, and with it the connection, without a word.
             _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # nats-py writes the PING past what is still in the buffer, so that its flush() would prove nothing.
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        self._pending.append(_PING)
+        self._pending_data_size += len(_PING)
+        await self._flush_pending()
 
     async def _process_op_err(self, e: Exception) -> None:
         if not self.is_reconnecting:

@@ -2,50 +2,87 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import pytest
 
 from schemas.signature import BadSignature, check_secret, sign, verify
 
 SECRET = b"s" * 32
-MESSAGE = {"subject": "cmd.default.account.alice.deposit", "id": "1", "body": b'{"amount":3}', "principal": "ann@example"}
+
+
+class Parts(TypedDict, total=False):
+    subject: str
+    id: str
+    body: bytes
+    principal: str
+
+
+MESSAGE: Parts = {
+    "subject": "cmd.default.account.alice.deposit",
+    "id": "1",
+    "body": b'{"amount":3}',
+    "principal": "ann@example",
+}
+
+
+def signed(expires_at: float, secret: bytes = SECRET) -> str:
+    return sign(
+        secret,
+        subject=MESSAGE["subject"],
+        id=MESSAGE["id"],
+        body=MESSAGE["body"],
+        principal=MESSAGE["principal"],
+        expires_at=expires_at,
+    )
+
+
+def check(signature: str, changed: Parts | None = None, *, now: float = 1_000, secret: bytes = SECRET) -> None:
+    parts: Parts = {**MESSAGE, **(changed or {})}
+    verify(
+        secret,
+        signature,
+        subject=parts["subject"],
+        id=parts["id"],
+        body=parts["body"],
+        principal=parts["principal"],
+        now=now,
+    )
 
 
 def test_given_a_signed_message_then_it_verifies_until_its_expiry() -> None:
-    signature = sign(SECRET, **MESSAGE, expires_at=1_000.9)  # type: ignore[arg-type]  # the dict's values are mixed
-    verify(SECRET, signature, **MESSAGE, now=1_000.0)  # type: ignore[arg-type]  # the dict's values are mixed
+    check(signed(1_000.9), now=1_000.0)
     with pytest.raises(BadSignature, match="was valid until Unix time 1000"):
-        verify(SECRET, signature, **MESSAGE, now=1_000.1)  # type: ignore[arg-type]  # the dict's values are mixed
+        check(signed(1_000.9), now=1_000.1)
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"subject": "cmd.other.account.alice.deposit"},
-        {"id": "2"},
-        {"body": b'{"amount":4}'},
-        {"principal": "bob@example"},
+        Parts(subject="cmd.other.account.alice.deposit"),
+        Parts(id="2"),
+        Parts(body=b'{"amount":4}'),
+        Parts(principal="bob@example"),
         # What moves from one field into the next must not give the same signature.
-        {"id": "1\n", "body": b""},
+        Parts(id="1\n", body=b""),
     ],
 )
-def test_given_any_part_is_changed_then_the_signature_does_not_fit(changed: dict[str, object]) -> None:
-    signature = sign(SECRET, **MESSAGE, expires_at=2_000)  # type: ignore[arg-type]  # the dict's values are mixed
+def test_given_any_part_is_changed_then_the_signature_does_not_fit(changed: Parts) -> None:
     with pytest.raises(BadSignature, match="does not fit"):
-        verify(SECRET, signature, **{**MESSAGE, **changed}, now=1_000)  # type: ignore[arg-type]  # as above
+        check(signed(2_000), changed)
 
 
 def test_given_another_secret_or_a_later_expiry_then_the_signature_does_not_fit() -> None:
-    signature = sign(SECRET, **MESSAGE, expires_at=2_000)  # type: ignore[arg-type]  # the dict's values are mixed
     with pytest.raises(BadSignature, match="does not fit"):
-        verify(b"t" * 32, signature, **MESSAGE, now=1_000)  # type: ignore[arg-type]  # the dict's values are mixed
+        check(signed(2_000), secret=b"t" * 32)
     with pytest.raises(BadSignature, match="does not fit"):
-        verify(SECRET, signature.replace("2000", "9000"), **MESSAGE, now=1_000)  # type: ignore[arg-type]  # as above
+        check(signed(2_000).replace("2000", "9000"))
 
 
 @pytest.mark.parametrize("text", ["", "v1", "v1.x.y", "v2.2000.abc", "v1.²000.abc", "v1.2000.\udcff"])
 def test_what_is_no_signature_is_refused(text: str) -> None:
     with pytest.raises(BadSignature):
-        verify(SECRET, text, **MESSAGE, now=1_000)  # type: ignore[arg-type]  # the dict's values are mixed
+        check(text)
 
 
 def test_a_short_secret_is_refused_with_a_way_to_make_a_good_one() -> None:

@@ -1,0 +1,54 @@
+"""A nats-server process of a test's own: it can be killed and come back under the same address."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from runtime.infra.packages import nats_server
+
+
+class Broker:
+    """A nats-server with JetStream on loopback, storing under `directory`."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self._directory = directory
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"nats://127.0.0.1:{self.port}"
+
+    @staticmethod
+    def binary() -> str:
+        """Where nats-server is."""
+        return str(nats_server())
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        command = [self.binary(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory)]
+        self._process = subprocess.Popen(
+            [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(500):
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                    return
+            except OSError:
+                assert self._process.poll() is None, "nats-server ended at once"
+                time.sleep(0.02)
+        raise AssertionError("nats-server does not listen")
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Ends it, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()

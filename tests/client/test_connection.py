@@ -1,0 +1,115 @@
+"""The two fast paths over nats-py, and what becomes of a connection that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from nats.errors import MaxPayloadError
+from nats_process import Broker
+
+from runtime.client.connection import Connection, connect, header_block, parse_headers
+from runtime.errors import NotConnected
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_given_a_direct_subscription_then_posted_messages_arrive_whole_and_in_order(
+    connection: Connection,
+) -> None:
+    arrived: list[tuple[str, str, bytes, dict[str, str]]] = []
+    await connection.subscribe_direct("t.*", lambda s, r, b, h: arrived.append((s, r, b, parse_headers(h))))
+    for number in range(1000):
+        connection.post(f"t.{number}", b"%d" % number, header_block({"N": str(number), "Ü": "ä b"}), "back")
+    connection.post("t.bare", b"")
+    await connection.flush()
+    assert arrived[:-1] == [(f"t.{n}", "back", b"%d" % n, {"N": str(n), "Ü": "ä b"}) for n in range(1000)]
+    assert arrived[-1] == ("t.bare", "", b"", {})
+
+
+async def test_given_a_receiver_that_raises_then_later_messages_still_arrive(connection: Connection) -> None:
+    arrived: list[bytes] = []
+
+    def receive(subject: str, reply: str, data: bytes, block: bytes) -> None:
+        if data == b"bad":
+            raise ValueError(data)
+        arrived.append(data)
+
+    await connection.subscribe_direct("t", receive)
+    for data in (b"1", b"bad", b"2"):
+        connection.post("t", data)
+    await connection.flush()
+    assert arrived == [b"1", b"2"]
+
+
+async def test_given_it_unsubscribed_then_nothing_arrives_any_more(connection: Connection) -> None:
+    arrived: list[bytes] = []
+    subscription = await connection.subscribe_direct("t", lambda s, r, b, h: arrived.append(b))
+    await subscription.unsubscribe()
+    connection.post("t", b"late")
+    await connection.flush()
+    assert arrived == []
+
+
+async def test_a_body_beyond_what_the_server_takes_is_refused_before_it_is_sent(connection: Connection) -> None:
+    with pytest.raises(MaxPayloadError):
+        connection.post("t", b"x" * (connection.max_payload + 1))
+
+
+def test_a_header_value_with_a_line_break_is_refused() -> None:
+    with pytest.raises(ValueError, match="line break"):
+        header_block({"A": "1\r\nTroupe-Principal: root"})
+
+
+async def test_given_the_server_ends_the_connection_with_an_error_then_it_comes_back(connection: Connection) -> None:
+    arrived: list[bytes] = []
+    await connection.subscribe_direct("t", lambda s, r, b, h: arrived.append(b))
+    resumed = asyncio.Event()
+    connection.resumed.add(resumed.set)
+    connection.post("x" * 5000, b"")  # beyond the server's control line, for which nats-py would close for good
+    async with asyncio.timeout(20):
+        await resumed.wait()
+    connection.post("t", b"again")
+    await connection.flush()
+    assert arrived == [b"again"]
+
+
+async def test_given_nobody_listens_then_connecting_ends_with_an_error_that_hides_the_password() -> None:
+    with pytest.raises(NotConnected, match="RUNTIME_NATS_URL") as failure:
+        await connect("nats://user:secret@127.0.0.1:1", name="test", connect_timeout_s=0.5)
+    assert "127.0.0.1:1" in str(failure.value)
+    assert "secret" not in str(failure.value)
+
+
+async def test_given_wrong_credentials_then_connecting_fails_without_using_up_its_time(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, "--user", "ann", "--pass", "right")
+    broker.start()
+    try:
+        async with asyncio.timeout(60):
+            with pytest.raises(NotConnected, match="(?i)authorization"):
+                await connect(f"nats://ann:wrong@127.0.0.1:{broker.port}", name="test", connect_timeout_s=600)
+    finally:
+        broker.stop()
+
+
+async def test_given_a_broker_that_was_killed_and_came_back_then_the_connection_goes_on(broker: Broker) -> None:
+    connection = await connect(broker.url, name="test")
+    try:
+        arrived: list[bytes] = []
+        await connection.subscribe_direct("t", lambda s, r, b, h: arrived.append(b))
+        await connection.flush()
+        broker.kill()
+        async with asyncio.timeout(20):
+            while connection.connected.is_set():
+                await asyncio.sleep(0.01)
+        assert not await connection.wait_connected(0.01)
+        broker.start()
+        assert await connection.wait_connected(20)
+        connection.post("t", b"after")
+        await connection.flush()
+        assert arrived == [b"after"]
+    finally:
+        await connection.close()
+    with pytest.raises(NotConnected, match="closed"):
+        connection.post("t", b"never")
