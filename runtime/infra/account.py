@@ -34,7 +34,8 @@ class Account:
 def postgres_account(cluster: Path) -> Account | None:
     """Whom to run Postgres as: None for the present user, which is right unless that is root. Raises NotPermitted.
 
-    Under root: the owner of the cluster, else of a directory above it that is not root's, else `nobody`.
+    Under root: the owner of the cluster, else of a directory above it if that is a user known here and not root, else
+    `nobody`. (The owner of a directory mounted into a container is often unknown there; initdb insists on a name.)
     """
     if os.geteuid() != 0:
         return None
@@ -42,8 +43,21 @@ def postgres_account(cluster: Path) -> Account | None:
         raise NotPermitted(
             f"Postgres does not run as root. Use an ordinary user, or set {URLS} to servers of your own."
         )
-    owner = next((found for path in (cluster, cluster.parent, cluster.parent.parent) if (found := _owner(path))), None)
-    return owner or _nobody()
+    if (owner := _owner(cluster)) is not None:
+        return owner
+    above = [
+        found for path in (cluster.parent, cluster.parent.parent) if (found := _owner(path)) and is_known(found.uid)
+    ]
+    return above[0] if above else _nobody()
+
+
+def is_known(uid: int) -> bool:
+    """Whether the system's user database has a name for a user."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def install_for(account: Account | None, install: PostgresInstall, system_dir: Path = SYSTEM_DIR) -> PostgresInstall:

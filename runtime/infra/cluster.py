@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.infra.account import Account
+from runtime.infra.account import Account, is_known
 from runtime.infra.credentials import SUPERUSER, USER, Credentials
-from runtime.infra.errors import ServerFailed
+from runtime.infra.errors import URLS, NotPermitted, ServerFailed
 from runtime.infra.filelock import FileLock
 from runtime.infra.packages import PostgresInstall
 
@@ -38,10 +38,16 @@ CREATE DATABASE {database} OWNER {user};
 def create(
     cluster: Path, install: PostgresInstall, account: Account | None, credentials: Credentials, lock: FileLock
 ) -> None:
-    """Make a cluster at `cluster`, whose parent exists. Raises ServerFailed, quoting what the programs said.
+    """Make a cluster at `cluster`, whose parent exists. Raises NotPermitted, and ServerFailed with the programs' words.
 
     It is made beside its place and renamed, so that a cluster that was left half made is never taken for one.
     """
+    uid = account.uid if account else os.geteuid()
+    if not is_known(uid):
+        raise NotPermitted(
+            f"user {uid} has no entry in the system's user database (/etc/passwd), and initdb insists on one. "
+            f"Add it, run as another user, or set {URLS} to servers of your own."
+        )
     scratch = cluster.with_name(f"{cluster.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)

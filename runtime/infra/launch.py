@@ -25,6 +25,7 @@ class LaunchPlan(TypedDict):
     """
 
     argv: list[str]
+    environment: dict[str, str]
     owner: int
     death_signal: int
     parent_death_signal: bool
@@ -48,7 +49,7 @@ def main() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != plan["owner"]:
         sys.exit("its owner ended while it was being started")
-    os.execv(plan["argv"][0], plan["argv"])
+    os.execve(plan["argv"][0], plan["argv"], plan["environment"])
 
 
 def _start_watcher(plan: LaunchPlan) -> None:

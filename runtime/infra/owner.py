@@ -121,8 +121,8 @@ def _hold(infra: Infra, ended: threading.Event) -> None:
 
 def _spawn_owner(data_dir: Path) -> "subprocess.Popen[bytes]":
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    package_root = Path(__file__).parents[2]
-    kept = {name: os.environ[name] for name in ("HOME", "PATH", "LANG") if name in os.environ}
+    # It starts elsewhere, and must find the same code: also when that was found beside the present directory.
+    search_path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     with (data_dir / LOG_NAME).open("wb") as log:
         owner = subprocess.Popen(
             [sys.executable, "-P", "-m", "runtime.infra", "--data", str(data_dir)],
@@ -130,7 +130,7 @@ def _spawn_owner(data_dir: Path) -> "subprocess.Popen[bytes]":
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**kept, "PYTHONPATH": str(package_root)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
             start_new_session=True,
         )
     _detached.append(owner)

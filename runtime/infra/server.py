@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +107,10 @@ class Server(ABC):
         """SIGKILL the server and all that it forked, as a crash would, and return when all are gone."""
         if self._process is None:
             return
-        if identity := process.find(self._process.pid):
-            _kill_family(identity)
+        identity = process.find(self._process.pid)
+        family = _kill_family(identity) if identity else []
         self._process.wait()
-        self._await_gone(STOP_TIMEOUT_S)
+        self._await_gone(STOP_TIMEOUT_S, family)
 
     @abstractmethod
     def _command(self, lock: FileLock) -> AbstractContextManager[Command]:
@@ -146,6 +147,7 @@ class Server(ABC):
     def _spawn(self, command: Command, lock: FileLock) -> subprocess.Popen[bytes]:
         plan: launch.LaunchPlan = {
             "argv": command.argv,
+            "environment": _ENVIRONMENT,
             "owner": os.getpid(),
             "death_signal": self.death_signal,
             "parent_death_signal": self.has_parent_death_signal,
@@ -161,7 +163,6 @@ class Server(ABC):
                     stdout=log,
                     stderr=log,
                     cwd="/",
-                    env=_ENVIRONMENT,
                     pass_fds=(lock.fd, *command.fds),
                     start_new_session=True,  # Ctrl-C is for the owner, who stops its servers last
                 )
@@ -192,9 +193,10 @@ class Server(ABC):
                 )
             time.sleep(_POLL_S)
 
-    def _await_gone(self, timeout_s: float) -> None:
+    def _await_gone(self, timeout_s: float, family: Sequence[ProcessId] = ()) -> None:
+        """Until nobody holds the lock and, as a dying process lets go of its files first, `family` is dead as well."""
         deadline = time.monotonic() + timeout_s
-        while is_held(self._lock_path):
+        while is_held(self._lock_path) or any(member.is_alive() for member in family):
             if time.monotonic() > deadline:
                 raise ServerFailed(f"a process of {self.name} did not end within {timeout_s:g} s. {self.quote_log()}")
             time.sleep(_POLL_S)
@@ -209,13 +211,20 @@ class Server(ABC):
         return f"The end of its log {self.log_path}:\n" + ("\n".join(f"  {line}" for line in lines) or "  (empty)")
 
 
-def _kill_family(parent: ProcessId) -> None:
-    """SIGKILL a process and its children. It is frozen first, so that none can be forked meanwhile."""
+def _kill_family(parent: ProcessId) -> list[ProcessId]:
+    """SIGKILL a process and its children, and say which these were.
+
+    It is frozen before it is asked for its children, so that none is forked meanwhile.
+    """
     if not parent.is_alive():
-        return
+        return []
+    _signal(parent.pid, signal.SIGSTOP)
+    family = [parent, *process.children(parent.pid)]
+    for member in family:
+        _signal(member.pid, signal.SIGKILL)
+    return family
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(parent.pid, signal.SIGSTOP)
-        family = [parent, *process.children(parent.pid)]
-        for member in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(member.pid, signal.SIGKILL)
+        os.kill(pid, number)

@@ -1,8 +1,8 @@
 """What must be installed, whom Postgres runs as, and what is said when something of this is missing."""
 
 import os
+import pwd
 import shutil
-import site
 import subprocess
 import sys
 import tempfile
@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from runtime.infra import Infra, NotPermitted, packages
+from runtime.infra import Infra, NotPermitted, cluster, packages
 from runtime.infra.account import Account, install_for, postgres_account
+from runtime.infra.credentials import Credentials
+from runtime.infra.filelock import FileLock
 
 _START = "import sys; from pathlib import Path; from runtime.infra import Infra; Infra.start(Path(sys.argv[1]))"
 _NOBODY = Account(65534, 65534)
@@ -79,16 +82,30 @@ def test_given_another_user_has_used_the_directory_then_the_error_says_what_to_d
 
 @as_root
 def test_under_root_postgres_runs_as_the_directorys_owner_else_as_nobody(tmp_path: Path) -> None:
-    cluster = tmp_path / "postgres" / "cluster"
-    cluster.parent.mkdir()
-    account = postgres_account(cluster)
+    place = tmp_path / "postgres" / "cluster"
+    place.parent.mkdir()
+    account = postgres_account(place)
     assert account is not None
     assert account.uid != 0
     os.chown(tmp_path, 12345, 12346)
-    assert postgres_account(cluster) == Account(12345, 12346)
-    cluster.mkdir()
-    os.chown(cluster, 23456, 23457)
-    assert postgres_account(cluster) == Account(23456, 23457)
+    assert postgres_account(place) == account, "initdb does not run as a user without a name"
+    known = pwd.getpwnam("daemon")
+    os.chown(tmp_path, known.pw_uid, known.pw_gid)
+    assert postgres_account(place) == Account(known.pw_uid, known.pw_gid)
+    place.mkdir()
+    os.chown(place, 23456, 23457)
+    assert postgres_account(place) == Account(23456, 23457)
+
+
+@as_root
+def test_given_a_user_without_a_name_then_the_error_says_what_to_do(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "lock")
+    assert lock.acquire()
+    with pytest.raises(NotPermitted, match="user 12345 has no entry"):
+        cluster.create(
+            tmp_path / "cluster", packages.postgres(), Account(12345, 12345), Credentials("n", "p", "s"), lock
+        )
+    lock.release()
 
 
 @as_root
@@ -142,14 +159,14 @@ def _start_without(absent: str, tmp_path: Path, *extra: Path) -> str:
     visible = tmp_path / "venv" / "lib" / "python" / "site-packages"
     visible.mkdir(parents=True)
     (tmp_path / "venv" / "bin").symlink_to(packages.nats_server().parent)
-    for entry in Path(site.getsitepackages()[0]).iterdir():
+    for entry in Path(msgspec.__file__).parents[1].iterdir():
         if not entry.name.startswith(absent):
             (visible / entry.name).symlink_to(entry)
     source = Path(packages.__file__).parents[2]
     paths = os.pathsep.join(map(str, [*extra, visible, source]))
     done = subprocess.run(
         [str(sys._base_executable), "-S", "-c", _START, str(tmp_path / "data")],  # type: ignore[attr-defined]  # not in typeshed
-        env={"PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,

@@ -83,7 +83,8 @@ def test_a_server_that_dies_under_its_owner_comes_back_on_its_port(tmp_path: Pat
 
 
 def test_when_the_owner_cannot_start_then_the_error_says_what_it_said(tmp_path: Path) -> None:
-    (tmp_path / "postgres" / "cluster").mkdir(parents=True)
+    with Infra.start(tmp_path):
+        pass
     (tmp_path / "postgres" / "cluster" / "PG_VERSION").write_text("9\n")
     with pytest.raises(ServerFailed, match="(?s)owner ended with status 1.*PostgreSQL ended with status.*9"):
         up_detached(tmp_path)
