@@ -30,7 +30,10 @@ MAX_KEPT_NESTING = 2 * MAX_NESTING
 """The same for what is kept, which wraps arguments."""
 
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NOT_BRACKETS = dict.fromkeys(code for code in range(128) if chr(code) not in "[]{}")
+_ONLY_BRACKETS: dict[int, str | None] = {
+    **dict.fromkeys(range(128)),
+    **{ord(given): kept for given, kept in zip("[]{}", "[][]", strict=True)},
+}
 _NO_ARGUMENTS = (b"", b"null", b"\xc0")
 
 UNENCODABLE = (TypeError, ValueError, OverflowError, msgspec.MsgspecError)
@@ -178,9 +181,9 @@ def nests_too_deep(text: bytes | str, limit: int = MAX_NESTING) -> bool:
         text = text.decode("utf-8", "replace")
     if text.count("[") + text.count("{") <= limit:
         return False
-    brackets = _STRINGS.sub("", text).encode("ascii", "ignore").decode().translate(_NOT_BRACKETS)
+    brackets = _STRINGS.sub("", text).encode("ascii", "ignore").decode().translate(_ONLY_BRACKETS)
     for _ in range(limit):
-        inner = brackets.replace("[]", "").replace("{}", "")
+        inner = brackets.replace("[]", "")
         if inner == brackets:
             return False
         brackets = inner

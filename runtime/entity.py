@@ -87,6 +87,7 @@ class Entity(Kind, Generic[S]):
     def command(self, handler: Handler | None = None, *, name: str | None = None) -> Any:
         """Registers a decision: `(state, command)` or `(state, command, ctx)` to an event, several, or None.
 
+        Instead of one command object it may take arguments by name; `ctx` is then the last parameter or the second.
         It must be pure: what it asks of the outside it asks of `ctx`. Raise Rejected to refuse.
         """
         return self._register(handler, name, _EntityDecision)
@@ -228,7 +229,7 @@ class Entity(Kind, Generic[S]):
 
 
 class _EntityMethod(Method):
-    """What an entity's commands and queries share: the state first, then the payload, then perhaps `ctx`."""
+    """What an entity's commands and queries share: the state first, then the payload, and perhaps `ctx`."""
 
     def __init__(self, entity: Entity[Any], name: str, handler: Callable[..., Any]) -> None:
         if (
@@ -244,8 +245,14 @@ class _EntityMethod(Method):
         if not parameters:
             raise BadDefinition(f"{name_of(handler)} takes the state as its first parameter")
         self.entity = entity
-        self.takes_context = len(parameters) > 1 and parameters[-1].name == CONTEXT_PARAMETER
-        rest = parameters[1:-1] if self.takes_context else parameters[1:]
+        rest = [parameter for parameter in parameters[1:] if parameter.name != CONTEXT_PARAMETER]
+        self.takes_context = len(rest) < len(parameters) - 1
+        # Second, it may stand before parameters with defaults.
+        self._context_second = self.takes_context and parameters[1].name == CONTEXT_PARAMETER
+        if self.takes_context and not self._context_second and parameters[-1].name != CONTEXT_PARAMETER:
+            raise BadDefinition(
+                f"{name_of(handler)} takes ctx amid its arguments: make it the second parameter or the last"
+            )
         returns = self._result_annotation(hints)
         super().__init__(name, handler, Arguments(handler, rest, hints), Result(handler, returns))
         self._call: Callable[[Any, Any, Turn], Any] = self._caller()
@@ -255,6 +262,8 @@ class _EntityMethod(Method):
 
     def _caller(self) -> Callable[[Any, Any, Turn], Any]:
         handler, spread = self.handler, self.arguments.spread
+        if self._context_second:
+            return lambda state, payload, turn: handler(state, turn, *spread(payload))
         if self.arguments.single:
             if self.takes_context:
                 return lambda state, payload, turn: handler(state, payload, turn)

@@ -56,7 +56,7 @@ def state_type_of(apply: Callable[..., Any], initial: Any) -> Any:
     """The type of the state, for reading snapshots: as `apply` annotates it, else the type of `initial`."""
     try:
         annotation = hints_of(apply).get(next(iter(inspect.signature(apply).parameters)))
-    except (BadDefinition, StopIteration):
+    except (BadDefinition, StopIteration, ValueError):  # ValueError: a built-in without a signature
         annotation = None
     if annotation is None or annotation is Any or isinstance(annotation, TypeVar):
         return type(initial)

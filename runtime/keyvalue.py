@@ -47,6 +47,8 @@ from runtime.turn import Turn, is_text
 from schemas.address import Address
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+T = TypeVar("T")
+D = TypeVar("D")
 State = Mapping[str, bytes]
 """The values by name, each as the JSON it was stored as: what a handler gets is decoded for it, so it shares nothing."""
 
@@ -93,6 +95,12 @@ class KeyValue:
         """This actor's key."""
         return self.turn.address.key
 
+    @overload
+    def get(self, name: str, default: D, *, type: type[T]) -> T | D: ...
+    @overload
+    def get(self, name: str, *, type: type[T]) -> T | None: ...
+    @overload
+    def get(self, name: str, default: Any = None, *, type: Any = Any) -> Any: ...
     def get(self, name: str, default: Any = None, *, type: Any = Any) -> Any:
         """The value of that name, or `default`. `type` checks and converts it, as msgspec does."""
         stored = self._changes[name] if name in self._changes else self._state.get(name)
