@@ -14,7 +14,6 @@ from collections.abc import Callable
 import msgspec
 import nats.errors
 from nats.js.errors import Error as JetStreamError
-from nats.js.errors import NotFoundError
 
 from runtime.client.connection import Connection
 from runtime.clock import Clock
@@ -22,7 +21,7 @@ from runtime.errors import NotConnected
 from runtime.host.items import Anchor
 from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
-from runtime.jetstream.reader import CommandReader, nanoseconds
+from runtime.jetstream.reader import CommandReader, message_time, nanoseconds
 from runtime.postgres.keeping import PostgresKeeping, UnknownCommand
 from schemas import headers as names
 from schemas.address import actor_id
@@ -80,7 +79,7 @@ class Housekeeping:
         idle = [lane for lane in self._lanes() if lane.queued == 0 and lane.checkpoint < state.last_seq and not lane.draining]
         if not idle:
             return
-        last = await self._message_time(state.last_seq)
+        last = await message_time(self._connection, state.last_seq)
         if last is None:
             return
         for lane in idle:
@@ -140,12 +139,3 @@ class Housekeeping:
             msgspec.json.encode(own).decode(), answer.data,
         )  # fmt: skip
         return number, command
-
-    async def _message_time(self, seq: int) -> int | None:
-        try:
-            message = await self._connection.jetstream(timeout=2).get_msg(CMD_STREAM, seq=seq)
-        except NotFoundError:
-            return None
-        return nanoseconds(message.time.isoformat()) if message.time is not None else None
-
-

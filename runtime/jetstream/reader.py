@@ -242,13 +242,8 @@ class CommandReader:
     async def _check_anchor(self, feed: Feed) -> None:
         if feed.taken == 0:
             return
-        request = b'{"seq":%d}' % feed.taken
-        message = await self._connection.request(f"$JS.API.STREAM.MSG.GET.{CMD_STREAM}", request, timeout=2)
-        answer = msgspec.json.decode(message.data)
-        found = answer.get("message")
-        if found is None and answer.get("error", {}).get("err_code") != NO_MESSAGE:
-            raise NotConnected(f"message {feed.taken} of stream {CMD_STREAM} cannot be read: {answer.get('error')}")
-        if found is None or nanoseconds(found["time"]) != feed.taken_at:
+        found = await message_time(self._connection, feed.taken)
+        if found != feed.taken_at:
             _log.warning(
                 "the broker went back in time: message %s of partition %s is %s; reading the stream from its beginning, "
                 "the inbox drops what was seen",
@@ -281,6 +276,17 @@ class CommandReader:
         self._by_consumer.pop(name, None)
         if self._connection.is_connected:
             self._connection.post(f"$JS.API.CONSUMER.DELETE.{CMD_STREAM}.{name}", b"", reply=f"{self._inbox}.x.0")
+
+
+async def message_time(connection: Connection, seq: int) -> int | None:
+    """When the broker stored message `seq` of CMD (Unix nanoseconds), or None when there is no such message."""
+    answer = await connection.request(f"$JS.API.STREAM.MSG.GET.{CMD_STREAM}", b'{"seq":%d}' % seq, timeout=2)
+    found = msgspec.json.decode(answer.data)
+    if "message" in found:
+        return nanoseconds(found["message"]["time"])
+    if found.get("error", {}).get("err_code") == NO_MESSAGE:
+        return None
+    raise NotConnected(f"message {seq} of stream {CMD_STREAM} cannot be read: {found.get('error')}")
 
 
 def nanoseconds(rfc3339: str) -> int:

@@ -64,7 +64,7 @@ def forward(state: Counter, to: str, amount: int, ctx: Turn) -> Added:
 
 
 @counter.command
-def add_later(state: Counter, amount: int, after_s: float, ctx: Turn, name: str = "later") -> None:
+def add_later(state: Counter, ctx: Turn, amount: int, after_s: float, name: str = "later") -> None:
     """Adds when a timer fires."""
     ctx.schedule(name, "add", {"amount": amount}, after_s=after_s)
 
