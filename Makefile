@@ -1,0 +1,50 @@
+# What can be done with this checkout. Needs make and Python 3.11 or newer; everything else goes into .venv.
+
+PYTHON ?= python3
+SEED ?= 1
+SECONDS ?= 60
+FAULTS ?= 20
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check chaos simulate bench docs clean
+
+help: ## explain each target
+	@echo "make TARGET, where TARGET is one of"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+setup: $(STAMP) ## make .venv with all that development needs; PYTHON= chooses the interpreter (3.11 or newer)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), and Python 3.11 or newer is needed: make setup PYTHON=python3.12" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup ## the main job for real: servers, two pods, a gateway, thousands of commands, one pod killed half-way
+	@$(BIN)/python examples/demo.py
+
+test: setup ## every test: unit, contracts, acceptance with real processes, examples; ARGS= goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## ruff, mypy --strict, and the contracts between the rooms of the house
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+chaos: setup ## kill and freeze pods under load and count; SEED=, SECONDS= and FAULTS= (at least so many a minute)
+	@$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS) --faults $(FAULTS)
+
+bench: setup ## measure, and write bench.json
+	@$(BIN)/python -m tests.bench
+
+simulate: ## (not built yet) a whole system on a seeded clock, network and disk
+	@echo "error: the simulator is not built yet; make chaos kills real processes instead" >&2; exit 2
+
+docs: setup ## run every Python example of README.md and docs/
+	@$(BIN)/python -m pytest tests/examples $(ARGS)
+
+clean: ## remove .venv and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

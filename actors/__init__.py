@@ -1,0 +1,1 @@
+"""What ships on top of the engine. Imports runtime and schemas, and nothing in either imports this."""
