@@ -17,7 +17,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
-from runtime.errors import NotConnected
+from runtime.errors import NotConnected, TroupeError
 
 Direct = Callable[[str, str, bytes, bytes], None]
 """(subject, reply, body, header block) of one message. Must not wait and must not raise."""
@@ -27,6 +27,10 @@ _HEADER_LINE = b"NATS/1.0\r\n"
 _UNBOUNDED = 2**31
 _PING = b"PING\r\n"
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+
+
+class MessageTooLarge(TroupeError):
+    """The message is larger than the broker takes."""
 
 
 class Connection(Client):
@@ -66,7 +70,7 @@ class Connection(Client):
         """Puts one message into the send buffer, without waiting and without checking the subject.
 
         `header_block` comes from `header_block()`. Raises NotConnected when the connection is closed or the buffer of a
-        broken connection is full, and errors.MaxPayloadError for a body larger than the server takes.
+        broken connection is full, and MessageTooLarge for a body larger than the server takes.
         """
         if self.is_closed:
             raise NotConnected("the connection to NATS is closed")
@@ -74,7 +78,7 @@ class Connection(Client):
             raise NotConnected("NATS cannot be reached and the send buffer is full")
         size = len(header_block) + len(body)
         if size > self._max_payload:
-            raise errors.MaxPayloadError
+            raise MessageTooLarge(f"a message of {size} bytes to {subject[:200]}: the broker takes {self._max_payload}")
         target = f"{subject} {reply}" if reply else subject
         if header_block:
             command = b"HPUB %b %d %d\r\n%b%b\r\n" % (target.encode(), len(header_block), size, header_block, body)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.errors import MaxPayloadError
 
+from runtime.client.connection import MessageTooLarge
 from runtime.errors import NotConnected
 from runtime.host.answers import Answer, encode_reply, join
 from runtime.host.command import Command
@@ -137,7 +137,7 @@ class Aftermath:
             self._pod.connection.post(subject, body)
         except NotConnected:
             pass  # the answer is recorded: the caller asks again with the same id
-        except MaxPayloadError:
+        except MessageTooLarge:
             failure = Failure("too_large", f"the result has {len(body)} bytes, more than a message may have; it is kept")
             self._pod.connection.post(subject, encode_reply("", 0, b"null", failure))
 

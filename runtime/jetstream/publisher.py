@@ -7,10 +7,8 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
-from nats.errors import MaxPayloadError
 
-from runtime.client.connection import Connection, header_block
-
+from runtime.client.connection import Connection, MessageTooLarge, header_block
 from runtime.host.ports import OutboxRow
 
 _log = logging.getLogger("troupe.publisher")
@@ -62,7 +60,7 @@ class JetStreamPublisher:
         headers = _headers.decode(row.headers)
         try:
             self._connection.post(row.subject, row.body, header_block(headers), reply=f"{self._inbox}.{name}")
-        except MaxPayloadError:
+        except MessageTooLarge:
             # Waiting cannot make it smaller, and it must not hold up what comes behind it.
             _log.error("a message to %s is larger than the broker takes and is not sent", row.subject)
             future.set_result(None)

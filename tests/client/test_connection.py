@@ -6,11 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from nats.errors import MaxPayloadError
-from nats_process import Broker
 
-from runtime.client.connection import Connection, connect, header_block, parse_headers
+from runtime.client.connection import Connection, MessageTooLarge, connect, header_block, parse_headers
 from runtime.errors import NotConnected
+from tests.client.nats_process import Broker
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +52,7 @@ async def test_given_it_unsubscribed_then_nothing_arrives_any_more(connection: C
 
 
 async def test_a_body_beyond_what_the_server_takes_is_refused_before_it_is_sent(connection: Connection) -> None:
-    with pytest.raises(MaxPayloadError):
+    with pytest.raises(MessageTooLarge):
         connection.post("t", b"x" * (connection.max_payload + 1))
 
 
