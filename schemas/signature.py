@@ -1,8 +1,8 @@
 """Signatures that prove who asks: made by the gateway or a pod, checked by the pod that processes the command.
 
 A stored message does not show who published it. `Troupe-Signature` therefore covers the subject it was published to,
-the command's id, the digest of its body (of the body itself, also when that lies in the object store), the principal and
-an expiry, with HMAC-SHA256 (RFC 2104) under a secret that publishers without a gateway do not have:
+the command's id, the digest of its body (of the body itself, also when that lies in the object store), the principal
+and an expiry, with HMAC-SHA256 (RFC 2104) under a secret that publishers without a gateway do not have:
 
     Troupe-Signature: v1.<expiry, Unix seconds>.<base64url of the MAC, without padding>
 

@@ -11,7 +11,7 @@ from runtime.errors import CallFailed
 _STREAM_STORE_FAILED = 10077
 _MESSAGE_TOO_LARGE = 10054
 _FULL = "maximum"
-"""Every description of a limit that is reached begins with it: maximum messages, bytes, messages per subject exceeded."""
+"""How every description of a reached limit begins: maximum messages, bytes, messages per subject exceeded."""
 
 
 class _ApiError(msgspec.Struct):

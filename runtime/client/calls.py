@@ -44,6 +44,7 @@ class Call:
         "header",
         "id",
         "sent",
+        "stored",
         "subject",
         "trouble",
     )
@@ -59,6 +60,7 @@ class Call:
         self.answer = answer
         self.delay_s = FIRST_REPEAT_S
         self.sent = False
+        self.stored = False
         self.acknowledgement: str | None = None
         self.trouble: CallFailed | None = None
 
@@ -151,6 +153,12 @@ class Calls:
             if call.subject.startswith(prefix) and call.delay_s > FIRST_REPEAT_S and not call.answer.done():
                 call.answer.set_exception(failure(call.id))
 
+    def give_up(self) -> None:
+        """Ends all waiting now, as if its time were over."""
+        for call in list(self._pending.values()):
+            if not call.answer.done():
+                call.answer.set_exception(self._given_up(call))
+
     def close(self) -> None:
         """Fails what is still in flight."""
         self._closed = True
@@ -214,6 +222,7 @@ class Calls:
     def _on_acknowledgement(self, call: Call, header: bytes, data: bytes) -> None:
         outcome = outcome_of(call.subject, call.id, header, data)
         call.trouble = outcome.error
+        call.stored = call.stored or outcome.error is None
         if outcome.error is not None and not outcome.passing and not call.answer.done():
             call.answer.set_exception(outcome.error)
 
@@ -228,9 +237,10 @@ class Calls:
             return NotConnected(f"NATS cannot be reached; command {call.id!r} to {call.subject} {fate}")
         if call.trouble is not None:
             return call.trouble
+        fate = "it is stored and may" if call.stored else "it may be stored and"
         return CallFailed(
             "timeout",
-            f"command {call.id!r} to {call.subject} was not answered in time; it is stored and may still be processed: "
+            f"command {call.id!r} to {call.subject} was not answered in time; {fate} still be processed: "
             "ask again with its id",
-            details={"id": call.id},
+            details={"id": call.id, "stored": call.stored},
         )

@@ -116,6 +116,10 @@ class Client:
         await client.open()
         return client
 
+    def give_up(self) -> None:
+        """Ends the waiting of all calls in flight, as if their time were over; for a process that has to go."""
+        self._calls.give_up()
+
     async def close(self) -> None:
         """Fails what is still in flight, and closes the connection if this client made it."""
         self._calls.close()
@@ -241,7 +245,7 @@ class Client:
             raise CallFailed("bad_request", str(error)) from error
 
     async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
-        """Says an intent in a session, and returns its id once the broker has stored it; watch the session for the rest."""
+        """Says an intent in a session, and returns its id once the broker has stored it; the session shows the rest."""
         id = self._calls.new_id() if intent.id is None else checked_id(intent.id)
         with address_checked():
             subject = subjects.intent(self.tenant, session)
@@ -270,7 +274,10 @@ class Client:
     async def read(
         self, kind: str, key: str, method: str, body: bytes, *, timeout_s: float, attempt_s: float = 5.0
     ) -> Reply:
-        """`query` with arguments that are JSON already; the Reply itself. A silent owner is asked again every `attempt_s`."""
+        """`query` with arguments that are JSON already, giving the Reply itself.
+
+        A silent owner is asked again every `attempt_s` seconds.
+        """
         address = Address(self.tenant, kind, key)
         with address_checked():
             subjects.query(0, address, method)

@@ -2,8 +2,8 @@
 
 nats-py hands every message to a queue and a task per subscription (about 5 µs), and builds headers one by one. At tens
 of thousands of messages a second that is most of the work, so `subscribe_direct` calls back from the read loop, and
-`post` puts a ready header block on the wire. Both override internals of nats-py 2.16, which pyproject pins; the contract
-tests in tests/contracts/test_connection.py hold them.
+`post` puts a ready header block on the wire. Both override internals of nats-py 2.16, which pyproject pins; the tests in
+tests/client/test_connection.py hold them.
 """
 
 from __future__ import annotations

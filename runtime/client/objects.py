@@ -43,7 +43,7 @@ class Objects:
         if len(body) > MAX_OBJECT_BYTES:
             raise CallFailed(
                 "too_large",
-                f"the body has {len(body)} bytes and the limit is {MAX_OBJECT_BYTES}: keep it elsewhere, send its address",
+                f"the body has {len(body)} bytes and the limit is {MAX_OBJECT_BYTES}: keep it elsewhere",
             )
         try:
             store = self._store = self._store or await self._bucket()

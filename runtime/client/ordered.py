@@ -144,6 +144,14 @@ class OrderedReader:
         self._pull()
         return entry
 
+    def waiting(self, most: int) -> list[Entry]:
+        """Up to `most` further messages that have arrived already."""
+        entries = [self._entries.popleft() for _ in range(min(most, len(self._entries)))]
+        if entries:
+            self.position = entries[-1].sequence
+            self._pull()
+        return entries
+
     async def _restart(self, after: int | Literal["new"]) -> None:
         pause_s = FIRST_PAUSE_S
         while True:

@@ -58,6 +58,7 @@ class Services:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         pause_s = FIRST_PAUSE_S
+        trouble: CallFailed | None = None
         while (remaining := deadline - loop.time()) > 0:
             if not await self._connection.wait_connected(remaining):
                 raise NotConnected(f"NATS cannot be reached: {what} was not answered")
@@ -65,16 +66,21 @@ class Services:
                 target = subject if isinstance(subject, str) else await subject()
                 remaining = max(deadline - loop.time(), 0.001)
                 answer = await self._inbox.request(target, body, header_block, timeout_s=min(attempt_s, remaining))
+                return _reply(answer, what)
             except TimeoutError:
                 continue
+            except CallFailed as error:
+                if error.code != "unavailable":
+                    raise
+                trouble = error  # the pod asked was not the owner any more, or has lost its database
+                await asyncio.sleep(min(pause_s, max(deadline - loop.time(), 0)))
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             except NoResponders:
                 if unanswered is not None and pause_s >= LONGEST_PAUSE_S:
                     await unanswered()
                 await asyncio.sleep(min(pause_s, max(deadline - loop.time(), 0)))
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                continue
-            return _reply(answer, what)
-        raise CallFailed(
+        raise trouble or CallFailed(
             "unavailable", f"no pod answered {what} within {timeout_s:g} s: see that pods run and are ready"
         )
 

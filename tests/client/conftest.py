@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from nats_process import Broker
-from peer import Peer
 
 from runtime.client import Client, Connection, connect
 from runtime.jetstream.streams import StreamSettings, ensure
+from tests.client.nats_process import Broker
+from tests.client.peer import Peer
 
 PARTITIONS = 8
 

@@ -20,7 +20,7 @@ from schemas.wire import Capability, Fact, Failure, Info, Reply
 
 @dataclass
 class Seen:
-    """One message that came to the peer. `acknowledged` says that the sender asked the broker for an acknowledgement."""
+    """One message that came to the peer. `acknowledged`: its sender asked the broker for an acknowledgement."""
 
     subject: str
     headers: dict[str, str]

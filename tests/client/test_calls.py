@@ -8,8 +8,6 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from nats_process import Broker
-from peer import Peer, Seen, echo, failing, silent
 
 from runtime.client import Client, Connection, connect
 from runtime.client.objects import MAX_OBJECT_BYTES, Objects, digest_of
@@ -18,6 +16,8 @@ from runtime.jetstream.streams import StreamSettings, ensure
 from schemas import headers as h
 from schemas.signature import verify
 from schemas.wire import Reply
+from tests.client.nats_process import Broker
+from tests.client.peer import Peer, Seen, echo, failing, silent
 
 pytestmark = pytest.mark.anyio
 
@@ -104,7 +104,27 @@ async def test_given_nobody_answers_then_the_timeout_names_the_id_to_ask_again_w
     with pytest.raises(CallFailed, match="ask again with its id") as failure:
         await client.ask("account", "alice", "echo", timeout_s=0.2)
     assert failure.value.code == "timeout"
-    assert failure.value.details == {"id": peer.commands[0].headers[h.ID]}
+    assert failure.value.details == {"id": peer.commands[0].headers[h.ID], "stored": False}
+
+
+async def test_given_a_repeat_was_acknowledged_then_the_timeout_says_that_the_command_is_stored(
+    client: Client, peer: Peer
+) -> None:
+    peer.on_command = silent
+    with pytest.raises(CallFailed, match="it is stored and may still be processed") as failure:
+        await client.ask("account", "alice", "echo", timeout_s=1.5)
+    assert failure.value.details["stored"] is True
+
+
+async def test_given_a_process_that_has_to_go_then_its_calls_end_as_if_their_time_were_over(
+    client: Client, peer: Peer
+) -> None:
+    peer.on_command = silent
+    call = asyncio.ensure_future(client.ask("account", "alice", "echo", timeout_s=600))
+    await peer.until_commands(1)
+    client.give_up()
+    with pytest.raises(CallFailed, match="not answered in time"):
+        await call
 
 
 async def test_given_a_kind_that_nobody_serves_then_ask_says_so_long_before_its_timeout(

@@ -6,8 +6,6 @@ import asyncio
 
 import msgspec
 import pytest
-from nats_process import Broker
-from peer import Peer, Seen, echo, failing, silent
 
 from runtime.client import Client, Connection
 from runtime.errors import CallFailed, Rejected
@@ -15,6 +13,8 @@ from schemas import headers as h
 from schemas.address import partition_of
 from schemas.runs import RunStatus
 from schemas.wire import Failure, Intent, Reply
+from tests.client.nats_process import Broker
+from tests.client.peer import Peer, Seen, echo, failing, silent
 
 pytestmark = pytest.mark.anyio
 
@@ -142,7 +142,14 @@ async def test_given_a_service_then_its_result_or_its_failure_comes_back(client:
     assert await client.service("ready", 2) == {"pods": 2}
     peer.services["ready"] = lambda request: Reply("", error=Failure("unavailable", "Postgres is gone"))
     with pytest.raises(CallFailed, match="Postgres is gone"):
-        await client.service("ready")
+        await client.service("ready", timeout_s=0.2)
+
+
+async def test_given_an_owner_that_has_just_left_then_the_query_finds_the_next_one(client: Client, peer: Peer) -> None:
+    away = failing("unavailable", "this pod does not own the partition for sure")
+    peer.on_query = lambda seen: away(seen) if len(peer.queries) < 3 else echo(seen)
+    await peer.serve_queries()
+    assert await client.query("account", "alice", "balance", 1) == 1
 
 
 async def test_given_no_pod_then_a_service_is_unavailable(client: Client) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from nats_process import Broker
-from peer import Peer
 
 from runtime.client import Client, Connection, StreamReset, connect
 from runtime.client.ordered import BATCH, LOW_WATER
@@ -17,6 +15,8 @@ from runtime.errors import CallFailed
 from runtime.jetstream.streams import StreamSettings, ensure
 from schemas.address import partition_of
 from schemas.wire import Failure, LogEvent, Reply
+from tests.client.nats_process import Broker
+from tests.client.peer import Peer
 
 pytestmark = pytest.mark.anyio
 
@@ -59,10 +59,11 @@ async def test_given_more_facts_than_fit_in_memory_then_they_wait_in_the_broker_
     await asyncio.gather(*[peer.publish("acme", "s", str(n)) for n in range(total)])
     await asyncio.sleep(0.2)
     most = len(reader._entries)
-    sequences = []
-    for _ in range(total):
+    sequences: list[int] = []
+    while len(sequences) < total:
         sequences.append((await reader.next()).sequence)
         most = max(most, len(reader._entries))
+        sequences += [entry.sequence for entry in reader.waiting(3)]
     assert sequences == list(range(1, total + 1))
     assert most <= BATCH + LOW_WATER
     await reader.close()
