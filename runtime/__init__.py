@@ -8,6 +8,7 @@ What a program that defines or calls actors needs is here: `from runtime import 
     turn.py       what a handler may see and ask for while it handles one message
     arguments.py  from a body to a handler's arguments, from its result to JSON
     kind.py       the one shape in which the engine sees all three
+    fold.py       how stored events become state: older versions, and which fold made a snapshot
     policy.py     retries, and what becomes of an actor whose message was parked
     errors.py     every error, split by who reacts to it
     clock.py      all time and randomness
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from runtime.client import Client, Run
     from runtime.world import World
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
     "BadDefinition",
@@ -74,14 +75,19 @@ __all__ = [
     "keyvalue",
 ]
 
-_LOADED_WHEN_ASKED_FOR = {"Client": "runtime.client", "Run": "runtime.client", "World": "runtime.world"}
+_LOADED_WHEN_ASKED_FOR = {
+    "Client": ("runtime.client", "Client"),
+    "Run": ("runtime.client", "Run"),
+    "World": ("runtime.world", "World"),
+    "__version__": ("runtime.version", "VERSION"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    module = _LOADED_WHEN_ASKED_FOR.get(name)
-    if module is None:
+    if name not in _LOADED_WHEN_ASKED_FOR:
         raise AttributeError(f"module 'runtime' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
+    module, attribute = _LOADED_WHEN_ASKED_FOR[name]
+    value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value
 

@@ -267,7 +267,8 @@ def _struct_of(handler: Callable[..., Any], parameters: list[inspect.Parameter],
 
 def _invalid(error: msgspec.ValidationError) -> InvalidArguments:
     message, at, path = str(error).rpartition(" - at `")
-    path = path.rstrip("`") if at else "$"
+    # "- at `$.amount`", or for the key of an object "- at `key` in `$.amounts`"
+    path = path.rstrip("`").rpartition("` in `")[2] if at else "$"
     details = getattr(error.__cause__, "errors", None)
     if not callable(details):
         return InvalidArguments(message or str(error), path)

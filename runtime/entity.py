@@ -30,7 +30,7 @@ from runtime.arguments import (
     nests_too_deep,
 )
 from runtime.errors import BadDefinition, BadResult, UnreadableEvent
-from runtime.fold import Class, EventType, Upcast, digest_of, events_of, state_type_of
+from runtime.fold import Class, EventType, Upcast, digest_of, events_of, mutable_in, state_type_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Behaviour, Decided, Decision, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.policy import OnParked, RetryPolicy
 from runtime.turn import Turn
@@ -60,7 +60,6 @@ class Entity(Kind, Generic[S]):
         version: str | None,
     ) -> None:
         super().__init__(name, behaviour)
-        self._initial = initial
         self._apply = apply
         self._version = version
         self._event_types: dict[str, EventType] = {}
@@ -72,9 +71,15 @@ class Entity(Kind, Generic[S]):
                 raise BadDefinition(f"entity {name!r} has two events named {event_type.name!r}")
             self._event_types[event_type.name] = self._by_python_type[python_type] = event_type
         self._state_type = state_type_of(apply, initial)
+        if mutable := mutable_in(self._state_type) or mutable_in(type(initial)):
+            raise BadDefinition(
+                f"the state of entity {name!r} is of type {mutable}, which can be changed in place: declare it "
+                "frozen=True (or use a tuple or a frozenset), and let apply make a new state"
+            )
         try:
             self._state_decoder: msgspec.json.Decoder[S] = json_decoder(self._state_type)
-            self.decode_state(self.encode_state(initial))
+            self._encoded_initial = self.encode_state(initial)
+            self.decode_state(self._encoded_initial)
         except (*UNENCODABLE, NameError) as error:
             raise BadDefinition(f"the state of entity {name!r} has no JSON form, so no snapshot: {error}") from error
         self._fold_version = self._digest()
@@ -139,7 +144,7 @@ class Entity(Kind, Generic[S]):
         return self._version or digest_of(self._apply, self._state_type, self._event_types.values())
 
     def initial(self) -> S:
-        return self._initial
+        return self.decode_state(self._encoded_initial)  # each actor its own: what is inside may be mutable
 
     def fold(self, state: S, events: Sequence[StoredEvent]) -> S:
         apply, event_types = self._apply, self._event_types
@@ -165,9 +170,8 @@ class Entity(Kind, Generic[S]):
         if event.type not in self._event_types:
             known = ", ".join(sorted(self._event_types)) or "none"
             return UnreadableEvent(f"event {event.seq} is of type {event.type!r}; this code knows {known}")
-        return UnreadableEvent(
-            f"event {event.seq}, {event.type!r} version {event.version}, cannot be folded: {error.__class__.__name__}: {error}"
-        )
+        place = f"event {event.seq}, {event.type!r} version {event.version},"
+        return UnreadableEvent(f"{place} cannot be folded: {error.__class__.__name__}: {error}")
 
     def encode_state(self, state: S) -> bytes:
         return encode_json(state)
@@ -223,7 +227,7 @@ class Entity(Kind, Generic[S]):
 
     def given(self, *events: Any) -> Scenario[S]:
         """A test without servers: `account.given(Deposited(10)).when(Withdraw(30))`."""
-        from runtime.scenario import Scenario  # the test harness is loaded by tests only
+        from runtime.scenario import Scenario  # noqa: PLC0415  # the test harness is loaded by tests only
 
         return Scenario.given(self, events)
 
@@ -238,7 +242,8 @@ class _EntityMethod(Method):
             or inspect.isasyncgenfunction(handler)
         ):
             raise BadDefinition(
-                f"{name_of(handler)} must be a plain function: an entity's handlers are pure; I/O belongs into a function"
+                f"{name_of(handler)} must be a plain function: an entity's handlers are pure, "
+                "and what waits or does I/O belongs into a function"
             )
         hints = hints_of(handler)
         parameters = list(inspect.signature(handler).parameters.values())
@@ -266,7 +271,7 @@ class _EntityMethod(Method):
             return lambda state, payload, turn: handler(state, turn, *spread(payload))
         if self.arguments.single:
             if self.takes_context:
-                return lambda state, payload, turn: handler(state, payload, turn)
+                return handler  # type: ignore[no-any-return]  # takes (state, payload, turn) by its definition
             return lambda state, payload, turn: handler(state, payload)
         if self.takes_context:
             return lambda state, payload, turn: handler(state, *spread(payload), turn)

@@ -1,10 +1,11 @@
-"""How stored events become state: event types and their older versions, and the digest that tells one fold from another.
+"""How stored events become state: event types and their older versions, and the digest that tells folds apart.
 
 A snapshot is only as good as the fold that made it, so it carries that digest.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from runtime.arguments import encode_json, hints_of, json_decoder, name_of, schema_of
+from runtime.arguments import encode_json, hints_of, is_pydantic, json_decoder, name_of, schema_of
 from runtime.errors import BadDefinition
 from runtime.kind import StoredEvent
 
@@ -61,6 +62,23 @@ def state_type_of(apply: Callable[..., Any], initial: Any) -> Any:
     if annotation is None or annotation is Any or isinstance(annotation, TypeVar):
         return type(initial)
     return annotation
+
+
+def mutable_in(state_type: Any) -> str | None:
+    """The name of a class among the state's types whose instances can be changed in place, if there is one.
+
+    A turn whose commit fails must leave the state as it was. A dict is let through: there is no frozen one.
+    """
+    for kind in (state_type, *typing.get_args(state_type)):
+        if not isinstance(kind, type):
+            continue
+        config = getattr(kind, "model_config", {})
+        struct = issubclass(kind, msgspec.Struct) and not kind.__struct_config__.frozen and kind.__struct_fields__
+        data = dataclasses.is_dataclass(kind) and not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        model = is_pydantic(kind) and not config.get("frozen")
+        if struct or data or model or issubclass(kind, (list, set, bytearray)):
+            return kind.__name__
+    return None
 
 
 def events_of(apply: Callable[..., Any]) -> list[Class]:

@@ -50,7 +50,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 T = TypeVar("T")
 D = TypeVar("D")
 State = Mapping[str, bytes]
-"""The values by name, each as the JSON it was stored as: what a handler gets is decoded for it, so it shares nothing."""
+"""The values by name, each as the JSON it was stored as: what a handler gets is decoded for it, and shares nothing."""
 
 MAX_NAME_LENGTH = 200
 

@@ -59,8 +59,6 @@ class World:
         self._kinds = {kind.name: kind for kind in kinds}
         if len(self._kinds) != len(kinds):
             raise BadDefinition("two kinds of this world have one name: rename one of them")
-        # An `apply` that changes the state it is given would spoil the shared initial state, too: keep a copy.
-        self._initial = {kind.name: kind.encode_state(kind.initial()) for kind in kinds}
         self._actors: dict[Address, Actor] = {}
         self._queue: deque[Command] = deque()
         self._timers: dict[tuple[Address, str], tuple[SetTimer, Command]] = {}
@@ -160,7 +158,7 @@ class World:
         What it finds: an `apply` or a handler that changes the state it was given, or a state that JSON does not carry.
         """
         for address, actor in self._actors.items():
-            folded = actor.kind.decode_state(self._initial[address.kind])
+            folded = actor.kind.initial()
             for event in actor.log:
                 folded = actor.kind.decode_state(actor.kind.encode_state(actor.kind.fold(folded, [event])))
             if folded != actor.state:
@@ -234,8 +232,7 @@ class World:
     def _actor(self, address: Address) -> Actor:
         actor = self._actors.get(address)
         if actor is None:
-            kind = self._kinds[address.kind]
-            actor = self._actors[address] = Actor(kind, self._initial[kind.name], self.clock)
+            actor = self._actors[address] = Actor(self._kinds[address.kind], self.clock)
         return actor
 
     def _append(self, command: Command, events: list[NewEvent]) -> None:

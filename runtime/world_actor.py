@@ -87,9 +87,9 @@ class Done:
 class Actor:
     """An actor in memory: its state, the log it is the fold of, and the answers it has given."""
 
-    def __init__(self, kind: Kind, initial: bytes, clock: ManualClock) -> None:
+    def __init__(self, kind: Kind, clock: ManualClock) -> None:
         self.kind = kind
-        self.state = kind.decode_state(initial)
+        self.state = kind.initial()
         self.log: list[StoredEvent] = []
         self.paused = False
         self._inbox: dict[str, tuple[int, Outcome]] = {}

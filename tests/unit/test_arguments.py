@@ -323,6 +323,16 @@ def test_given_many_brackets_that_do_not_nest_when_measured_then_they_are_left_t
     assert not nests_too_deep(text)
 
 
+def of_amounts(amounts: dict[Literal["a", "b"], int]) -> None: ...
+
+
+def test_given_a_key_that_does_not_fit_when_decoded_then_the_path_is_that_of_its_object() -> None:
+    for body, content_type in ((b'{"amounts": {"c": 1}}', None), (b"\x81\xa7amounts\x81\x01\x01", MSGPACK)):
+        with pytest.raises(InvalidArguments) as caught:
+            arguments_of(of_amounts).decode(body, content_type)
+        assert caught.value.path == "$.amounts"
+
+
 # -- definitions -------------------------------------------------------------------------------------------------------
 
 

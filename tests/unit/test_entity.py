@@ -1,5 +1,6 @@
 """Entities: what a handler returns becomes events, and nothing else gets into the log."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -386,10 +387,54 @@ def test_given_an_event_whose_fields_have_no_json_form_when_defined_then_it_is_r
         entity("bank", initial=Account(), apply=apply, events=[Unkeepable])
 
 
-@pytest.mark.parametrize("initial", [object(), {1, object()}, Unkeepable(object()), "\ud800"], ids=repr)
+@pytest.mark.parametrize("initial", [object(), frozenset({object()}), Unkeepable(object()), "\ud800"], ids=repr)
 def test_given_a_state_without_json_form_when_defined_then_it_is_refused(initial: Any) -> None:
     with pytest.raises(BadDefinition, match="state of entity 'bank' has no JSON form"):
         entity("bank", initial=initial, apply=unannotated, events=[Deposited])
+
+
+class Loose(Struct):
+    balance: int = 0
+
+
+@dataclasses.dataclass
+class LooseData:
+    balance: int = 0
+
+
+class LooseModel(pydantic.BaseModel):
+    balance: int = 0
+
+
+@pytest.mark.parametrize("initial", [Loose(), LooseData(), LooseModel(), [], set(), bytearray()], ids=repr)
+def test_given_a_state_that_can_be_changed_in_place_when_defined_then_it_is_refused(initial: Any) -> None:
+    with pytest.raises(BadDefinition, match=f"of type {type(initial).__name__}, which can be changed in place"):
+        entity("bank", initial=initial, apply=unannotated, events=[Deposited])
+
+
+def test_given_a_union_with_a_state_that_can_be_changed_in_place_when_defined_then_it_is_refused() -> None:
+    def switch_loose(state: Loose | None, event: Deposited) -> Loose | None:
+        return state
+
+    with pytest.raises(BadDefinition, match="of type Loose, which can be changed in place"):
+        entity("bank", initial=None, apply=switch_loose)
+
+
+@pytest.mark.parametrize("initial", [Account(), Model(value=1), (), frozenset(), {}, 0, "", None], ids=repr)
+def test_given_a_state_that_is_immutable_or_a_dict_when_defined_then_each_actor_begins_with_it(initial: Any) -> None:
+    kind: Entity[Any] = entity("bank", initial=initial, apply=unannotated, events=[Deposited])
+    assert kind.initial() == initial
+    assert kind.decode_state(kind.encode_state(kind.initial())) == initial
+
+
+class Holder(Struct, frozen=True):
+    values: list[int] = []
+
+
+def test_given_a_state_with_something_mutable_inside_when_two_actors_begin_then_they_share_nothing() -> None:
+    kind: Entity[Any] = entity("bank", initial=Holder(), apply=unannotated, events=[Deposited])
+    kind.initial().values.append(1)
+    assert kind.initial().values == []
 
 
 class Open(Struct, frozen=True, tag=True):
