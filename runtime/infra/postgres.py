@@ -106,7 +106,7 @@ class PostgresServer(Server):
         return len(lines) > _STATUS_LINE and lines[0] == str(self.pid) and lines[_STATUS_LINE].strip() == "ready"
 
     def _remove_stale_pid_file(self) -> None:
-        """Postgres refuses to start while any process has its predecessor's pid: a zombie, or a stranger after a reboot.
+        """Postgres refuses to start while any process has its predecessor's pid: a zombie, or a stranger after a boot.
 
         We hold the lock that the predecessor and all its sessions inherited, so it is gone. What the lock does not show
         is a postmaster that a person started by hand; that one works in the cluster, and its file is left alone.

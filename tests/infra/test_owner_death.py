@@ -109,6 +109,7 @@ def test_given_an_owner_killed_at_once_restarted_again_and_again_then_each_start
         owner.kill()
 
 
+@pytest.mark.slow
 def test_given_owners_killed_while_starting_then_nothing_is_left_and_a_later_start_works(
     tmp_path: Path, hold: Callable[[Path], Any], wait_until: Wait
 ) -> None:

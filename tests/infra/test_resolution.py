@@ -132,4 +132,4 @@ async def _stored(url: str) -> bytes | None:
 
 
 def _password(url: str) -> str:
-    return url.split("@")[0].rpartition(":")[2]
+    return url.partition("@")[0].rpartition(":")[2]
