@@ -39,7 +39,7 @@ class Rejected(TroupeError):
 
 
 class CallFailed(TroupeError):
-    """The call failed. `code` is one of schemas.errors.CODES; `path` is where in the arguments, if they are at fault."""
+    """The call failed. `code` is one of schemas.errors.CODES; `path` is where in the arguments if they are at fault."""
 
     def __init__(self, code: str, message: str, *, path: str | None = None, details: Any = None) -> None:
         super().__init__(f"{code}: {message}")

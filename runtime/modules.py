@@ -43,8 +43,8 @@ def _import(name: str, base: Path) -> ModuleType:
     root = name.partition(".")[0]
     if root in OWN_PACKAGES and ((base / f"{root}.py").exists() or _is_users(base / root)):
         raise Misconfigured(
-            f"module {name!r} in {base} has the name of Troupe's own package {root!r}, so Python would find one and hide "
-            f"the other: rename yours, for example to 'my_{root}'"
+            f"module {name!r} in {base} has the name of Troupe's own package {root!r}, so Python would find one and "
+            f"hide the other: rename yours, for example to 'my_{root}'"
         )
     try:
         return importlib.import_module(name)

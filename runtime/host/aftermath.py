@@ -138,7 +138,7 @@ class Aftermath:
         except NotConnected:
             pass  # the answer is recorded: the caller asks again with the same id
         except MessageTooLarge:
-            failure = Failure("too_large", f"the result has {len(body)} bytes, more than a message may have; it is kept")
+            failure = Failure("too_large", f"the result has {len(body)} bytes, more than a message may; it is kept")
             self._pod.connection.post(subject, encode_reply("", 0, b"null", failure))
 
     def _keep_promise(self, future: asyncio.Future[Any], value: Any) -> None:

@@ -71,7 +71,9 @@ def fact_row(command: Command, lane: int, ord: int, fact: Fact, message_id: str)
     return OutboxRow(lane, ord, message_id, subject, block, _encode(fact))
 
 
-def fact(command: Command, type: str, name: str, seq: int, now: float, data: bytes, position: str | None = None) -> Fact:
+def fact(
+    command: Command, type: str, name: str, seq: int, now: float, data: bytes, position: str | None = None
+) -> Fact:
     """A fact about a command. `data` is JSON."""
     tenant, kind, key = command.address
     at = datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(timespec="milliseconds")

@@ -129,7 +129,8 @@ def _check_headers(command: Command) -> None:
     if reply is not None and not reply.startswith(f"_INBOX.{command.address.tenant}."):
         command.problem = Failure(
             "bad_reply_subject",
-            f"the reply subject {reply[:80]!r} is not under '_INBOX.{command.address.tenant}.': nobody is answered there",
+            f"the reply subject {reply[:80]!r} is not under '_INBOX.{command.address.tenant}.': "
+            "nobody is answered there",
         )
         command.parks = True
         del headers[names.REPLY]

@@ -3,8 +3,8 @@
     take ─► probe (careful lanes only) ─► begin: fence + look-ups ─► turns ─► write + commit ─► what follows
 
 A batch is what arrived while the last one was committed; nothing lingers. An error leaves the outcome of a commit
-unknown, and then nothing in memory is believed any more: every lane is given up and taken again, and the inbox sorts out
-what had been done. Only a batch that the log refuses for its content is split, down to the one command at fault.
+unknown, and then nothing in memory is believed any more: every lane is given up and taken again, and the inbox sorts
+out what had been done. Only a batch that the log refuses for its content is split, down to the one command at fault.
 """
 
 from __future__ import annotations
@@ -240,8 +240,8 @@ class Committer:
                 self._isolated[running.kind, name] = self._clock.monotonic() + ISOLATED_FOR_S
                 self._meter.slow_handlers += 1
                 _log.warning(
-                    "handler %s.%s blocked its pod's turns: it runs beside them for the next %.0f s. A decision must not "
-                    "wait or compute for long; make it an async write handler or a function",
+                    "handler %s.%s blocked its pod's turns: it runs beside them for the next %.0f s. A decision must "
+                    "not wait or compute for long; make it an async write handler or a function",
                     running.kind,
                     name,
                     ISOLATED_FOR_S,

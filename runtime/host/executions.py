@@ -52,7 +52,7 @@ class Executions:
         lane.active.clear()
 
     async def hand_over(self, lane: Lane, grace_s: float) -> None:
-        """Waits for a lane's executions, then stops the rest such that the next owner starts them without a lost attempt."""
+        """Waits for a lane's executions, then stops the rest so that the next owner restarts them at no cost."""
         tasks = list(lane.active.values())
         if not tasks:
             return

@@ -97,5 +97,5 @@ class Front:
         if answer is None or answer.done():
             return
         if not body:  # a status of the broker's: nobody owns the partition right now
-            body = encode_reply("", 0, b"null", Failure("unavailable", "nobody owns the actor at this moment: ask again"))
+            body = encode_reply("", 0, b"null", Failure("unavailable", "nobody owns the actor just now: ask again"))
         answer.set_result(body)

@@ -73,10 +73,14 @@ class Housekeeping:
                 _log.warning("housekeeping waits: %r", error)
 
     async def move_anchors(self) -> None:
-        """Moves the checkpoints of lanes without traffic up to the stream's end, so that they do not hold up trimming."""
+        """Moves the checkpoints of lanes without traffic to the stream's end, so that they do not hold up trimming."""
         js = self._connection.jetstream(timeout=2)
         state = (await js.stream_info(CMD_STREAM)).state
-        idle = [lane for lane in self._lanes() if lane.queued == 0 and lane.checkpoint < state.last_seq and not lane.draining]
+        idle = [
+            lane
+            for lane in self._lanes()
+            if lane.queued == 0 and lane.checkpoint < state.last_seq and not lane.draining
+        ]
         if not idle:
             return
         last = await message_time(self._connection, state.last_seq)

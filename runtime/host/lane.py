@@ -27,7 +27,7 @@ class Lane:
         held: actors whose key is held by pending commands: how many there are.
         active: executions that run in this pod, by (actor, command id).
         careful: messages still to be tried one by one after an unclean death.
-        backlog: messages held back while the lane is careful, or waits for bodies from the object store (`blocked` many).
+        backlog: messages held back while the lane is careful, or waits for bodies from the object store (`blocked`).
     """
 
     __slots__ = (
@@ -144,7 +144,7 @@ class Activations:
         Gives how many went. `now` is monotonic seconds.
         """
         limit = self._limit if at_most is None else at_most
-        gone = []
+        gone: list[str] = []
         excess = len(self._actors) - limit
         for actor, activation in self._actors.items():
             if len(gone) >= excess and now - activation.used_at < self._idle_s:

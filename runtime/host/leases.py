@@ -112,7 +112,7 @@ class Leases:
         alive = [pod for pod, _ in live]
         if self._pod not in alive and not self._leaving:
             return  # this pod's own heartbeat has not arrived: it may not take anything
-        staying = [pod for pod, leaving in live if not leaving and not (leaving or (self._leaving and pod == self._pod))]
+        staying = [pod for pod, leaving in live if not leaving and not (self._leaving and pod == self._pod)]
         wanted = assign(sorted(owners), staying) if staying else {}
         give = [lane for number, lane in self.lanes.items() if self._leaving or wanted.get(number) != self._pod]
         if give:
@@ -123,10 +123,11 @@ class Leases:
             await self._ownership.release([(lane.lane, lane.epoch) for lane in held])
         if self._leaving:
             return
+        ownerless = (None, self._pod, *_gone(owners, alive))
         free = [
             number
             for number, pod in wanted.items()
-            if pod == self._pod and number not in self.lanes and owners[number][0] in (None, self._pod, *_gone(owners, alive))
+            if pod == self._pod and number not in self.lanes and owners[number][0] in ownerless
         ]
         if free:
             taken = await self._ownership.take(free)

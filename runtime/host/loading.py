@@ -29,9 +29,12 @@ class Loader:
     """
 
     def __init__(
-        self, reader: PostgresReader, snapshots: PostgresSnapshots, loaded: Callable[[Lane, str, Activation | None], None],
+        self,
+        reader: PostgresReader,
+        snapshots: PostgresSnapshots,
+        loaded: Callable[[Lane, str, Activation | None], None],
         monotonic: Callable[[], float],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._reader = reader
         self._snapshots = snapshots
         self._loaded = loaded

@@ -167,8 +167,8 @@ class Pod:
         self.outbox = Outbox(self.publisher, self.committer.put)
         self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)
         self.reads = Reads(
-            self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader, self._post,
-            self.clock.now,
+            self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
+            self._post, self.clock.now,
         )  # fmt: skip
         self.housekeeping = Housekeeping(
             self.connection,

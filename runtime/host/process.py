@@ -1,7 +1,7 @@
 """One pod as a process: `python -m runtime.host.process MODULE…`, configured by the environment.
 
-Prints one line of JSON when it is up ({"pod": …, "pid": …}), ends in order on SIGTERM or SIGINT with exit code 0, with 2
-when it is misconfigured, and with 1 when it cannot go on.
+Prints one line of JSON when it is up ({"pod": …, "pid": …}), ends in order on SIGTERM or SIGINT with exit code 0, with
+2 when it is misconfigured, and with 1 when it cannot go on.
 """
 
 from __future__ import annotations

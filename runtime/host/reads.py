@@ -1,8 +1,8 @@
 """Answering reads on core NATS: `q.<partition>.<tenant>.<kind>.<key>.<method>`, at the lane's owner.
 
-A query is answered from committed state, and only while this pod's lease says that nobody else can have committed since.
-Methods that begin with '$' are the engine's own: $result (what became of a command), $describe, and $order (a person's
-pause, resume, replay, drop).
+A query is answered from committed state, and only while this pod's lease says that nobody else can have committed
+since. Methods that begin with '$' are the engine's own: $result (what became of a command), $describe, and $order (a
+person's pause, resume, replay, drop).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Reads:
         return await self._read(method, kind, state, payload, Turn(address, "", seq, self._now(), headers=headers)), seq
 
     async def _state(self, lane: Lane, actor: str, address: Address) -> tuple[Any, int]:
-        """The actor's committed state: from memory, or by way of the commit pipeline, which loads it under the fence."""
+        """The actor's committed state: from memory, or through the commit pipeline, which loads it under the fence."""
         active = self._activations.get(actor)
         if active is not None and active.lane is lane:
             return active.state, active.seq
@@ -186,7 +186,8 @@ class Reads:
             try:
                 await thread.run(job, READ_TIMEOUT_S)
             except StuckInHandler:
-                raise Refused("timeout", f"{turn.address}.{method.name} did not return in {READ_TIMEOUT_S:.0f} s") from None
+                text = f"{turn.address}.{method.name} did not return in {READ_TIMEOUT_S:.0f} s"
+                raise Refused("timeout", text) from None
             finally:
                 thread.close()
         else:
@@ -242,7 +243,8 @@ class Reads:
         return {"status": status, "seq": entry.seq, "error": result}
 
     async def _describe(self, lane: Lane, actor: str, address: Address, kind: Kind) -> dict[str, Any]:
-        described: dict[str, Any] = {"address": address._asdict(), "actor": actor, "lane": lane.lane, "epoch": lane.epoch}
+        described: dict[str, Any] = {"address": address._asdict(), "actor": actor}
+        described |= {"lane": lane.lane, "epoch": lane.epoch}
         try:
             state, seq = await self._state(lane, actor, address)
             described |= {"seq": seq, "state": msgspec.Raw(kind.encode_state(state)), "fold_version": kind.fold_version}
@@ -255,7 +257,8 @@ class Reads:
 
     async def _order(self, lane: Lane, actor: str, address: Address, question: OrderQuestion) -> Any:
         if question.what not in ("pause", "resume", "replay", "drop"):
-            raise Refused("invalid_arguments", f"there is no order {question.what!r}: pause, resume, replay or drop", "$.what")
+            text = f"there is no order {question.what!r}: pause, resume, replay or drop"
+            raise Refused("invalid_arguments", text, "$.what")
         command = None
         if question.what in ("replay", "drop"):
             row = await self._source.dead_letter(question.dead_letter, address.tenant)
@@ -269,8 +272,16 @@ class Reads:
             command.id = row["command_id"]
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         order = Order(
-            lane, actor, address, question.what, question.by, question.reason, answered, question.dead_letter, command
-        )  # type: ignore[arg-type]  # `what` was checked above
+            lane,
+            actor,
+            address,
+            question.what,  # type: ignore[arg-type]  # it was checked above
+            question.by,
+            question.reason,
+            answered,
+            question.dead_letter,
+            command,
+        )
         self._put(order)
         return await answered
 

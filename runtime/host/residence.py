@@ -14,7 +14,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Residence:
-    """Evicts idle actors, and a share of all of them while the process is larger than `max_resident_mb` (0: no limit)."""
+    """Evicts idle actors, and a share of all while the process is larger than `max_resident_mb` (0: no limit)."""
 
     def __init__(self, activations: Activations, clock: Clock, max_resident_mb: int) -> None:
         self._activations = activations

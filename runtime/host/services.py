@@ -46,7 +46,9 @@ Answer = Callable[[Question], Awaitable[Any]]
 class Services:
     """The services of one pod. `lanes_owned` counts its lanes."""
 
-    def __init__(self, reader: PostgresReader, info: Info, lanes_owned: Callable[[], int], post: Callable[[str, bytes], None]):
+    def __init__(
+        self, reader: PostgresReader, info: Info, lanes_owned: Callable[[], int], post: Callable[[str, bytes], None]
+    ) -> None:
         self._reader = reader
         self._info = info
         self._lanes_owned = lanes_owned

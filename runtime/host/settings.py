@@ -67,7 +67,7 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: Any)
             raise Misconfigured(f"{PREFIX}{field.name.upper()}={text!r} is not a number") from error
     for name in ("nats_url", "postgres_url"):
         if name not in values:
-            raise Misconfigured(f"no {name} is given: set {PREFIX}{name.upper()}, or let the CLI start embedded servers")
+            raise Misconfigured(f"no {name} is given: set {PREFIX}{name.upper()}, or let `runtime` start servers")
     settings = PodSettings(**values)
     if not 1 <= settings.partitions <= 1024:
         raise Misconfigured(f"partitions is {settings.partitions}: it must be between 1 and 1024")

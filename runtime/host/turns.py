@@ -150,7 +150,8 @@ class Turns:
         waiting = plan.pending.get(place, found.pending.get(place))
         if waiting is not None:
             if waiting != command.digest:
-                plan.refuse(command.lane, command, Failure("id_reused", f"id {command.id!r} is pending with other arguments"))
+                failure = Failure("id_reused", f"id {command.id!r} is pending with other arguments")
+                plan.refuse(command.lane, command, failure)
             return  # it is on its way: its caller will be answered
         kind = self._kinds.get(command.address.kind)
         if kind is None or (command.problem is not None and not command.parks):
@@ -230,7 +231,9 @@ class Turns:
             if (reply := answer(command, work.seq, result)) is not None:
                 self._plan.answers.append(reply)
 
-    def _decide(self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow | None = None) -> bool:
+    def _decide(
+        self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow | None = None
+    ) -> bool:
         """One turn of a decision. True when the command is done, false when it will be tried again."""
         plan = self._plan
         self.running.method, self.running.kind = method, work.kind.name
@@ -260,7 +263,7 @@ class Turns:
         if isinstance(error, Rejected):
             plan.fail(work, command, failure_of(error, command), record=True)
             return True
-        hopeless = isinstance(error, BadResult) or isinstance(error, policy.never)
+        hopeless = isinstance(error, (BadResult, *policy.never))
         if attempt < policy.max_attempts and not hopeless:
             delay = policy.delay_s(attempt, self._random())
             text = f"{type(error).__name__}: {error}".replace("\0", "\\0")
@@ -325,7 +328,7 @@ class Turns:
             plan.fail(work, command, Failure("unknown_method", text), record=True)
             done = True
         elif row.state == "running" and row.attempts >= max(work.kind.behaviour.retry.max_attempts, 3):
-            text = f"the process died {row.attempts} times while {command} ran: look at the handler before you replay it"
+            text = f"the process died {row.attempts} times while {command} ran: see the handler before you replay it"
             plan.park(work, command, Failure("handler_failed", text), row.attempts)
             done = True
         else:
@@ -417,7 +420,8 @@ class Turns:
             plan.changes.dead_resolved.append((item.dead_letter, "dropped", item.by or ""))
             plan.system_event(work, command, "dropped", payload | {"command_id": command.id})
         else:
-            assert item.what == "replay" and item.command is not None
+            assert item.what == "replay"
+            assert item.command is not None
             plan.changes.dead_resolved.append((item.dead_letter, "replayed", item.by or ""))
             plan.changes.inbox_forgotten.append((item.actor, command.id))
             plan.system_event(work, command, "replayed", payload | {"command_id": command.id})

@@ -1,8 +1,9 @@
 """Ends a process whose event loop has stopped: its lanes are better off with another pod.
 
 Handlers run in threads, so the loop only stops when something holds the interpreter lock for seconds (an extension
-module) or when the engine itself is broken. The watchdog counts its own ticks, not seconds: a process that was frozen as
-a whole (SIGSTOP, a suspended machine) has not ticked either, and gets the chance to go on; the fence takes care of it.
+module) or when the engine itself is broken. The watchdog counts its own ticks, not seconds: a process that was frozen
+as a whole (SIGSTOP, a suspended machine) has not ticked either, and gets the chance to go on; the fence takes care of
+it.
 """
 
 from __future__ import annotations

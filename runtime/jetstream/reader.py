@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-
 import msgspec
 import nats.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -37,7 +36,7 @@ CREATE_AT_ONCE = 16
 
 
 class Feed:
-    """The cursor of one lane. `taken` is the stream sequence of the last message handed on, `taken_at` its timestamp (ns).
+    """The cursor of one lane. `taken` is the stream sequence of the last message handed on, `taken_at` its time (ns).
 
     `room` says how many more messages the lane can hold now.
     """
@@ -169,7 +168,7 @@ class CommandReader:
         if not reply.startswith("$JS.ACK."):
             self._on_status(subject, headers)
             return
-        # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<timestamp>.<pending>; longer with domains
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>; longer with domains
         tokens = reply.split(".")
         feed = self._by_consumer.get(tokens[-6])
         if feed is None or not feed.reading:
@@ -245,8 +244,8 @@ class CommandReader:
         found = await message_time(self._connection, feed.taken)
         if found != feed.taken_at:
             _log.warning(
-                "the broker went back in time: message %s of partition %s is %s; reading the stream from its beginning, "
-                "the inbox drops what was seen",
+                "the broker went back in time: message %s of partition %s is %s; reading the stream from its "
+                "beginning, the inbox drops what was seen",
                 feed.taken,
                 feed.name,
                 "gone" if found is None else "another one",

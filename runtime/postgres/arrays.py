@@ -1,7 +1,7 @@
 """Array literals for the commit path.
 
-psycopg's own list dumper costs about 1 µs an element, and a commit sends some thirty elements a command. A literal built
-by joining is ten times cheaper; the server parses either at the same price.
+psycopg's own list dumper costs about 1 µs an element, and a commit sends some thirty elements a command. A literal
+built by joining is ten times cheaper; the server parses either at the same price.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from runtime.postgres.arrays import hexes, numbers, plain, texts
 from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect
 from runtime.postgres.queries import query
 
+
 class PostgresCommitLog:
     """A CommitLog on one connection, made anew after it broke.
 
@@ -174,7 +175,8 @@ def _writes(changes: Changes, code_version: str) -> list[tuple[str, tuple[Any, .
     out: list[tuple[str, tuple[Any, ...]]] = []
     if changes.actors:
         actors, tenants, kinds, keys, lanes, parts = zip(*changes.actors, strict=True)
-        out.append(("insert_actors", (plain(actors), texts(tenants), texts(kinds), texts(keys), plain(lanes), plain(parts))))
+        columns = (plain(actors), texts(tenants), texts(kinds), texts(keys), plain(lanes), plain(parts))
+        out.append(("insert_actors", columns))
     if changes.events:
         c = list(zip(*changes.events, strict=True))
         out.append(("insert_events", (code_version, *map(plain, c[:7]), *map(texts, c[7:]))))

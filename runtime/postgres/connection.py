@@ -37,7 +37,9 @@ class _HexLoader(Loader):
         return bytes(data).decode().replace("-", "")
 
 
-async def connect(url: str, *, role: str | None = "troupe_pod", settings: Mapping[str, str] | None = None) -> Connection:
+async def connect(
+    url: str, *, role: str | None = "troupe_pod", settings: Mapping[str, str] | None = None
+) -> Connection:
     """A connection in autocommit mode. Raises NotConnected with the server's words and without the password."""
     wanted = dict(_SESSION)
     if role is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
-from typing import LiteralString, NamedTuple, cast
+from typing import LiteralString, NamedTuple
 
 import psycopg
 
@@ -35,7 +35,7 @@ def migrations() -> list[Migration]:
         if file.name.endswith(".sql"):
             number, _, name = file.name.removesuffix(".sql").partition("_")
             sql = file.read_text()
-            found.append(Migration(int(number), name, cast(LiteralString, sql), hashlib.sha256(sql.encode()).hexdigest()))
+            found.append(Migration(int(number), name, sql, hashlib.sha256(sql.encode()).hexdigest()))
     return sorted(found)
 
 

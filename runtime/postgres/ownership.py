@@ -55,8 +55,8 @@ class PostgresOwnership:
         for kind in self._kinds:
             if owners[kind] != self._group:
                 raise Misconfigured(
-                    f"kind {kind!r} is served by group {owners[kind]!r}, and this pod is in group {self._group!r}: a kind "
-                    f"has one group; start the pod with --group {owners[kind]}"
+                    f"kind {kind!r} is served by group {owners[kind]!r}, and this pod is in group {self._group!r}: "
+                    f"a kind has one group; start the pod with --group {owners[kind]}"
                 )
         return stored, str((await self._run("setting", "log_id"))[0][0])
 

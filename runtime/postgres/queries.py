@@ -16,7 +16,7 @@ def _load() -> dict[str, LiteralString]:
         for name, body in zip(parts[1::2], parts[2::2], strict=True):
             assert name not in found, f"two statements are named {name}"
             # The files are part of the package, as trustworthy as literals in the code.
-            found[name] = cast(LiteralString, body.strip())
+            found[name] = cast("LiteralString", body.strip())
     return found
 
 

@@ -107,7 +107,11 @@ class System:
 
     def settings(self, **settings: Any) -> PodSettings:
         """Settings of a pod of this system."""
-        given = {"nats_url": self.nats_url, "postgres_url": self.postgres_url, "partitions": self.partitions}
+        given: dict[str, Any] = {
+            "nats_url": self.nats_url,
+            "postgres_url": self.postgres_url,
+            "partitions": self.partitions,
+        }
         return PodSettings(**(given | settings))
 
     @asynccontextmanager
@@ -139,15 +143,15 @@ class System:
     def sql(self, statement: str, *parameters: Any) -> list[Any]:
         """Rows of a statement, run as the database's owner in the schema troupe."""
         with psycopg.connect(self.postgres_url, autocommit=True, options="-c search_path=troupe") as connection:
-            cursor = connection.execute(statement, parameters or None)  # type: ignore[arg-type]  # a test's own SQL
+            cursor = connection.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
 
 def create(servers: Servers, database: str) -> System:
     """Makes an empty system: a new database, and no streams."""
     with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')  # type: ignore[arg-type]  # our own name
-        connection.execute(f'CREATE DATABASE "{database}"')  # type: ignore[arg-type]  # our own name
+        connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        connection.execute(f'CREATE DATABASE "{database}"')
     asyncio.run(_drop_streams(servers.nats_url))
     return System(servers, database)
 
