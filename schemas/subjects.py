@@ -1,7 +1,7 @@
 """NATS subjects and stream names, built and parsed in one place.
 
     cmd.<tenant>.<kind>.<key>.<method>              stream CMD, stored as p.<partition>.<tenant>.<kind>.<key>.<method>
-    intent.<tenant>.<session>                       stream INTENT
+    intent.<tenant>.<session>                       stream INTENT, stored as i.<lane>.<tenant>.<session>
     ev.<tenant>.<session>                           stream EV
     q.<partition>.<tenant>.<kind>.<key>.<method>    core NATS, to the pod that owns the partition for that kind
     call.<tenant>.<kind>.<key>.<method>             core NATS, request/reply front, any pod
@@ -16,6 +16,9 @@ from schemas.address import Address, check_name, encode_token
 
 CMD_STREAM = "CMD"
 INTENT_STREAM = "INTENT"
+INTENT_LANES = 8
+"""Into how many lanes sessions are hashed; one intent of a lane is in flight at a time, whoever takes it."""
+
 EV_STREAM = "EV"
 OBJECT_BUCKET = "troupe-commands"
 """Object store bucket for bodies of commands in flight that are too big for a message."""

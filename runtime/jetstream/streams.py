@@ -15,9 +15,10 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from runtime.client.connection import Connection
 from runtime.errors import Misconfigured, NotConnected
-from schemas.subjects import CMD_STREAM, EV_STREAM, INTENT_STREAM
+from schemas.subjects import CMD_STREAM, EV_STREAM, INTENT_LANES, INTENT_STREAM
 
 CMD_SOURCE = "cmd.*.*.*.*"
+INTENT_SOURCE = "intent.*.*"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +37,6 @@ def configs(settings: StreamSettings) -> list[StreamConfig]:
     """The three streams as they should be."""
     common: dict[str, Any] = {
         "storage": StorageType.FILE,
-        "retention": RetentionPolicy.LIMITS,
         "num_replicas": settings.replicas,
         "allow_direct": True,
     }
@@ -50,21 +50,30 @@ def configs(settings: StreamSettings) -> list[StreamConfig]:
         StreamConfig(
             name=CMD_STREAM,
             subjects=[CMD_SOURCE],
+            retention=RetentionPolicy.LIMITS,
             discard=DiscardPolicy.NEW,
             max_bytes=settings.cmd_max_bytes,
             subject_transform=transform,
             **common,
         ),
+        # An intent is deleted when it is acknowledged, so the stream holds what is still to be relayed and nothing else.
+        # Lanes let several intakes work side by side while one session's intents stay in order (actors/intake.py).
         StreamConfig(
             name=INTENT_STREAM,
-            subjects=["intent.*.*"],
+            subjects=[INTENT_SOURCE],
+            retention=RetentionPolicy.WORK_QUEUE,
             discard=DiscardPolicy.NEW,
             max_bytes=settings.intent_max_bytes,
+            subject_transform=SubjectTransform(
+                src=INTENT_SOURCE,
+                dest=f"i.{{{{partition({INTENT_LANES},1,2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}",
+            ),
             **common,
         ),
         StreamConfig(
             name=EV_STREAM,
             subjects=["ev.*.*"],
+            retention=RetentionPolicy.LIMITS,
             discard=DiscardPolicy.OLD,
             max_bytes=settings.ev_max_bytes,
             max_age=settings.ev_max_age_s,
@@ -119,10 +128,10 @@ def differences(wanted: StreamConfig, found: StreamConfig) -> list[str]:
             f"the subject transform is {have_dest} and must be {want_dest} (the number of partitions is fixed when the "
             "stream is made: changing it would split a key's commands over two partitions)"
         )
-    if wanted.name == CMD_STREAM and found.max_age:
-        problems.append(f"max_age is {found.max_age} s and must be 0: an age limit drops commands nobody has processed")
-    if wanted.name == CMD_STREAM and (found.max_msgs_per_subject or -1) > 0:
-        problems.append("max_msgs_per_subject is set: it drops commands nobody has processed")
+    if wanted.name != EV_STREAM and found.max_age:
+        problems.append(f"max_age is {found.max_age} s and must be 0: an age limit drops what nobody has processed")
+    if wanted.name != EV_STREAM and (found.max_msgs_per_subject or -1) > 0:
+        problems.append("max_msgs_per_subject is set: it drops what nobody has processed")
     return problems
 
 
