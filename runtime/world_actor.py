@@ -12,7 +12,8 @@ from typing import Any
 
 from runtime.arguments import InvalidArguments, encode_json, json_decoder
 from runtime.clock import ManualClock
-from runtime.errors import BadResult, CallFailed, HandlerError, Rejected
+from runtime.errors import BadResult, CallFailed, Rejected
+from runtime.failure import failure_of, text_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.turn import Turn
 from schemas.address import Address
@@ -135,7 +136,7 @@ class Actor:
         try:
             return Outcome(method.read(self.state, payload, self._turn(command, 1)))
         except Exception as error:
-            return _failure(error, command)
+            return Outcome(failure=failure_of(error, command), cause=error)
 
     def _try(self, method: Method, payload: Any, command: Command) -> Done:
         policy = self.kind.behaviour.retry
@@ -144,7 +145,7 @@ class Actor:
             try:
                 decided = self._decide(method, payload, turn)
             except Rejected as error:
-                return Done(_failure(error, command))
+                return Done(Outcome(failure=failure_of(error, command), cause=error))
             except Exception as error:
                 if attempt == policy.max_attempts or isinstance(error, (BadResult, *policy.never)):
                     return self._park(command, attempt, error)
@@ -173,15 +174,16 @@ class Actor:
         )
 
     def _park(self, command: Command, attempts: int, error: Exception) -> Done:
-        outcome = _failure(error, command)
-        assert outcome.failure is not None
-        code, text = outcome.failure.code, outcome.failure.message
+        failure = failure_of(error, command)
+        code, text = failure.code, failure.message
         fact = {"command_id": command.id, "method": command.method, "code": code, "error": text, "attempts": attempts}
         events = [system_event("parked", fact)]
         if self.kind.behaviour.on_parked == "pause":
             self.paused = True
-            events.append(system_event("paused", {"reason": f"command {command.id} was parked: {error}", "by": None}))
-        return Done(outcome, events, dead=DeadLetter(command, code, text, attempts, error))
+            reason = f"command {command.id} was parked: {text_of(error)}"
+            events.append(system_event("paused", {"reason": reason, "by": None}))
+        dead = DeadLetter(command, code, text, attempts, error)
+        return Done(Outcome(failure=failure, cause=error), events, dead=dead)
 
 
 def system_event(name: str, payload: dict[str, Any]) -> NewEvent:
@@ -205,11 +207,3 @@ def run_to_end(run: Callable[[], Awaitable[Decided]]) -> Decided:
         return on_a_loop()
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(contextvars.copy_context().run, on_a_loop).result()
-
-
-def _failure(error: Exception, command: Command) -> Outcome:
-    if isinstance(error, Rejected):
-        return Outcome(failure=Failure("rejected", str(error), details=error.details), cause=error)
-    code = error.code if isinstance(error, HandlerError) else "handler_failed"
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Outcome.of(code, f"{command}: {text}", error)
