@@ -24,7 +24,7 @@ class BadAddress(ValueError):
 
 
 class Address(NamedTuple):
-    """An actor's address. `tenant` and `kind` are plain names; `key` is any non-empty text."""
+    """An actor's address. `tenant` and `kind` are plain names; `key` is any non-empty text without NUL."""
 
     tenant: str
     kind: str
@@ -46,8 +46,8 @@ def encode_token(key: str) -> str:
     """The one spelling of `key` as a subject token.
 
     RFC 3986 percent-encoding of the UTF-8 bytes, upper-case hex, where only letters, digits, '-', '_' and '~' stay
-    (so '.', '*', '>' and spaces never reach a subject). Raises BadAddress for an empty key, a lone surrogate, or more
-    than MAX_TOKEN_BYTES once encoded.
+    (so '.', '*', '>' and spaces never reach a subject). Raises BadAddress for an empty key, a NUL (which Postgres takes
+    in no text), a lone surrogate, or more than MAX_TOKEN_BYTES once encoded.
     """
     if not key:
         raise BadAddress("the key is empty: an actor needs a key of at least one character")
@@ -55,6 +55,8 @@ def encode_token(key: str) -> str:
         raise BadAddress(
             f"the key is {len(key)} characters long, and {MAX_TOKEN_BYTES} bytes is the limit: use a digest of it"
         )
+    if "\0" in key:
+        raise BadAddress(f"the key {key!r} holds a NUL, which the log cannot keep: leave it out")
     try:
         token = quote(key, safe="~").replace(".", "%2E")
     except UnicodeEncodeError as error:

@@ -16,7 +16,7 @@ from schemas.address import MAX_TOKEN_BYTES, Address, encode_token, partition_of
 
 ADDRESSES = 400
 SEED = 20_240_601
-ALPHABET = "abzAZ09-_~ .*>%/$é漢\U0001f600\0\n"
+ALPHABET = "abzAZ09-_~ .*>%/$é漢\U0001f600\x01\n"
 UNUSUAL = [
     Address("t", "k", "x" * MAX_TOKEN_BYTES),
     Address("t", "k", "."),

@@ -17,12 +17,12 @@ from schemas.address import (
 )
 
 PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~"
-text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=16)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=16)
 names = st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)
 
 
 @given(text)
-@example("a.b*c>d e/f%g\0h\r\ni")
+@example("a.b*c>d e/f%g\x01h\r\ni")
 @example(".")
 @example("%41")
 @example("~" * MAX_TOKEN_BYTES)
@@ -73,6 +73,7 @@ def test_given_any_token_when_it_is_decoded_then_it_is_the_one_spelling_of_its_k
         ("%C3%28", "not UTF-8"),
         ("%C0%AF", "not UTF-8"),
         ("%ED%A0%80", "not UTF-8"),
+        ("a%00b", "holds a NUL"),
         ("a" * (MAX_TOKEN_BYTES + 1), "201 bytes long"),
     ],
 )
@@ -86,6 +87,7 @@ def test_given_another_spelling_of_a_key_when_decoded_then_it_is_refused_with_th
     [
         ("", "empty"),
         ("a\ud800b", "lone surrogate"),
+        ("a\0b", "holds a NUL"),
         ("a" * (MAX_TOKEN_BYTES + 1), "201 characters long"),
         ("." * 67, "201 bytes long once encoded"),
         ("ü" * 512, "512 characters long"),
