@@ -17,6 +17,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from runtime.client.parser import MessageParser
 from runtime.errors import NotConnected, TroupeError
 
 Direct = Callable[[str, str, bytes, bytes], None]
@@ -39,6 +40,7 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, Direct] = {}
+        self._ps = MessageParser(self)
         self.connected = asyncio.Event()
         """Set while the server can be reached, as far as is known."""
         self.resumed: set[Callable[[], None]] = set()
@@ -90,11 +92,11 @@ class Connection(Client):
         if queue is not None and queue.empty() and self.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
+    def receive_direct(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
+        """Hands a message to its direct subscription; False when it has none."""
         direct = self._direct.get(sid)
         if direct is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
+            return False
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         try:
@@ -102,13 +104,7 @@ class Connection(Client):
         except Exception:
             # An exception would end nats-py's read loop, and with it the connection, without a word.
             _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])
-
-    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
-        # nats-py writes the PING past what is still in the buffer, so that its flush() would prove nothing.
-        self._pongs.append(future or asyncio.get_running_loop().create_future())
-        self._pending.append(_PING)
-        self._pending_data_size += len(_PING)
-        await self._flush_pending()
+        return True
 
     async def _process_op_err(self, e: Exception) -> None:
         if not self.is_reconnecting:
@@ -140,11 +136,18 @@ def header_block(headers: dict[str, str]) -> bytes:
 
 def parse_headers(block: bytes) -> dict[str, str]:
     """The headers of a block as it came in; for a status line, `Status` and `Description` as nats-py names them."""
-    headers: dict[str, str] = {}
     if not block:
-        return headers
+        return {}
     lines = block.decode("utf-8", "replace").split("\r\n")
     first = lines[0]
+    if len(first) <= 9:
+        try:
+            headers = dict([line.split(": ", 1) for line in lines[1:-2]])
+            if len(headers) == len(lines) - 3:
+                return headers
+        except ValueError:
+            pass  # a line in another style: read each with care
+    headers = {}
     if len(first) > 9:
         headers["Status"], _, headers["Description"] = first[9:].partition(" ")
     for line in lines[1:]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -50,14 +51,23 @@ class Command:
         "timer",
     )
 
-    def __init__(self, lane: Lane, address: Address, key_token: str, method: str, headers: dict[str, str], body: bytes):
+    def __init__(
+        self,
+        lane: Lane,
+        address: Address,
+        key_token: str,
+        method: str,
+        headers: dict[str, str],
+        body: bytes,
+        actor: str = "",
+    ) -> None:
         self.lane = lane
         self.address = address
         self.key_token = key_token
         self.method = method
         self.headers = headers
         self.body = body
-        self.actor = actor_id(address.tenant, address.kind, key_token)
+        self.actor = actor or actor_id(address.tenant, address.kind, key_token)
         self.digest = digest_of(method, body)
         self.id = headers.get(names.ID, "")
         self.stream_seq = 0
@@ -104,12 +114,8 @@ def from_stream(lane: Lane, subject: str, seq: int, at: int, block: bytes, body:
     """
     _, _, tenant, kind, token, method = subject.split(".")
     headers = parse_headers(block) if block else {}
-    problem = None
-    try:
-        key = decode_token(token)
-    except BadAddress as error:
-        key, problem = token, Failure("bad_address", str(error))
-    command = Command(lane, Address(tenant, kind, key), token, method, headers, body)
+    address, actor, problem = _addressed(tenant, kind, token)
+    command = Command(lane, address, token, method, headers, body, actor)
     command.stream_seq = seq
     command.stream_at = at
     if not command.id:
@@ -118,6 +124,15 @@ def from_stream(lane: Lane, subject: str, seq: int, at: int, block: bytes, body:
     if headers:
         _check_headers(command)
     return command
+
+
+@lru_cache(maxsize=65_536)
+def _addressed(tenant: str, kind: str, token: str) -> tuple[Address, str, Failure | None]:
+    """(address, actor id, what is wrong with the key's token)."""
+    try:
+        return Address(tenant, kind, decode_token(token)), actor_id(tenant, kind, token), None
+    except BadAddress as error:
+        return Address(tenant, kind, token), actor_id(tenant, kind, token), Failure("bad_address", str(error))
 
 
 def _check_headers(command: Command) -> None:

@@ -122,6 +122,8 @@ class Services:
         return {"facts": [_fact(event) for event in events], "more": len(events) == question.limit}
 
     async def _log_of_actor(self, question: Question) -> Any:
+        if question.after is not None:
+            return await self._log_after(question, question.after)
         if question.kind is None or question.key is None:
             return {"events": await self._log_by_time(question)}
         token = encode_token(question.key)
@@ -130,6 +132,19 @@ class Services:
         return {
             "events": await self._reader.actor(actor, partition, question.from_seq, question.limit, question.until)
         }
+
+    async def _log_after(self, question: Question, after: dict[str, int]) -> Any:
+        """Events beyond a position vector (lane as text → position), and the vector behind the last of them."""
+        vector = {int(lane): position for lane, position in after.items()}
+        events, reached = await self._reader.after(
+            vector,
+            question.limit,
+            tenant=question.tenant,
+            kind=question.kind,
+            since=question.since,
+            until=question.until,
+        )
+        return {"events": events, "position": reached, "more": len(events) == question.limit}
 
     async def _log_by_time(self, question: Question) -> list[LogEvent]:
         since = question.since or datetime.datetime.fromtimestamp(0, datetime.UTC)
