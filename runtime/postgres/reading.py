@@ -80,17 +80,31 @@ class PostgresReader:
         """The position of the whole log now: lane → position."""
         return dict(await self._session.run(query("positions")))
 
-    async def after(self, vector: Mapping[int, int], limit: int = PAGE) -> tuple[list[LogEvent], dict[int, int]]:
-        """Events beyond a position vector, lane by lane, and the vector behind the last of them."""
+    async def after(
+        self,
+        vector: Mapping[int, int],
+        limit: int = PAGE,
+        *,
+        tenant: str | None = None,
+        kind: str | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+    ) -> tuple[list[LogEvent], dict[int, int]]:
+        """Events beyond a position vector, lane by lane, and the vector behind the last of them.
+
+        Only those of `tenant` and `kind` with `since <= at < until`; the vector moves past the others too.
+        """
+        filters = {"tenant": tenant, "kind": kind, "since": since, "until": until}
         reached = dict(vector)
         events: list[LogEvent] = []
         for lane, end in (await self.positions()).items():
-            if end > reached.get(lane, 0) and len(events) < limit:
-                wanted = {"lane": lane, "partition": lane % self._partitions, "after": reached.get(lane, 0)}
-                found = await self._events("lane_events", wanted | {"limit": limit - len(events)})
-                if found:
-                    events += found
-                    reached[lane] = found[-1].position
+            after, room = reached.get(lane, 0), limit - len(events)
+            if end <= after or room <= 0:
+                continue
+            wanted = {"lane": lane, "partition": lane % self._partitions, "after": after, "end": end, "limit": room}
+            found = await self._events("lane_events", filters | wanted)
+            events += found
+            reached[lane] = found[-1].position if len(found) == room else end
         return events, reached
 
     async def _events(self, name: str, wanted: Mapping[str, Any]) -> list[LogEvent]:

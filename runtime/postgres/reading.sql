@@ -9,7 +9,10 @@ FROM log WHERE actor = %(actor)s AND partition = %(partition)s AND seq >= %(from
 -- name: lane_events
 SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, payload::text, session, causation_id,
        correlation_id, principal, code_version, epoch
-FROM log WHERE lane = %(lane)s AND partition = %(partition)s AND position > %(after)s ORDER BY position LIMIT %(limit)s
+FROM log WHERE lane = %(lane)s AND partition = %(partition)s AND position > %(after)s AND position <= %(end)s
+  AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(since)s::timestamptz IS NULL OR at >= %(since)s) AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+ORDER BY position LIMIT %(limit)s
 
 -- name: time_events
 SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, payload::text, session, causation_id,
