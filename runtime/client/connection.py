@@ -106,6 +106,13 @@ class Connection(Client):
             _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])
         return True
 
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # nats-py writes the PING past what is still in the buffer, so that its flush() would prove nothing.
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        self._pending.append(_PING)
+        self._pending_data_size += len(_PING)
+        await self._flush_pending()
+
     async def _process_op_err(self, e: Exception) -> None:
         if not self.is_reconnecting:
             self.connected.clear()
