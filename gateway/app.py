@@ -1,0 +1,69 @@
+"""The application: its routes, its errors, its beginning and end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from gateway.context import Gateway
+from gateway.docs import get_docs, get_openapi
+from gateway.errors import on_exception
+from gateway.intent import invoke, post_intent, post_run
+from gateway.ready import get_health, get_ready
+from gateway.runs import get_capabilities, get_functions, get_run
+from gateway.settings import GatewaySettings
+from gateway.streams import get_stream
+from runtime.version import VERSION
+
+DESCRIPTION = """\
+Calls event-sourced actors. Every error has the body {"error": {"code", "message", "path", "details"}}. One whose code
+is `unavailable`, `stream_full`, `too_many_requests` or `timeout` may be sent again with the same id."""
+
+
+def create_app(settings: GatewaySettings) -> Litestar:
+    """The ASGI application of one gateway. Raises Misconfigured."""
+    gateway = Gateway(settings)
+
+    @asynccontextmanager
+    async def linked(app: Litestar) -> AsyncIterator[None]:
+        gateway.link.start()
+        try:
+            yield
+        finally:
+            gateway.stopping.set()
+            await gateway.link.close()
+
+    app = Litestar(
+        [
+            post_intent,
+            post_run,
+            invoke,
+            get_run,
+            get_stream,
+            get_capabilities,
+            get_functions,
+            get_health,
+            get_ready,
+            get_openapi,
+            get_docs,
+        ],
+        lifespan=[linked],
+        exception_handlers={Exception: on_exception},
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=OpenAPIConfig(
+            "Troupe",
+            VERSION,
+            description=DESCRIPTION,
+            use_handler_docstrings=True,
+            path="/docs/derived",  # what Litestar derives; gateway.docs completes it and serves it as /openapi.json
+            render_plugins=[JsonRenderPlugin()],
+        ),
+        logging_config=None,  # the process configures it
+        debug=False,
+    )
+    app.state.gateway = gateway
+    return app

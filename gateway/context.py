@@ -1,0 +1,142 @@
+"""What all routes share: the link to the broker, who may do what, which kinds there are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from hashlib import blake2b
+from typing import TypeVar
+
+import msgspec
+
+from gateway.auth import Caller, Gate
+from gateway.errors import AnyRequest
+from gateway.link import Link
+from gateway.settings import GatewaySettings
+from runtime.client import Client
+from runtime.errors import CallFailed, NotConnected
+from schemas import headers as h
+from schemas.wire import Capability
+
+T = TypeVar("T")
+
+JSON = "application/json"
+IDEMPOTENCY_KEY = "idempotency-key"
+ID_PREFIX = "http-"
+MAX_IDEMPOTENCY_KEY = 128
+KINDS_TIMEOUT_S = 1.0
+KINDS_AGAIN_S = 1.0
+
+
+class Gateway:
+    """One gateway process."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Raises Misconfigured."""
+        self.settings = settings
+        self.gate = Gate(settings)
+        self.link = Link(settings.nats_url, settings.signing_key)
+        self.stopping = asyncio.Event()
+        """Set when the process is to end: streams say so and close."""
+        self._kinds: dict[str, Capability] = {}
+        self._kinds_at = -KINDS_AGAIN_S
+        self._answered = False
+        self._looking = asyncio.Lock()
+
+    async def admit(self, request: AnyRequest) -> tuple[Client, Caller]:
+        """The client and the caller of a request. Raises CallFailed or NotConnected."""
+        caller = self.gate.admit(request)
+        client = self.link.get(caller.tenant)
+        return client or await self.link.client(caller.tenant), caller
+
+    async def stop(self) -> None:
+        """Ends streams at once, and all other waiting after the grace."""
+        self.stopping.set()
+        await asyncio.sleep(self.settings.grace_s)
+        self.link.give_up()
+
+    async def find_kind(self, client: Client, kind: str) -> Capability | None:
+        """The kind's capability; None when no pod can be asked now, so that it may exist.
+
+        Raises CallFailed (unknown_kind) when pods say that there is none.
+        """
+        found = self._kinds.get(kind)
+        if found is not None:
+            return found
+        async with self._looking:
+            asked_at = time.monotonic()
+            if asked_at >= self._kinds_at + KINDS_AGAIN_S:
+                try:
+                    known: list[Capability] = await client.service(
+                        "capabilities", type=list[Capability], timeout_s=KINDS_TIMEOUT_S
+                    )
+                    self._kinds = {capability.kind: capability for capability in known}
+                    self._answered = True
+                except (CallFailed, NotConnected):
+                    self._answered = False
+                self._kinds_at = time.monotonic()
+        found = self._kinds.get(kind)
+        if found is None and self._answered:
+            raise CallFailed("unknown_kind", f"no pod serves the kind {kind[:80]!r}: see /capabilities")
+        return found
+
+
+def gateway_of(request: AnyRequest) -> Gateway:
+    """The gateway that a request came to."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def json_body(request: AnyRequest) -> bytes:
+    """The body of a request. Raises CallFailed when it is not declared as JSON or is empty.
+
+    A browser sends a foreign page's request without asking first unless it is declared as JSON, so that is required.
+    """
+    content_type = request.headers.get("content-type")
+    if content_type != JSON and (content_type or "").partition(";")[0].strip().lower() != JSON:
+        raise CallFailed("bad_request", f"the content type is {content_type!r}: send 'Content-Type: {JSON}'")
+    return await request.body()
+
+
+def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body as what `decoder` makes of it. Raises CallFailed with the path of what is wrong."""
+    if not body.strip():
+        raise CallFailed("bad_request", "the body is empty: send a JSON object")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        raise CallFailed("bad_request", message, path=path.rstrip("`") or "$") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CallFailed("bad_request", f"the body is not valid JSON: {error}") from error
+
+
+def command_id(request: AnyRequest, caller: Caller, id: str | None) -> str | None:
+    """The id of the command that a request is: from its body, its Idempotency-Key, or None to make one.
+
+    One caller's idempotency keys are apart from another's and from all other ids. Raises CallFailed.
+    """
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if id is not None:
+        if key is not None:
+            raise CallFailed("bad_request", "the body has an id, and there is an Idempotency-Key: send one of them")
+        if id.startswith(ID_PREFIX):
+            raise CallFailed("bad_request", f"an id must not begin with {ID_PREFIX!r}", path="$.id")
+        if not h.is_id(id):
+            raise CallFailed(
+                "bad_request", f"an id is 1 to {h.MAX_ID_LENGTH} printable ASCII characters without spaces", path="$.id"
+            )
+        return id
+    if key is None:
+        return None
+    if not h.is_id(key) or len(key) > MAX_IDEMPOTENCY_KEY:
+        raise CallFailed(
+            "bad_request",
+            f"the Idempotency-Key must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters without spaces",
+        )
+    return f"{ID_PREFIX}{scope_of(caller)}-{key}"
+
+
+def scope_of(caller: Caller) -> str:
+    """What tells one caller's ids from another's."""
+    return blake2b((caller.principal or "").encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,255 @@
+"""Commands over HTTP: POST /intent (wait, stream or accept), POST /runs, POST /invoke/{function}."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import msgspec
+from litestar import MediaType, Response, post
+from litestar.openapi.datastructures import ResponseSpec
+
+from gateway.auth import Caller
+from gateway.context import Gateway, command_id, decoded, gateway_of, json_body
+from gateway.errors import AnyRequest, ErrorDocument, respond
+from gateway.streams import EventStream, Sink, follow_command, format_of
+from runtime.client import Client, Envelope, Run
+from runtime.errors import CallFailed
+from schemas import headers as h
+from schemas.runs import encode_run_id
+from schemas.wire import Reply
+
+MAX_WAIT_S = 60.0
+STORE_TIMEOUT_S = 10.0
+RUN = "run"
+"""The one method of a function."""
+
+Wait = Annotated[float, msgspec.Meta(ge=0, le=MAX_WAIT_S)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class RunBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A command: `method` of the actor `kind`/`key` with `args`, which may be any JSON.
+
+    `id` makes a repeat harmless: it is answered, not done again. `session` shows what comes of it to that session's
+    watchers. `deadline_ms` is the Unix time in milliseconds after which it is no longer wanted.
+    """
+
+    kind: str
+    key: str
+    method: str
+    args: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    id: str | None = None
+    session: str | None = None
+    deadline_ms: Milliseconds | None = None
+
+
+class IntentBody(RunBody, forbid_unknown_fields=True):
+    """A command, and how to hear of it: `wait` up to `wait_s` seconds, `stream` its facts, or `accept` and go on."""
+
+    wait_s: Wait = 10.0
+    mode: Literal["wait", "stream", "accept"] = "wait"
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """What came of a command: its result, and the actor's sequence number after it.
+
+    `repeated` says that the id was known and this is the answer recorded then.
+    """
+
+    id: str
+    result: msgspec.Raw
+    seq: int
+    run_id: str
+    repeated: bool = False
+
+
+class Links(msgspec.Struct):
+    """Where to look: `self` tells the run's status; `stream`, if the command has a session, its facts."""
+
+    itself: str = msgspec.field(name="self")
+    stream: str | None = None
+
+
+class Accepted(msgspec.Struct):
+    """The command is stored by the broker and will be processed."""
+
+    run_id: str
+    status: Literal["accepted"]
+    links: Links
+
+
+_decode_intent: msgspec.json.Decoder[IntentBody] = msgspec.json.Decoder(IntentBody)
+_decode_run: msgspec.json.Decoder[RunBody] = msgspec.json.Decoder(RunBody)
+_decode_any: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+
+ANSWERS = {
+    200: ResponseSpec(Answer, description="The command's result", generate_examples=False),
+    202: ResponseSpec(Accepted, description="The command is stored and goes on", generate_examples=False),
+    400: ResponseSpec(ErrorDocument, description="The request, the address or the arguments", generate_examples=False),
+    404: ResponseSpec(ErrorDocument, description="No such kind or method", generate_examples=False),
+    409: ResponseSpec(ErrorDocument, description="Rejected, parked, or the id was reused", generate_examples=False),
+    503: ResponseSpec(ErrorDocument, description="Not now; see Retry-After", generate_examples=False),
+}
+
+
+@post("/intent", status_code=200, responses=ANSWERS, summary="Call an actor")
+async def post_intent(request: AnyRequest) -> Any:
+    """Sends a command to an actor, and by default waits up to `wait_s` seconds for its result.
+
+    What takes longer goes on, and is answered with 202 and links. The header Idempotency-Key makes a repeat harmless.
+    """
+    gateway = gateway_of(request)
+    client, caller = await gateway.admit(request)
+    intent = decoded(await json_body(request), _decode_intent)
+    id = command_id(request, caller, intent.id)
+    body = arguments(intent.args)
+    await gateway.find_kind(client, intent.kind)
+    if intent.mode == "accept" or (intent.mode == "wait" and intent.wait_s == 0):
+        return await accept(client, intent, body, id, _envelope(request, caller, intent))
+    if intent.mode == "stream":
+        return await _stream(gateway, client, request, caller, intent, body, id)
+    envelope = _envelope(request, caller, intent)
+    return await wait(client, intent, body, id, envelope, intent.wait_s)
+
+
+@post("/runs", status_code=202, responses={202: ANSWERS[202], 400: ANSWERS[400]}, summary="Submit a command")
+async def post_run(request: AnyRequest) -> Response[Any]:
+    """Stores a command and answers with links to its run, without waiting for the actor."""
+    gateway = gateway_of(request)
+    client, caller = await gateway.admit(request)
+    run = decoded(await json_body(request), _decode_run)
+    id = command_id(request, caller, run.id)
+    body = arguments(run.args)
+    await gateway.find_kind(client, run.kind)
+    return await accept(client, run, body, id, _envelope(request, caller, run))
+
+
+@post("/invoke/{function:str}", status_code=200, responses=ANSWERS, summary="Run a function")
+async def invoke(request: AnyRequest, function: str, wait_s: float = 10.0, key: str | None = None) -> Response[Any]:
+    """Runs a function; the body is its arguments. What takes longer than `wait_s` seconds gets 202 and links.
+
+    `key` groups invocations in the log; by default each has its own.
+    """
+    gateway = gateway_of(request)
+    client, caller = await gateway.admit(request)
+    if not 0 <= wait_s <= MAX_WAIT_S:
+        raise CallFailed("bad_request", f"wait_s is 0 to {MAX_WAIT_S:g} seconds", path="$.wait_s")
+    id = command_id(request, caller, None)
+    body = arguments(await json_body(request))
+    capability = await gateway.find_kind(client, function)
+    if capability is not None and capability.type != "function":
+        raise CallFailed("unknown_kind", f"{function!r} is not a function but of type {capability.type}: POST /intent")
+    # A repeat must reach the actor that knows the id.
+    run = RunBody(function, key or id or secrets.token_hex(8), RUN)
+    envelope = _envelope(request, caller, run)
+    if wait_s == 0:
+        return await accept(client, run, body, id, envelope)
+    return await wait(client, run, body, id, envelope, wait_s)
+
+
+def arguments(raw: msgspec.Raw | bytes) -> bytes:
+    """Arguments as the body of a command. Raises CallFailed for what no actor could read."""
+    body = bytes(raw)
+    if body:
+        # Raw JSON was only skipped over: a lone surrogate or a number out of range in it is found here.
+        try:
+            _decode_any.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise CallFailed("bad_request", f"the arguments are not valid JSON: {error}", path="$.args") from error
+    return body
+
+
+async def wait(
+    client: Client, run: RunBody, body: bytes, id: str | None, envelope: Envelope | None, wait_s: float
+) -> Response[Any]:
+    """The command's result, or 202 when it takes longer than `wait_s` seconds."""
+    try:
+        if envelope is None:
+            reply = await client.call(run.kind, run.key, run.method, body, timeout_s=wait_s, id=id)
+        else:
+            reply = await client.call(run.kind, run.key, run.method, body, timeout_s=wait_s, id=id, envelope=envelope)
+    except CallFailed as error:
+        if error.code != "timeout" or not isinstance(error.details, dict):
+            raise
+        if error.details.get("stored"):
+            return accepted(Run(client, run.kind, run.key, error.details["id"]), run.session)
+        # 202 is a promise, so the broker must say that it has it; the same id makes the second copy harmless.
+        return await accept(client, run, body, error.details["id"], envelope)
+    if reply.error is not None:
+        return respond(reply.error)
+    return Response(_encode(_answer(run, reply)), media_type=MediaType.JSON)
+
+
+async def accept(client: Client, run: RunBody, body: bytes, id: str | None, envelope: Envelope | None) -> Response[Any]:
+    """202, once the broker has acknowledged the command."""
+    submitted = await client.submit_body(
+        run.kind, run.key, run.method, body, id=id, timeout_s=STORE_TIMEOUT_S, envelope=envelope or Envelope()
+    )
+    return accepted(submitted, run.session)
+
+
+def accepted(run: Run, session: str | None) -> Response[Any]:
+    """202 with links."""
+    document = Accepted(run.id, "accepted", links_of(run.id, session))
+    return Response(
+        _encode(document), status_code=202, media_type=MediaType.JSON, headers={"Location": document.links.itself}
+    )
+
+
+def links_of(run_id: str, session: str | None) -> Links:
+    """Where to look for a run."""
+    return Links(f"/runs/{run_id}", None if session is None else f"/stream/{quote(session, safe='')}")
+
+
+async def _stream(
+    gateway: Gateway,
+    client: Client,
+    request: AnyRequest,
+    caller: Caller,
+    intent: IntentBody,
+    body: bytes,
+    id: str | None,
+) -> Any:
+    """The facts of one command, until its result."""
+    intent.session = intent.session or f"s-{secrets.token_hex(8)}"
+    reader = await client.read_session(intent.session, "new")  # before the command is sent: no fact is missed
+    try:
+        run = await client.submit_body(
+            intent.kind,
+            intent.key,
+            intent.method,
+            body,
+            id=id,
+            timeout_s=STORE_TIMEOUT_S,
+            envelope=_envelope(request, caller, intent) or Envelope(),
+        )
+    except BaseException:
+        await reader.close()
+        raise
+    begin = {"run_id": run.id, "session": intent.session, "links": links_of(run.id, intent.session)}
+
+    async def produce(sink: Sink) -> None:
+        await sink.event("run", _encode(begin))
+        await follow_command(sink, reader, run, gateway.settings.heartbeat_s)
+
+    return EventStream(gateway, format_of(request), produce, reader)
+
+
+def _answer(run: RunBody, reply: Reply) -> Answer:
+    return Answer(reply.id, reply.result, reply.seq, encode_run_id(run.kind, run.key, reply.id), reply.repeated)
+
+
+def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | None:
+    """What goes along with the command; None when that is nothing, which is the fast path."""
+    headers: dict[str, str] = {}
+    trace = request.headers.get(h.TRACEPARENT)
+    if trace is not None and h.is_id(trace):
+        headers[h.TRACEPARENT] = trace
+    if run.deadline_ms is not None:
+        headers[h.DEADLINE] = str(run.deadline_ms)
+    if not headers and run.session is None and caller.principal is None:
+        return None
+    return Envelope(session=run.session, headers=headers, principal=caller.principal)

@@ -1,0 +1,113 @@
+"""What became of a command, and what there is to call: GET /runs/{id}, /capabilities, /functions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.openapi.datastructures import ResponseSpec
+
+from gateway.context import gateway_of
+from gateway.errors import AnyRequest, ErrorBody, ErrorDocument
+from gateway.intent import MAX_WAIT_S, Links, links_of
+from runtime.errors import CallFailed
+from schemas.wire import Capability
+
+_encode = msgspec.json.Encoder().encode
+
+
+class RunDocument(msgspec.Struct, omit_defaults=True):
+    """A run's status.
+
+    pending    no trace of it in the log yet: it waits in the broker, or was never sent
+    accepted   durable, and running
+    done       `result` is what it gave
+    rejected, failed    `error` says why
+    """
+
+    run_id: str
+    status: Literal["pending", "accepted", "done", "rejected", "failed"]
+    kind: str
+    key: str
+    id: str
+    links: Links
+    seq: int = 0
+    result: msgspec.Raw | None = None
+    error: ErrorBody | None = None
+
+
+class Function(msgspec.Struct):
+    """A function that can be invoked; its arguments and result as JSON Schema."""
+
+    name: str
+    description: str
+    arguments: dict[str, Any]
+    result: dict[str, Any]
+    invoke: str
+
+
+RUN_ANSWERS = {
+    200: ResponseSpec(RunDocument, description="The run's status", generate_examples=False),
+    503: ResponseSpec(ErrorDocument, description="Not now; see Retry-After", generate_examples=False),
+}
+
+
+@get("/runs/{run_id:str}", responses=RUN_ANSWERS, summary="What became of a command")
+async def get_run(request: AnyRequest, run_id: str, wait_s: float = 0.0) -> Response[Any]:
+    """The status of a run, after waiting up to `wait_s` seconds for it to end."""
+    gateway = gateway_of(request)
+    client, _ = await gateway.admit(request)
+    if not 0 <= wait_s <= MAX_WAIT_S:
+        raise CallFailed("bad_request", f"wait_s is 0 to {MAX_WAIT_S:g} seconds", path="$.wait_s")
+    run = client.run(run_id)
+    await gateway.find_kind(client, run.kind)
+    status = await run.settled(wait_s) if wait_s > 0 else await run.status(timeout_s=5.0)
+    error = None
+    if status.error is not None:
+        error = ErrorBody(status.error.code, status.error.message, status.error.path, status.error.details)
+    document = RunDocument(
+        run.id,
+        "pending" if status.status == "unknown" else status.status,
+        run.kind,
+        run.key,
+        run.command_id,
+        links_of(run.id, None),
+        status.seq,
+        status.result if status.status == "done" else None,
+        error,
+    )
+    return Response(_encode(document), media_type=MediaType.JSON)
+
+
+@get(
+    "/capabilities",
+    responses={200: ResponseSpec(list[Capability], description="The kinds", generate_examples=False)},
+    summary="What can be called",
+)
+async def get_capabilities(request: AnyRequest) -> Response[Any]:
+    """The kinds that pods serve, with their methods and the schemas of their arguments and results."""
+    client, _ = await gateway_of(request).admit(request)
+    return Response(_encode(await client.capabilities()), media_type=MediaType.JSON)
+
+
+@get(
+    "/functions",
+    responses={200: ResponseSpec(list[Function], description="The functions", generate_examples=False)},
+    summary="What can be invoked",
+)
+async def get_functions(request: AnyRequest) -> Response[Any]:
+    """The functions that pods serve."""
+    client, _ = await gateway_of(request).admit(request)
+    functions = [
+        Function(
+            capability.kind,
+            capability.description,
+            capability.methods[0].arguments if capability.methods else {},
+            capability.methods[0].result if capability.methods else {},
+            f"/invoke/{capability.kind}",
+        )
+        for capability in await client.capabilities()
+        if capability.type == "function"
+    ]
+    return Response(_encode(functions), media_type=MediaType.JSON)
