@@ -56,7 +56,7 @@ def configs(settings: StreamSettings) -> list[StreamConfig]:
             subject_transform=transform,
             **common,
         ),
-        # An intent is deleted when it is acknowledged, so the stream holds what is still to be relayed and nothing else.
+        # An intent is deleted when it is acknowledged, so the stream holds what is still to be relayed, only.
         # Lanes let several intakes work side by side while one session's intents stay in order (actors/intake.py).
         StreamConfig(
             name=INTENT_STREAM,

@@ -1,0 +1,236 @@
+"""The intake: every intent said on `intent.<tenant>.<session>` becomes a command, once.
+
+    stream INTENT ─ lane 0…7, one intent in flight each ─► command ─► stream CMD acknowledges ─► the intent is deleted
+
+Promises: an intent is deleted only after CMD (or, when it is malformed, the session's stream in EV) has acknowledged
+what it became; a redelivery publishes the same id again, which the actor answers without doing it twice; a session's
+intents become commands in the order the broker stored them, however many intakes run, since the consumer of its lane
+lets one be in flight at a time. So a lane waits behind an intent that cannot be stored now (CMD is full).
+
+`python -m actors.intake` runs one. Any number may run, and none holds anything that its death would lose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from faststream import AckPolicy
+from faststream.nats import AckPolicy as JetStreamAckPolicy
+from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage, PullSub
+
+from actors.intents import Derived, Malformed, Said, command_of, refusal_of
+from actors.lanes import Lanes, name_of
+from runtime.client import Connection, connect
+from runtime.client.client import DEFAULT_URL
+from runtime.client.inbox import Inbox, NoResponders
+from runtime.client.store import store
+from runtime.clock import Clock, system_clock
+from runtime.errors import CallFailed, NotConnected
+from schemas.errors import CODES
+from schemas.subjects import INTENT_LANES, INTENT_STREAM
+from schemas.wire import Failure
+
+_log = logging.getLogger("troupe.intake")
+
+ATTEMPT_S = 2.0
+ACK_WAIT_S = 5.0
+MAX_DELIVERIES = 3
+"""An intent that nobody settled in so many deliveries is handed out by Lanes.left_behind."""
+
+FETCH_S = 5.0
+WATCH_S = 2.0
+RETRY_S = 0.5
+
+
+class Relay:
+    """Turns intents into commands that the broker has stored."""
+
+    def __init__(self, connection: Connection, inbox: Inbox, clock: Clock = system_clock) -> None:
+        self._connection = connection
+        self._inbox = inbox
+        self._clock = clock
+
+    async def relay(self, said: Said, waiting: Callable[[], Awaitable[None]]) -> None:
+        """Returns once the broker has stored what the intent becomes, whenever that is.
+
+        `waiting` is awaited before each further attempt. A malformed intent becomes an error in its session's stream.
+        """
+        derived = self._derive(said)
+        while True:
+            try:
+                await store(
+                    self._connection, self._inbox, derived.subject, derived.body, derived.header_block,
+                    id=derived.id, timeout_s=ATTEMPT_S,
+                )  # fmt: skip
+                return
+            except NotConnected as error:
+                _log.warning("%s waits: %s", said.own_id, error)
+            except CallFailed as error:
+                if error.code == "timeout" or CODES[error.code].retryable:
+                    _log.warning("%s waits: %s", said.own_id, error)
+                else:
+                    derived = self._refuse(said, Malformed(Failure(error.code, str(error))))
+            await waiting()
+            await asyncio.sleep(RETRY_S)
+
+    def _derive(self, said: Said) -> Derived:
+        limit = self._connection.max_payload
+        try:
+            derived = command_of(said)
+            size = len(derived.header_block) + len(derived.body)
+            if size > limit:
+                text = f"the command has {size} bytes and a message {limit} at most: send it as a command"
+                raise Malformed(Failure("too_large", text))
+        except Malformed as malformed:
+            return self._refuse(said, malformed)
+        return derived
+
+    def _refuse(self, said: Said, malformed: Malformed) -> Derived:
+        _log.warning("%s on %s is refused: %s", said.own_id, said.subject, malformed)
+        return refusal_of(said, malformed, self._clock.now())
+
+
+def broker_of(nats_url: str, relay: Relay) -> NatsBroker:
+    """A FastStream broker whose subscribers are the lanes of the intake."""
+    broker = NatsBroker(
+        nats_url.split(","),
+        name="troupe intake",
+        max_reconnect_attempts=-1,
+        ping_interval=2,
+        max_outstanding_pings=2,
+        graceful_timeout=ATTEMPT_S,
+        decoder=_undecoded,
+        logger=_log,
+        log_level=logging.DEBUG,
+    )
+
+    async def take(message: NatsMessage) -> None:
+        raw = message.raw_message
+        place = raw.reply.split(".")  # …<stream seq>.<consumer seq>.<ns>.<pending>
+        await relay.relay(
+            Said(raw.subject, raw.headers or {}, raw.data, int(place[-4]), int(place[-2])), message.in_progress
+        )
+        await message.ack()
+
+    for lane in range(INTENT_LANES):
+        config = ConsumerConfig(
+            ack_policy=JetStreamAckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_S,
+            max_ack_pending=1,
+            max_deliver=MAX_DELIVERIES,
+        )
+        # `no_reply`: else FastStream would publish to whatever subject an intent's `reply_to` header names.
+        broker.subscriber(
+            f"i.{lane}.*.*",
+            stream=JStream(INTENT_STREAM, declare=False),
+            durable=name_of(lane),
+            config=config,
+            pull_sub=PullSub(batch_size=1, timeout=FETCH_S),
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,
+            include_in_schema=False,
+        )(take)
+    return broker
+
+
+async def serve(nats_url: str, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Runs an intake until `stop` is set; `ready` is called when it takes intents. Waits for what is not there yet."""
+    connection = await _connected(nats_url, stop)
+    if connection is None:
+        return
+    inbox = Inbox(connection, "troupe-intake", system_clock.token(8), _ignore)
+    await inbox.open()
+    relay, lanes = Relay(connection, inbox), Lanes(inbox)
+    try:
+        while not stop.is_set():
+            broker = broker_of(nats_url, relay)
+            try:
+                if await lanes.exist():
+                    await broker.start()
+                    ready()
+                    await _watch(lanes, relay, stop)
+                else:
+                    _log.warning("there is no stream %s yet: start a pod, which makes it", INTENT_STREAM)
+            except Exception:  # noqa: BLE001  # whatever the broker refuses now may be granted when it has recovered
+                _log.warning("the intake starts anew", exc_info=True)
+            finally:
+                await broker.stop()
+            await _wait(stop, RETRY_S)
+    finally:
+        await connection.close()
+
+
+async def _watch(lanes: Lanes, relay: Relay, stop: asyncio.Event) -> None:
+    """Returns when `stop` is set, or when the lanes' consumers are gone: the stream was made anew."""
+    while not await _wait(stop, WATCH_S):
+        try:
+            if not await lanes.intact():
+                _log.warning("stream %s has lost its consumers: they are made anew", INTENT_STREAM)
+                return
+            for said in await lanes.left_behind():
+                _log.warning("%s on %s was left behind by its consumer", said.own_id, said.subject)
+                await relay.relay(said, _no_wait)
+                await lanes.delete(said)
+        except (NoResponders, TimeoutError, NotConnected) as error:
+            _log.warning("stream %s cannot be looked at now: %r", INTENT_STREAM, error)
+
+
+async def _connected(nats_url: str, stop: asyncio.Event) -> Connection | None:
+    while not stop.is_set():
+        try:
+            return await connect(nats_url, name="troupe intake")
+        except NotConnected as error:
+            _log.warning("the intake cannot start yet: %s", error)
+        await _wait(stop, RETRY_S)
+    return None
+
+
+async def _wait(stop: asyncio.Event, timeout_s: float) -> bool:
+    """Whether `stop` is set, after at most `timeout_s` seconds."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _undecoded(message: NatsMessage) -> bytes:
+    """The body as it is: FastStream would settle a message that it cannot decode."""
+    return message.body
+
+
+async def _no_wait() -> None:
+    return None
+
+
+def _ignore(_: bytes) -> None:
+    return None
+
+
+async def _run() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    url = os.environ.get("RUNTIME_NATS_URL") or DEFAULT_URL
+    await serve(url, stop, ready=lambda: print(json.dumps({"intake": os.getpid()}), flush=True))
+
+
+def main() -> int:
+    """Runs an intake until SIGTERM or SIGINT; prints one line of JSON when it takes intents."""
+    logging.basicConfig(
+        level=os.environ.get("RUNTIME_LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    asyncio.run(_run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Fixtures of the protocol's suites: a system with one pod for a module, and intakes as processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.system import ROOT, PodProcess, System
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def running(shared_system: System) -> System:
+    """A system with one pod that serves tests/support/kinds.py."""
+    shared_system.start_pod()
+    return shared_system
+
+
+Start = Callable[[System], PodProcess]
+
+
+@pytest.fixture
+def start_intake() -> Iterator[Start]:
+    """Starts intakes as processes, which end with the test."""
+    started: list[PodProcess] = []
+
+    def start(system: System) -> PodProcess:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "actors.intake"],
+            env=system.environment(log_level="ERROR"),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"the intake ended with {process.wait()} before it was up"
+        intake = PodProcess(process, str(json.loads(line)["intake"]))
+        started.append(intake)
+        return intake
+
+    yield start
+    for intake in started:
+        if intake.process.poll() is None:
+            intake.kill()
+        assert intake.process.stdout is not None
+        intake.process.stdout.close()

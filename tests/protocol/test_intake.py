@@ -1,0 +1,116 @@
+"""The intake on real servers: intents become commands once, in order, whatever dies; malformed ones are answered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import nats
+import pytest
+from nats.js.api import StreamConfig
+
+from actors import intake
+from schemas.subjects import INTENT_LANES
+from schemas.wire import Failure, Intent
+from tests.protocol.conftest import Start
+from tests.protocol.sessions import adding, empty, ends, facts, serving
+from tests.support.system import System, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_given_intents_then_the_actor_does_them_and_the_session_shows_what_came_of_it(running: System) -> None:
+    async with serving(running), running.client("acme") as client:
+        ids = [await client.intent("room 1", adding("a.b *>", n)) for n in (1, 2)]
+        seen = await facts(client, "room 1", ends(2))
+        assert [(fact.type, fact.command, fact.key) for fact in seen if fact.type == "result"] == [
+            ("result", id, "a.b *>") for id in ids
+        ]
+        assert await client.query("counter", "a.b *>", "value") == 3
+        await until(lambda: empty(running))
+
+
+async def test_given_an_intent_said_twice_then_it_is_done_once(running: System) -> None:
+    async with serving(running), running.client() as client:
+        for _ in range(3):
+            await client.intent("twice", adding("twice", 5, id="the-same"))
+        await client.intent("twice", adding("twice", 1, id="another"))
+        await facts(client, "twice", lambda seen: any(fact.command == "another" for fact in seen))
+        assert await client.query("counter", "twice", "value") == 6
+
+
+async def test_given_many_intakes_one_of_them_killed_then_nothing_is_lost_and_each_session_is_in_order(
+    running: System, start_intake: Start
+) -> None:
+    sessions, each = 10, 60
+    intakes = [start_intake(running) for _ in range(3)]
+    async with running.client() as client:
+        for number in range(each):
+            said = [client.intent(f"order-{s}", adding(f"order-{s}", number)) for s in range(sessions)]
+            await asyncio.gather(*said)
+            if number == each // 2:
+                intakes[0].kill()
+        for session in range(sessions):
+            seen = await facts(client, f"order-{session}", ends(each))
+            events = [fact for fact in seen if fact.type == "event"]
+            assert [msgspec.json.decode(fact.data)["amount"] for fact in events] == list(range(each))
+    await until(lambda: empty(running))
+
+
+async def test_given_malformed_intents_then_each_is_answered_in_its_session_and_the_next_one_is_done(
+    running: System,
+) -> None:
+    bodies = [b"", b"{", b"\xff", b'{"kind":"counter","key":"a"}', b'{"kind":"*","key":"a","method":"add"}']
+    async with serving(running), running.client() as client:
+        connection = client.connection
+        for body in bodies:
+            await connection.jetstream().publish("intent.default.bad", body)
+        await client.intent("bad", adding("after-bad", 1, id="good"))
+        seen = await facts(client, "bad", lambda seen: any(fact.command == "good" for fact in seen))
+        errors = [msgspec.json.decode(fact.data, type=Failure) for fact in seen if fact.type == "error"]
+        assert [error.code for error in errors] == ["bad_request"] * 4 + ["bad_address"]
+        await facts(client, "bad", lambda seen: any(fact.type == "result" for fact in seen))
+        await until(lambda: empty(running))
+
+
+async def test_given_a_method_that_does_not_exist_then_the_session_shows_the_pods_error(running: System) -> None:
+    async with serving(running), running.client() as client:
+        await client.intent("nope", Intent("counter", "a", "nope"))
+        [fact] = await facts(client, "nope", ends(1))
+        assert msgspec.json.decode(fact.data, type=Failure).code == "unknown_method"
+
+
+async def test_given_an_intent_that_passes_for_a_status_message_then_it_holds_up_its_lane_only_for_a_while(
+    running: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "ACK_WAIT_S", 0.5)
+    monkeypatch.setattr(intake, "WATCH_S", 0.2)
+    connection = await nats.connect(running.nats_url)
+    jetstream = connection.jetstream()
+    for lane in range(INTENT_LANES):  # they have been made with the longer wait
+        await jetstream.delete_consumer("INTENT", f"intake-{lane}")
+    async with serving(running), running.client() as client:
+        body = msgspec.json.encode(adding("status", 1, id="poison"))
+        await jetstream.publish("intent.default.status", body, headers={"Status": "503"})
+        await client.intent("status", adding("status", 2, id="healthy"))
+        seen = await facts(client, "status", ends(2))
+        assert {fact.command for fact in seen if fact.type == "result"} == {"poison", "healthy"}
+        await until(lambda: empty(running))
+    for lane in range(INTENT_LANES):
+        await jetstream.delete_consumer("INTENT", f"intake-{lane}")
+    await connection.close()
+
+
+async def test_given_a_stream_made_anew_then_the_intake_goes_on_with_it(
+    running: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "WATCH_S", 0.2)
+    async with serving(running), running.client() as client:
+        jetstream = client.connection.jetstream()
+        config: StreamConfig = (await jetstream.stream_info("INTENT")).config
+        await jetstream.delete_stream("INTENT")
+        await asyncio.sleep(0.5)
+        await jetstream.add_stream(config)
+        await client.intent("anew", adding("anew", 3))
+        await facts(client, "anew", ends(1))
+        assert await client.query("counter", "anew", "value") == 3
