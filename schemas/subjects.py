@@ -7,6 +7,7 @@
     call.<tenant>.<kind>.<key>.<method>             core NATS, request/reply front, any pod
     svc.<name>                                      core NATS, what any pod can answer (see SERVICES)
     commits.<group>                                 core NATS, after each commit: how far each lane of the log has come
+    lanes.<group>                                   core NATS, between pods: lanes were released
     _INBOX.<tenant>.>                               where that tenant's replies go
 """
 
@@ -62,6 +63,11 @@ def inbox_prefix(tenant: str) -> str:
 def commits(group: str) -> str:
     """Where the pods of `group` say how far the log has come."""
     return f"commits.{group}"
+
+
+def lanes_moved(group: str) -> str:
+    """Where the pods of `group` say that they released lanes."""
+    return f"lanes.{group}"
 
 
 def _actor(address: Address) -> str:

@@ -93,6 +93,11 @@ class Command:
         """The body's content type; None is JSON."""
         return self.headers.get(names.CONTENT_TYPE)
 
+    @property
+    def probe_key(self) -> int:
+        """What tells this command from the lane's others when attempts are counted: its place in the stream, or a digest."""
+        return self.stream_seq or -1 - zlib.crc32(self.id.encode())
+
     def headers_json(self) -> str:
         """The headers for a row."""
         return msgspec.json.encode(self.headers).decode()

@@ -125,24 +125,31 @@ class Committer:
     # -- taking ---------------------------------------------------------------------------------------------------
 
     def _take(self) -> tuple[list[Item], list[Command]]:
-        """The next batch, and those of it that are to be counted before they run."""
+        """The next batch, and those of it that are to be counted before they run.
+
+        Careful lanes give one command each. A command that was in such a batch when the process died is a suspect, and
+        runs in a batch of its own, so that no other command is blamed for its deed.
+        """
         careful: list[Command] = []
-        batch: list[Item] = []
         for lane in list(self._gated):
-            if not lane.alive:
+            if not lane.alive or (not lane.backlog and not lane.blocked):
                 self._gated.discard(lane)
             elif lane.blocked:
                 continue
-            elif not lane.backlog:
-                self._gated.discard(lane)
             elif lane.careful > 0:
-                lane.careful -= 1
-                careful.append(lane.backlog.popleft())
+                head = lane.backlog[0]
+                if lane.probe_count > 0 and head.probe_key == lane.probe_seq:
+                    lane.careful -= 1
+                    return [lane.backlog.popleft()], [head]
+                careful.append(head)
             else:
                 self._queue.extendleft(reversed(lane.backlog))
                 lane.backlog.clear()
                 self._gated.discard(lane)
-        batch.extend(careful)
+        for command in careful:
+            command.lane.careful -= 1
+            command.lane.backlog.popleft()
+        batch: list[Item] = list(careful)
         queue = self._queue
         while queue and len(batch) < self._max_batch:
             item = queue.popleft()
@@ -150,10 +157,10 @@ class Committer:
                 batch.append(item)
             else:
                 _give_up(item, LogUnavailable("this pod does not own the actor any more; ask again"))
-        return [item for item in batch if item.lane.alive], [command for command in careful if command.lane.alive]
+        return batch, careful
 
     async def _probe(self, careful: Sequence[Command]) -> None:
-        counted = [(command.lane.lane, command.lane.epoch, command.stream_seq) for command in careful]
+        counted = [(command.lane.lane, command.lane.epoch, command.probe_key) for command in careful]
         attempts = await self._log.probe(counted)
         for command in careful:
             # An attempt is counted before it is made: what was counted more often than allowed killed its process.

@@ -48,6 +48,8 @@ class Lane:
         "partition",
         "paused",
         "position",
+        "probe_count",
+        "probe_seq",
         "queued",
         "sending",
     )
@@ -66,6 +68,8 @@ class Lane:
         self.sending = False
         self.active: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.careful = careful
+        self.probe_seq = taken.probe_seq
+        self.probe_count = taken.probe_count
         self.backlog: deque[Command] = deque()
         self.blocked = 0
         self.queued = 0

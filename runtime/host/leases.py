@@ -17,9 +17,6 @@ from runtime.host.ports import LogUnavailable, Ownership, Taken
 
 _log = logging.getLogger("troupe.leases")
 
-DRAINED_EVERY_S = 0.005
-
-
 class Leases:
     """One pod's membership.
 
@@ -27,6 +24,7 @@ class Leases:
         took: called with the lanes taken over.
         lost: called with a lane that another pod owns now.
         drain: called with a lane that is about to be released; returns when nothing of it is in hand.
+        released: called after lanes were given back, to tell the other pods that they are free.
     """
 
     def __init__(
@@ -41,6 +39,7 @@ class Leases:
         took: Callable[[Sequence[Taken]], None],
         lost: Callable[[Lane], None],
         drain: Callable[[Lane], Awaitable[None]],
+        released: Callable[[], None],
     ) -> None:
         self._ownership = ownership
         self._pod = pod
@@ -51,6 +50,7 @@ class Leases:
         self._took = took
         self._lost = lost
         self._drain = drain
+        self._released = released
         self._leaving = False
         self._look = asyncio.Event()
         self._all: list[int] = []
@@ -121,6 +121,7 @@ class Leases:
             for lane in held:
                 self._lost(lane)
             await self._ownership.release([(lane.lane, lane.epoch) for lane in held])
+            self._released()
         if self._leaving:
             return
         ownerless = (None, self._pod, *_gone(owners, alive))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
+from typing import Any
 
 BATCH_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -56,3 +57,13 @@ class Meter:
         self.write_s += write_s
         self.batch_sizes.add(items)
         self.batch_seconds.add(read_s + turns_s + write_s)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every counter by name; a histogram is its counts by upper bound, the last one without a bound."""
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Histogram):
+                value = dict(zip([*map(str, value.bounds), "more"], value.counts, strict=True))
+            found[field.name] = value
+        return found

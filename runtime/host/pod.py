@@ -46,7 +46,7 @@ from runtime.postgres.reading import PostgresReader
 from runtime.postgres.snapshots import PostgresSnapshots
 from runtime.version import VERSION
 from schemas import headers as names
-from schemas.subjects import SERVICE_QUEUE
+from schemas.subjects import SERVICE_QUEUE, lanes_moved
 from schemas.wire import Capability, Failure, Info
 
 _log = logging.getLogger("troupe.pod")
@@ -108,6 +108,7 @@ class Pod:
             await self.connection.subscribe_direct(f"svc.{name}", self.services.on_message, queue=SERVICE_QUEUE)
         for kind in self.kinds:
             await self.connection.subscribe_direct(f"q.*.*.{kind}.*.*", self._on_read)
+        await self.connection.subscribe_direct(lanes_moved(settings.group), lambda *_: self.leases.look_now())
         self.watchdog.start()
         for job in (
             self.committer.run(),
@@ -149,6 +150,7 @@ class Pod:
             took=self._on_taken,
             lost=self.lose,
             drain=self._drain,
+            released=lambda: self._post(lanes_moved(settings.group), b""),
         )
         self.leases.lanes = self.lanes
         self.aftermath = Aftermath(self)

@@ -257,6 +257,9 @@ class Taken(NamedTuple):
     """Commands that run without holding their key."""
     paused: frozenset[str]
     outbox: list[OutboxRow]
+    probe_seq: int
+    """The message that was tried with care when the process died, and in how many such tries it was (`probe_count`)."""
+    probe_count: int
 
 
 class Ownership(Protocol):

@@ -1,7 +1,8 @@
 """One pod as a process: `python -m runtime.host.process MODULE…`, configured by the environment.
 
 Prints one line of JSON when it is up ({"pod": …, "pid": …}), ends in order on SIGTERM or SIGINT with exit code 0, with
-2 when it is misconfigured, and with 1 when it cannot go on.
+2 when it is misconfigured, and with 1 when it cannot go on. With RUNTIME_PRINT_METER=1 its last line on stderr is what it
+counted, as JSON.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ async def serve(settings: PodSettings, kinds: Sequence[Kind]) -> int:
     if pod.failed.is_set():
         return 1
     await pod.stop()
+    if os.environ.get("RUNTIME_PRINT_METER") == "1":
+        print(json.dumps(pod.meter.as_dict()), file=sys.stderr, flush=True)
     return 0
 
 

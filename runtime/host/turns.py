@@ -335,7 +335,13 @@ class Turns:
             payload = self._payload(work, method, command)
             if payload is None:
                 done = True
-            elif isinstance(method, Decision) and row.state != "running" and not self._blocks(work.kind, method):
+            elif (
+                isinstance(method, Decision)
+                and row.state != "running"
+                and not self._blocks(work.kind, method)
+                # After an unclean death it may be this one that kills its process: run as an execution, it is counted.
+                and not work.lane.careful
+            ):
                 done = self._decide(work, method, payload.value, command, row)
             else:
                 self._start(work, method, payload.value, command, attempt=row.attempts + 1, known=True)

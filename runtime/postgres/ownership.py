@@ -101,8 +101,10 @@ class PostgresOwnership:
                 running[lane],
                 frozenset(paused[lane]),
                 outbox[lane],
+                probe_seq,
+                probe_count,
             )
-            for lane, partition, epoch, checkpoint, checkpoint_at, position, unclean in rows
+            for lane, partition, epoch, checkpoint, checkpoint_at, position, unclean, probe_seq, probe_count in rows
         ]
 
     async def release(self, lanes: Sequence[tuple[int, int]]) -> None:

@@ -169,7 +169,7 @@ FROM (SELECT q.lane, q.owner FROM partitions q
       ORDER BY q.lane FOR NO KEY UPDATE SKIP LOCKED) was
 WHERE p.lane = was.lane
 RETURNING p.lane, p.partition, p.epoch, p.checkpoint, p.checkpoint_at, p.position,
-          was.owner IS NOT NULL AND was.owner <> %(pod)s
+          was.owner IS NOT NULL AND was.owner <> %(pod)s, p.probe_seq, p.probe_count
 
 -- name: release
 UPDATE partitions p SET owner = NULL FROM unnest(%s::int[], %s::bigint[]) u(lane, epoch)
