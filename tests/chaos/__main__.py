@@ -1,0 +1,55 @@
+"""python -m tests.chaos [--seconds N] [--seed N] [--faults kill,stop,term,nats,postgres] [--pods N] [--data DIR]"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.run import run
+from tests.chaos.settings import FAULTS, ChaosSettings
+
+
+def main() -> int:
+    """Runs chaos; 0 only when nothing was lost, doubled, reordered or stuck."""
+    usual = ChaosSettings()
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill, freeze and replace; then count.")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the load runs")
+    parser.add_argument("--seed", type=int, default=None, help="of load and faults; a random one without it")
+    parser.add_argument("--faults", default=",".join(FAULTS), help=f"which of {','.join(FAULTS)}; empty for none")
+    parser.add_argument("--pods", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=usual.rate, help="commands a second the load aims at")
+    parser.add_argument("--every", type=float, default=usual.fault_every_s, help="mean seconds between faults")
+    parser.add_argument("--data", type=Path, default=None, help="an empty directory for everything; it is kept")
+    given = parser.parse_args()
+    faults = tuple(name for name in given.faults.split(",") if name)
+    if unknown := set(faults) - set(FAULTS):
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}: use {', '.join(FAULTS)}")
+    settings = ChaosSettings(
+        seconds=given.seconds,
+        seed=random.SystemRandom().randrange(10**6) if given.seed is None else given.seed,
+        faults=faults,
+        pods=given.pods,
+        rate=given.rate,
+        fault_every_s=given.every,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers and pods end with this process
+    if given.data is not None:
+        given.data.mkdir(parents=True, exist_ok=True)
+        return _run(settings, given.data)
+    with tempfile.TemporaryDirectory(prefix="troupe-chaos-") as data:
+        return _run(settings, Path(data))
+
+
+def _run(settings: ChaosSettings, data: Path) -> int:
+    outcome = asyncio.run(run(settings, data, lambda line: print(line, flush=True)))
+    print(outcome.line, flush=True)
+    return 0 if outcome.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What a run prints: waits and take-overs, and when something is wrong, how to see it again and why."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from tests.chaos.faults import Fault
+from tests.chaos.log import Log, journal
+from tests.chaos.record import Record
+from tests.chaos.settings import ChaosSettings
+from tests.chaos.verify import Verdict
+from tests.support.system import System
+
+SHOWN = 10
+
+
+def waits(record: Record) -> str:
+    """How long callers waited."""
+    waited = sorted(entry.waited_s for entry in record.entries if entry.outcome in ("done", "rejected"))
+    if not waited:
+        return "nothing was answered"
+    p50, p99 = (waited[int(len(waited) * share)] for share in (0.50, 0.99))
+    return f"wait of callers: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.0f} ms, max {waited[-1]:.2f} s"
+
+
+def takeovers(history: Sequence[Fault], log: Log) -> list[str]:
+    """From each fault of a pod to the first commit of the lane's next owner, over the lanes that had work."""
+    commits = log.first_commits()
+    took: dict[str, list[float]] = {}
+    for fault in history:
+        for lane, epoch in fault.lanes:
+            later = [at for newer, at in commits.get(lane, []) if newer > epoch]
+            if later:
+                took.setdefault(fault.kind, []).append(later[0] - fault.at)
+    return [
+        f"take-over after {kind}: {len(times)} lanes, median {statistics.median(times):.2f} s, max {max(times):.2f} s"
+        for kind, times in sorted(took.items())
+    ]
+
+
+def history_lines(history: Sequence[Fault], begun: float) -> list[str]:
+    """The faults in order."""
+    return [f"  {fault.at - begun:7.2f} s  {fault.kind:8} {fault.victim} {fault.detail}" for fault in history]
+
+
+def failure(
+    verdict: Verdict, settings: ChaosSettings, history: Sequence[Fault], begun: float, system: System
+) -> list[str]:
+    """All that is needed to see the failure again."""
+    lines = [f"FAILED with seed {settings.seed}: {settings}", "faults:", *history_lines(history, begun)]
+    for word, findings in verdict.findings.items():
+        if not findings:
+            continue
+        lines.append(f"{word}: {len(findings)}, over {len({key for key, _ in findings})} keys")
+        lines += [f"  {key}: {text}" for key, text in findings[:SHOWN]]
+        key, text = findings[0]
+        lines.append(f"journal of {key} ({text}):")
+        around = next((word for word in text.split() if word.startswith(f"{key}-")), "")
+        lines += journal(system, key, around)
+    return lines
+
+
+def last_line(verdict: Verdict, history: Sequence[Fault]) -> str:
+    """The line that says it all."""
+    counts = ", ".join(f"{word} {len(findings)}" for word, findings in verdict.findings.items())
+    return f"faults {len(history)}, acknowledged {verdict.acknowledged}, {counts}"
+
+
+def fault_counts(history: Sequence[Fault]) -> str:
+    """How many of each kind."""
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(fault.kind for fault in history).items()))

@@ -1,0 +1,35 @@
+"""What one run of chaos is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+FAULTS = ("kill", "stop", "term", "nats", "postgres")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChaosSettings:
+    """One run.
+
+    Attributes:
+        seconds: how long the load runs.
+        seed: of the load and of the faults.
+        faults: kinds of faults, see faults.py.
+        fault_every_s: mean seconds between two faults.
+        rate: commands a second that the load aims at; a key that waits for an answer does not catch up.
+        partitions: of the stream; the default of pods.
+        settle_s: seconds after the faults within which everything must have been answered and sent.
+    """
+
+    seconds: float = 60.0
+    seed: int = 1
+    faults: tuple[str, ...] = FAULTS
+    fault_every_s: float = 2.4
+    pods: int = 3
+    keys: int = 1000
+    rate: float = 4000.0
+    partitions: int = 128
+    settle_s: float = 60.0
+    trim_lag_s: float = 20.0
+    warm_up_s: float = 2.0
+    calm_s: float = 2.0

@@ -1,0 +1,68 @@
+"""The order in which the broker stored the commands, read from CMD while the run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import nats
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import Error as JetStreamError
+
+
+class Watch:
+    """Reads CMD from its start, through every crash of the broker.
+
+    `stored` has, for each key, the ids of its commands in the order of their first place in the stream.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.last = 0
+        self.stored: dict[str, dict[str, int]] = {}
+        self.missed = 0
+        """Messages that were trimmed before they were read here."""
+
+    async def run(self) -> None:
+        """Reads for ever."""
+        connection = await nats.connect(self._url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=_ignore)
+        try:
+            while True:
+                with contextlib.suppress(nats.errors.Error, JetStreamError, OSError, TimeoutError):
+                    await self._read(connection)
+                await asyncio.sleep(0.2)
+        finally:
+            await connection.close()
+
+    async def _read(self, connection: Nats) -> None:
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self.last + 1,
+            ack_policy=AckPolicy.NONE,
+            mem_storage=True,
+            inactive_threshold=30,
+        )
+        js = connection.jetstream(timeout=2)
+        cursor = await js.pull_subscribe("", stream="CMD", config=config)
+        try:
+            while True:
+                for message in await cursor.fetch(500, timeout=1):
+                    self._note(message.subject, message.metadata.sequence.stream, message.headers or {})
+        finally:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await cursor.unsubscribe()
+
+    def _note(self, subject: str, sequence: int, headers: dict[str, str]) -> None:
+        if sequence <= self.last:
+            return
+        if self.last and sequence != self.last + 1:
+            self.missed += sequence - self.last - 1
+        self.last = sequence
+        key = subject.split(".")[4]
+        self.stored.setdefault(key, {}).setdefault(headers.get("Troupe-Id", ""), sequence)
+
+
+async def _ignore(error: Exception) -> None:
+    """The broker is killed on purpose."""

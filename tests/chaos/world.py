@@ -1,0 +1,119 @@
+"""The servers and pods of a run, and what can be done to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from runtime.infra import Infra
+from tests.chaos.settings import ChaosSettings
+from tests.support.servers import Servers
+from tests.support.system import KINDS, ROOT, PodProcess, System
+
+START_TIMEOUT_S = 60.0
+
+
+class World:
+    """Embedded servers of its own under `data_dir`, and pods as processes."""
+
+    def __init__(self, settings: ChaosSettings, data_dir: Path) -> None:
+        self.settings = settings
+        self.data_dir = data_dir
+        self.infra = Infra.start(data_dir / "servers")
+        endpoints = self.infra.endpoints
+        self.system = System(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe")
+        self.system.partitions = settings.partitions
+        self.pods: list[PodProcess] = []
+        self.frozen: set[PodProcess] = set()
+        self.died: list[str] = []
+        """Pods that ended by themselves."""
+        self._expected: set[int] = set()
+        self._started = 0
+
+    # -- pods -----------------------------------------------------------------------------------------------------
+
+    async def start_pod(self) -> PodProcess:
+        """Starts a pod and returns when it is up."""
+        self._started += 1
+        environment = self.system.environment(trim_lag_s=self.settings.trim_lag_s)
+        command = [sys.executable, "-m", "runtime.host.process", KINDS]
+        with (self.data_dir / f"pod-{self._started}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        pod = PodProcess(process, f"#{self._started}")
+        self.pods.append(pod)
+        assert process.stdout is not None
+        line = await asyncio.to_thread(process.stdout.readline)
+        if line:
+            pod.name = json.loads(line)["pod"]
+        return pod
+
+    def kill_pod(self, pod: PodProcess) -> None:
+        """SIGKILL."""
+        self._forget(pod)
+        pod.kill()
+
+    async def terminate_pod(self, pod: PodProcess) -> int:
+        """SIGTERM; gives the exit code."""
+        self._forget(pod)
+        return await asyncio.to_thread(pod.terminate, 60)
+
+    def running(self) -> list[PodProcess]:
+        """Pods that run and are not frozen. Notes those that ended by themselves."""
+        for pod in list(self.pods):
+            if pod.process.poll() is not None:
+                self._forget(pod)
+                self.died.append(f"pod {pod.name} ended by itself with exit code {pod.process.returncode}")
+        return [pod for pod in self.pods if pod not in self.frozen]
+
+    def owned_lanes(self, pod: PodProcess) -> list[tuple[int, int]]:
+        """(lane, epoch) of a pod, by the log; empty when the log cannot be asked."""
+        with contextlib.suppress(Exception):
+            rows = self.system.sql("SELECT lane, epoch FROM partitions WHERE owner = %s", pod.name)
+            return [(row[0], row[1]) for row in rows]
+        return []
+
+    def _forget(self, pod: PodProcess) -> None:
+        if pod in self.pods:
+            self.pods.remove(pod)
+        self.frozen.discard(pod)
+
+    # -- servers --------------------------------------------------------------------------------------------------
+
+    async def crash_nats(self, down_s: float) -> None:
+        """SIGKILL of nats-server, and its start after some time."""
+        await asyncio.to_thread(self.infra.nats.kill)
+        await asyncio.sleep(down_s)
+        await asyncio.to_thread(self.infra.nats.start)
+
+    async def crash_postgres(self, down_s: float) -> None:
+        """SIGKILL of Postgres and all its sessions, and its start after some time."""
+        await asyncio.to_thread(self.infra.postgres.kill)
+        await asyncio.sleep(down_s)
+        await asyncio.to_thread(self.infra.postgres.start)
+
+    def close(self) -> None:
+        """Ends everything at once."""
+        for pod in self.pods:
+            if pod.process.poll() is None:
+                pod.process.kill()
+                pod.process.wait()
+        self.infra.close()
+
+
+async def first_answer(world: World, timeout_s: float = START_TIMEOUT_S) -> None:
+    """Returns when every lane has an owner that reads it."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        names = [pod.name for pod in world.running()]
+        rows = world.system.sql("SELECT count(*) FROM partitions WHERE owner = ANY(%s)", names)
+        if rows[0][0] == world.settings.partitions:
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError(f"the pods did not take all lanes within {timeout_s:g} s")
