@@ -20,18 +20,19 @@ _WATCH_POLL_S = 0.2
 class LaunchPlan(TypedDict):
     """What to become.
 
-    `owner` is the pid whose death ends the server, by `death_signal`. `parent_death_signal` says whether the kernel
-    delivers it (Linux) or a small watching process does. `uid` and `gid` are whom to become, or None to stay.
+    `environment` is the program's, or None for the one that this gets: a command line is no place for secrets. `owner`
+    is the pid whose death ends the server, by `death_signal`. `parent_death_signal` says whether the kernel delivers it
+    (Linux) or a small watching process does. `uid` and `gid` are whom to become, or None to stay.
     """
 
     argv: list[str]
-    environment: dict[str, str]
+    environment: dict[str, str] | None
     owner: int
     death_signal: int
     parent_death_signal: bool
     uid: int | None
     gid: int | None
-    lock_fd: int
+    lock_fd: int | None
 
 
 def main() -> None:
@@ -49,7 +50,8 @@ def main() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != plan["owner"]:
         sys.exit("its owner ended while it was being started")
-    os.execve(plan["argv"][0], plan["argv"], plan["environment"])
+    environment = os.environ if plan["environment"] is None else plan["environment"]
+    os.execve(plan["argv"][0], plan["argv"], environment)
 
 
 def _start_watcher(plan: LaunchPlan) -> None:
@@ -62,7 +64,8 @@ def _start_watcher(plan: LaunchPlan) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
-    os.close(plan["lock_fd"])  # held by the server alone, so that the lock tells when it is gone
+    if plan["lock_fd"] is not None:
+        os.close(plan["lock_fd"])  # held by the server alone, so that the lock tells when it is gone
     while _exists(server):
         if not _exists(plan["owner"]):
             os.kill(server, plan["death_signal"])
