@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runtime.host.ports import OutboxRow, Taken
 from runtime.jetstream.reader import Feed
@@ -18,11 +18,19 @@ MAILBOX_LIMIT = 512
 """Messages a lane holds in memory before it asks the broker for no more."""
 
 
+class Unsubscribable(Protocol):
+    """A subscription of this pod."""
+
+    async def unsubscribe(self) -> None:
+        """Ends it."""
+
+
 class Lane:
     """What this pod knows of one lane. Everything here is as of the last commit.
 
     Attributes:
         position: the lane's last log position.
+        reads: the subscriptions on which its queries come in.
         queued: messages taken from the broker and not yet committed.
         held: actors whose key is held by pending commands: how many there are.
         active: executions that run in this pod, by (actor, command id).
@@ -51,6 +59,7 @@ class Lane:
         "probe_count",
         "probe_seq",
         "queued",
+        "reads",
         "sending",
     )
 
@@ -73,6 +82,7 @@ class Lane:
         self.backlog: deque[Command] = deque()
         self.blocked = 0
         self.queued = 0
+        self.reads: list[Unsubscribable] = []
         self.alive = True
         self.draining = False
         self.feed = Feed(name, taken.partition, taken.checkpoint, taken.checkpoint_at, self._room)

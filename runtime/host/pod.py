@@ -27,7 +27,7 @@ from runtime.host.leases import Leases
 from runtime.host.loading import Loader, Snapshotter
 from runtime.host.meter import Meter
 from runtime.host.outbox import Outbox
-from runtime.host.ports import Taken
+from runtime.host.ports import LogUnavailable, Taken
 from runtime.host.reads import Reads
 from runtime.host.residence import Residence
 from runtime.host.services import Services
@@ -87,7 +87,18 @@ class Pod:
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Connects, registers and begins to take lanes. Raises NotConnected or Misconfigured."""
+        """Connects, registers and begins to take lanes.
+
+        Raises NotConnected or LogUnavailable when a server cannot be reached, Misconfigured when the pod cannot work as it
+        is set up; nothing is left open then.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _start(self) -> None:
         settings = self.settings
         # A handler that computes in the turn thread gives way to the event loop this often.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -106,8 +117,6 @@ class Pod:
         await self.front.open()
         for name in self.services.names:
             await self.connection.subscribe_direct(f"svc.{name}", self.services.on_message, queue=SERVICE_QUEUE)
-        for kind in self.kinds:
-            await self.connection.subscribe_direct(f"q.*.*.{kind}.*.*", self._on_read)
         await self.connection.subscribe_direct(lanes_moved(settings.group), lambda *_: self.leases.look_now())
         self.watchdog.start()
         for job in (
@@ -193,19 +202,26 @@ class Pod:
         for handle in self._handles:
             handle.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.watchdog.stop()
         try:
             await self.ownership.remove()
-        except NotConnected as error:
+        except LogUnavailable as error:
             _log.warning("the pod's row stays until it expires: %s", error)
-        self.reads.close()
-        self.committer.close()
-        await self.front.close()
-        for closing in (self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping):
-            await closing.close()
-        if self.connection.is_connected:
-            await self.connection.flush()
-        await self.connection.close()
+        await self._close()
+
+    async def _close(self) -> None:
+        """Closes what was opened."""
+        if hasattr(self, "ownership"):
+            self.watchdog.stop()
+            self.reads.close()
+            self.committer.close()
+            for closing in (self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping):
+                await closing.close()
+        if hasattr(self, "front"):
+            await self.front.close()
+        if hasattr(self, "connection"):
+            if self.connection.is_connected:
+                await self.connection.flush()
+            await self.connection.close()
 
     async def _guard(self, job: Any) -> None:
         try:
@@ -234,6 +250,7 @@ class Pod:
             self._by_feed[lane.feed] = lane
             self._by_partition[lane.partition] = lane
             self.commands.start(lane.feed)
+            self._spawn(self._subscribe(lane))
             for actor, (kind, _) in one.held.items():
                 self.committer.put(Next(lane, actor, kind))
             for row in one.running:
@@ -248,6 +265,7 @@ class Pod:
         self.executions.cancel(lane)
         self.activations.drop_lane(lane)
         self._by_feed.pop(lane.feed, None)
+        self._spawn(self._unsubscribe(lane))
         if self.lanes.get(lane.lane) is lane:
             del self.lanes[lane.lane]
             del self._by_partition[lane.partition]
@@ -304,10 +322,17 @@ class Pod:
             lane.blocked -= 1
             self.committer.ungate(lane)
 
-    def _on_read(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
-        partition = int(subject.split(".", 2)[1])
-        if partition in self._by_partition:
-            self.reads.on_message(subject, reply, body, block)
+    async def _subscribe(self, lane: Lane) -> None:
+        """Receives the reads of a lane; where nobody does, the broker tells the caller at once."""
+        for kind in self.kinds:
+            subject = f"q.{lane.partition}.*.{kind}.*.*"
+            lane.reads.append(await self.connection.subscribe_direct(subject, self.reads.on_message))
+        if not lane.alive:
+            await self._unsubscribe(lane)
+
+    async def _unsubscribe(self, lane: Lane) -> None:
+        while lane.reads and not self.connection.is_closed:
+            await lane.reads.pop().unsubscribe()
 
     def _on_loaded(self, lane: Lane, actor: str, activation: Activation | None) -> None:
         if activation is not None and lane.alive:

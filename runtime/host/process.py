@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from runtime.errors import Misconfigured, NotConnected, TroupeError
 from runtime.host.pod import Pod
+from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings, from_environment
 from runtime.kind import Kind
 from runtime.modules import load_kinds
@@ -37,7 +38,7 @@ async def serve(settings: PodSettings, kinds: Sequence[Kind]) -> int:
         try:
             await pod.start()
             break
-        except NotConnected as error:
+        except (NotConnected, LogUnavailable) as error:
             _log.warning("the pod cannot start yet: %s", error)
             try:
                 async with asyncio.timeout(START_RETRY_S):

@@ -1,0 +1,187 @@
+"""The broker disappears, forgets, goes back in time, or was set up for something else."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nats
+import pytest
+from nats.js.api import StreamConfig
+
+from runtime.errors import CallFailed, Misconfigured
+from runtime.host.pod import Pod
+from tests.support.kinds import Add, counter, double
+from tests.support.system import System, run, until
+
+
+async def recreate_stream(system: System, *, junk: int = 0) -> None:
+    """Deletes CMD and makes it anew as it was, as a restored or replaced broker would show it."""
+    connection = await nats.connect(system.nats_url)
+    js = connection.jetstream()
+    config = (await js.stream_info("CMD")).config
+    await js.delete_stream("CMD")
+    await js.add_stream(config)
+    for n in range(junk):
+        await js.publish(f"cmd.default.counter.junk{n}.add", b'{"amount":1}')
+    await connection.close()
+
+
+def test_given_a_recreated_stream_when_sequences_start_again_then_no_command_is_skipped(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(), system.client() as client:
+            for n in range(30):
+                await client.ask(counter, f"k{n}", Add(1))
+            await recreate_stream(system, junk=5)
+            for n in range(30):
+                assert await client.ask(counter, f"k{n}", Add(1)) == 2
+            await until(lambda: system.sql("SELECT count(*) FROM events") == [(65,)])
+
+    run(scenario())
+
+
+def test_given_a_stream_recreated_while_no_pod_runs_when_one_starts_then_it_reads_from_the_beginning(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(), system.client() as client:
+            for n in range(40):
+                await client.ask(counter, "a", Add(1))
+        await recreate_stream(system, junk=3)
+        async with system.pod(), system.client() as client:
+            await until(lambda: system.sql("SELECT count(*) FROM log WHERE key LIKE 'junk%%'", ) == [(3,)])
+            assert await client.ask(counter, "a", Add(1)) == 41
+
+    run(scenario())
+
+
+def test_given_other_partitions_when_a_pod_starts_then_the_error_says_what_differs(system: System) -> None:
+    async def scenario() -> str:
+        async with system.pod():
+            pass
+        with pytest.raises(Misconfigured) as caught:
+            await Pod(system.settings(partitions=16), [counter]).start()
+        return str(caught.value)
+
+    message = run(scenario())
+    assert "stream CMD" in message
+    assert "partition(8" in message and "partition(16" in message
+
+
+def test_given_a_stream_with_an_age_limit_when_a_pod_starts_then_it_refuses(system: System) -> None:
+    async def scenario() -> str:
+        connection = await nats.connect(system.nats_url)
+        await connection.jetstream().add_stream(StreamConfig(name="CMD", subjects=["cmd.*.*.*.*"], max_age=60))
+        await connection.close()
+        with pytest.raises(Misconfigured) as caught:
+            await Pod(system.settings(), [counter]).start()
+        return str(caught.value)
+
+    message = run(scenario())
+    assert "max_age" in message and "discard" in message and "subject transform" in message
+
+
+def test_given_a_kind_nobody_serves_when_it_is_deployed_later_then_its_commands_were_kept(system: System) -> None:
+    async def scenario() -> None:
+        async with system.client() as client:
+            async with system.pod(counter):
+                run_ = await client.submit(double, "k", "run", {"x": 4})
+                assert await client.ask(counter, "a", Add(1)) == 1
+            # The lanes' checkpoints are beyond it by now; the kind is new to them, so they read from the beginning.
+            async with system.pod(counter, double):
+                assert await run_.result(timeout_s=20) == 8
+                assert await client.query(counter, "a", "value") == 1
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM events") == [(1,)]
+
+
+def test_given_a_kind_of_another_group_when_a_pod_claims_it_then_it_is_refused(system: System) -> None:
+    async def scenario() -> str:
+        async with system.pod(counter, group="one"):
+            with pytest.raises(Misconfigured) as caught:
+                await Pod(system.settings(group="two"), [counter]).start()
+            return str(caught.value)
+
+    assert "served by group 'one'" in run(scenario())
+
+
+def test_given_two_groups_when_both_run_then_each_reads_only_its_kinds(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter, group="one"), system.pod(double, group="two"), system.client() as client:
+            assert await client.ask(counter, "a", Add(3)) == 3
+            assert await client.ask(double, "a", "run", {"x": 3}) == 6
+
+    run(scenario())
+    lanes = dict(system.sql("SELECT lane / 8, count(*) FROM inbox GROUP BY 1"))
+    assert lanes == {0: 1, 1: 1}
+
+
+def test_given_processed_commands_when_trimmed_then_only_what_nobody_needs_goes(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(trim_lag_s=0.0) as pod, system.client() as client:
+            await asyncio.gather(*[client.ask(counter, f"k{n}", Add(1)) for n in range(50)])
+            await client.tell("nobody", "a", "work", {"x": 1}, id="lost-and-found")
+            await client.ask(counter, "a", Add(1))
+
+            async def trimmed() -> bool:
+                await pod.housekeeping.move_anchors()
+                await asyncio.sleep(0.05)
+                await pod.housekeeping.trim()
+                state = (await pod.connection.jetstream().stream_info("CMD")).state
+                return state.messages <= 1 and state.last_seq >= 52
+
+            await until(trimmed)
+            await client.ask(counter, "a", Add(1))
+
+    run(scenario())
+    letters = system.sql("SELECT kind, key, command_id, code FROM dead_letters")
+    assert letters == [("nobody", "a", "lost-and-found", "unknown_kind")]
+    assert system.sql("SELECT count(*) FROM events") == [(52,)]
+
+
+def test_given_an_expired_deadline_when_its_turn_comes_then_nothing_changes(system: System) -> None:
+    async def scenario() -> None:
+        async with system.client() as client:
+            connection = await nats.connect(system.nats_url, inbox_prefix=b"_INBOX.default")
+            inbox = connection.new_inbox()
+            answers = await connection.subscribe(inbox)
+            async with system.pod(counter):
+                headers = {"Troupe-Id": "late", "Troupe-Reply": inbox, "Troupe-Deadline": "1000"}
+                await connection.publish("cmd.default.counter.a.add", b'{"amount":1}', headers=headers)
+                answer = await answers.next_msg(timeout=10)
+                assert b'"expired"' in answer.data
+                assert await client.query(counter, "a", "value") == 0
+            await connection.close()
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM inbox") == [(0,)]
+
+
+REFUSE_666 = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.payload::text LIKE '%666%' THEN RAISE EXCEPTION 'not that number' USING ERRCODE = '22023'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+def test_given_a_poison_message_in_a_batch_of_hundreds_when_committed_then_the_others_are(system: System) -> None:
+    """The log refuses one command's event, and with it the whole batch, until the batch is split down to that one."""
+
+    async def scenario() -> None:
+        async with system.pod(counter):
+            pass
+        for statement in REFUSE_666.split(";\n    CREATE TRIGGER"):
+            system.sql(statement if statement.lstrip().startswith("CREATE F") else f"CREATE TRIGGER{statement}")
+        async with system.client() as client:
+            jobs = [asyncio.ensure_future(client.ask(counter, f"k{n}", Add(1), timeout_s=60)) for n in range(300)]
+            poison = asyncio.ensure_future(client.ask(counter, "p", Add(666), timeout_s=60))
+            jobs += [asyncio.ensure_future(client.ask(counter, f"l{n}", Add(1), timeout_s=60)) for n in range(100)]
+            await asyncio.sleep(0.2)
+            async with system.pod(counter):
+                assert await asyncio.gather(*jobs) == [1] * 400
+                with pytest.raises(CallFailed) as caught:
+                    await poison
+                assert "not that number" in str(caught.value)
+
+    run(scenario())
+    assert system.sql("SELECT key, method, status FROM dead_letters") == [("p", "add", "parked")]
