@@ -214,13 +214,18 @@ def _ignore(_: bytes) -> None:
     return None
 
 
-async def _run() -> None:
+def until_stopped() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _run() -> None:
     url = os.environ.get("RUNTIME_NATS_URL") or DEFAULT_URL
-    await serve(url, stop, ready=lambda: print(json.dumps({"intake": os.getpid()}), flush=True))
+    line = json.dumps({"intake": os.getpid()})
+    await serve(url, until_stopped(), ready=lambda: print(line, flush=True))
 
 
 def main() -> int:

@@ -16,22 +16,29 @@ OWN_PACKAGES = ("runtime", "actors", "gateway", "schemas")
 
 
 def load_kinds(modules: Sequence[str], directory: Path | None = None) -> list[Kind]:
-    """The kinds in these modules (`shop.orders`, or a path `shop/orders.py`), in order, each once.
+    """The kinds in these modules, in order, each once.
 
-    `directory` (the current one by default) is where modules are looked for first. Raises Misconfigured when a module
-    is missing, cannot be imported, defines nothing, or has the name of one of Troupe's own packages.
+    Raises Misconfigured as `load_modules` does, and for a module that defines nothing.
     """
-    base = (directory or Path.cwd()).resolve()
-    if str(base) not in sys.path:
-        sys.path.insert(0, str(base))
     kinds: list[Kind] = []
-    for name in modules:
-        module = _import(_dotted(name), base)
+    for name, module in zip(modules, load_modules(modules, directory), strict=True):
         found = [value for value in vars(module).values() if isinstance(value, Kind)]
         if not found:
             raise Misconfigured(f"module {name!r} defines no entity, key-value entity or function: nothing to run")
         kinds += [kind for kind in found if kind not in kinds]
     return kinds
+
+
+def load_modules(modules: Sequence[str], directory: Path | None = None) -> list[ModuleType]:
+    """These modules (`shop.orders`, or a path `shop/orders.py`), imported.
+
+    `directory` (the current one by default) is where modules are looked for first. Raises Misconfigured when a module
+    is missing, cannot be imported, or has the name of one of Troupe's own packages.
+    """
+    base = (directory or Path.cwd()).resolve()
+    if str(base) not in sys.path:
+        sys.path.insert(0, str(base))
+    return [_import(_dotted(name), base) for name in modules]
 
 
 def _dotted(name: str) -> str:
