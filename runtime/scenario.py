@@ -20,7 +20,7 @@ import msgspec
 from runtime.arguments import encode_json, json_decoder
 from runtime.entity import Entity
 from runtime.errors import BadResult, CallFailed, Rejected
-from runtime.kind import Decision, Kind, Method, Read, StoredEvent
+from runtime.kind import Decision, Kind, Read, StoredEvent
 from runtime.turn import CancelTimer, Message, SetTimer, Turn, method_and_payload
 from schemas.address import Address
 
@@ -85,9 +85,9 @@ class Scenario(Generic[S]):
         what does not fit, CallFailed for a method that is not there, BadResult for events that cannot be kept.
         """
         name, payload = named(self.entity, command, args)
-        method = method_of(self.entity, name)
+        method = self.entity.methods.get(name)
         if not isinstance(method, Decision):
-            raise misused(self.entity, method)
+            raise unknown(self.entity, "command", name, Decision)
         turn = Turn(
             Address("default", self.entity.name, key),
             f"scenario-{self.turns + 1}",
@@ -117,9 +117,9 @@ class Scenario(Generic[S]):
     def query(self, query: Callable[..., Any] | Any, args: Any = None, *, type: Any = Any) -> Any:
         """What a query answers: its handler, its name, or a question object. The result is read as `type`."""
         name, payload = named(self.entity, query, args)
-        method = method_of(self.entity, name)
+        method = self.entity.methods.get(name)
         if not isinstance(method, Read):
-            raise misused(self.entity, method)
+            raise unknown(self.entity, "query", name, Read)
         turn = Turn(Address("default", self.entity.name, "scenario"), "query", self.seq, START_S)
         answer = method.read(self.state, method.arguments.decode(body_of(payload)), turn)
         return json_decoder(type).decode(answer)
@@ -143,20 +143,10 @@ class Scenario(Generic[S]):
         return self
 
 
-def method_of(kind: Kind, name: str) -> Method:
-    """The method of that name. Raises CallFailed (unknown_method) as a pod would answer."""
-    method = kind.methods.get(name)
-    if method is None:
-        known = ", ".join(sorted(kind.methods)) or "none"
-        raise CallFailed("unknown_method", f"{kind.name} has no method {name!r}; it has {known}")
-    return method
-
-
-def misused(kind: Kind, method: Method) -> CallFailed:
-    """The error for a query that is used as a command, or the other way round."""
-    return CallFailed(
-        "unknown_method", f"{kind.name}.{method.name} is a {method.flavor}: it cannot be called like this"
-    )
+def unknown(kind: Kind, flavor: str, name: str, wanted: type[Any]) -> CallFailed:
+    """The error of a pod for a method that is not there, or not of the flavor that is asked for."""
+    known = ", ".join(sorted(known for known, method in kind.methods.items() if isinstance(method, wanted))) or "none"
+    return CallFailed("unknown_method", f"kind {kind.name!r} has no {flavor} {name!r}; it has {known}")
 
 
 def body_of(payload: Any) -> bytes:

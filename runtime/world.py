@@ -26,11 +26,11 @@ from runtime.entity import Entity
 from runtime.errors import BadDefinition, CallFailed, TroupeError
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, Read
-from runtime.scenario import body_of, method_of, misused, named
+from runtime.scenario import body_of, named, unknown
 from runtime.turn import SetTimer, Turn
-from runtime.world_actor import Actor, Command, DeadLetter, Outcome, system_event
+from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
 from schemas.address import Address, BadAddress, actor_id, encode_token
-from schemas.headers import is_id
+from schemas.headers import MAX_ID_LENGTH, is_id
 from schemas.subjects import command as command_subject
 from schemas.wire import LogEvent
 
@@ -108,14 +108,10 @@ class World:
         """What a query answers, read as `type`. `query` is its handler, its name with `args`, or a question object."""
         address, known = self._address(kind, key, tenant)
         name, payload = named(known, query, args)
-        method = method_of(known, name)
-        if not isinstance(method, Read):
-            raise misused(known, method)
-        return (
-            self._actor(address)
-            .process(Command(self.clock.token(16), address, name, body_of(payload)))
-            .outcome.value(type)
-        )
+        if not isinstance(known.methods.get(name), Read):
+            raise unknown(known, "query", name, Read)
+        done = self._actor(address).process(Command(QUERY, address, name, body_of(payload)))
+        return done.outcome.value(type)
 
     def state(self, kind: Kind | str, key: str, *, tenant: str = "default") -> Any:
         """An actor's state; of a key-value entity, its values by name."""
@@ -184,7 +180,9 @@ class World:
     ) -> Command:
         address, known = self._address(kind, key, tenant)
         if id is not None and not is_id(id):
-            raise CallFailed("bad_request", f"{id[:80]!r} cannot be an id: use printable ASCII characters")
+            raise CallFailed(
+                "bad_request", f"{id[:80]!r} cannot be an id: use 1 to {MAX_ID_LENGTH} printable ASCII characters"
+            )
         name, payload = named(known, command, args)
         sent = Command(id or self.clock.token(16), address, name, body_of(payload), principal=principal)
         self._queue.append(sent)

@@ -19,10 +19,13 @@ from runtime.turn import Turn
 from schemas.address import Address
 from schemas.wire import Failure
 
+QUERY = ""
+"""The id of a query, which has none."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """A command on its way."""
+    """A command on its way; one with the id QUERY is a query."""
 
     id: str
     address: Address
@@ -38,7 +41,8 @@ class Command:
         return zlib.crc32(self.body, zlib.crc32(self.method.encode()))
 
     def __str__(self) -> str:
-        return f"{self.address}.{self.method} (command {self.id})"
+        called = f"{self.address}.{self.method}"
+        return called if self.id == QUERY else f"{called} (command {self.id})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,8 +112,8 @@ class Actor:
             digest, recorded = self._inbox[command.id]
             if digest == command.digest:
                 return Done(recorded)
-            text = f"id {command.id!r} was used on {command.address} before, with another method or other arguments"
-            return Done(Outcome.of("id_reused", text))
+            text = f"id {command.id!r} was used on {command.address} before, with another method or other arguments: "
+            return Done(Outcome.of("id_reused", text + "use a new id"))
         method = self.kind.methods.get(command.method)
         if method is None:
             known = ", ".join(sorted(self.kind.methods)) or "none"

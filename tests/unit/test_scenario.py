@@ -135,7 +135,7 @@ def test_given_a_query_with_arguments_when_asked_then_they_are_checked() -> None
     assert account.given(Deposited(2)).query(can_pay, {"amount": 2}) is True
     with pytest.raises(InvalidArguments):
         account.given().query(can_pay, {"amount": "2"})
-    with pytest.raises(CallFailed, match="account.withdraw is a command"):
+    with pytest.raises(CallFailed, match="kind 'account' has no query 'withdraw'; it has balance, can_pay"):
         account.given().query("withdraw", {"amount": 1})
 
 
