@@ -30,6 +30,7 @@ from runtime.arguments import (
     nests_too_deep,
 )
 from runtime.errors import BadDefinition, BadResult, UnreadableEvent
+from runtime.failure import text_of
 from runtime.fold import Class, EventType, Upcast, digest_of, events_of, mutable_in, state_type_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Behaviour, Decided, Decision, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.policy import OnParked, RetryPolicy
@@ -171,7 +172,7 @@ class Entity(Kind, Generic[S]):
             known = ", ".join(sorted(self._event_types)) or "none"
             return UnreadableEvent(f"event {event.seq} is of type {event.type!r}; this code knows {known}")
         place = f"event {event.seq}, {event.type!r} version {event.version},"
-        return UnreadableEvent(f"{place} cannot be folded: {error.__class__.__name__}: {error}")
+        return UnreadableEvent(f"{place} cannot be folded: {text_of(error)}")
 
     def encode_state(self, state: S) -> bytes:
         return encode_json(state)

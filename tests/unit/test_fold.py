@@ -108,6 +108,15 @@ def test_given_an_apply_that_fails_on_the_log_when_folded_then_the_actor_stops_w
         kind.fold(0, [deposited(1), StoredEvent(2, "Withdrawn", 1, '{"amount":1}')])
 
 
+def test_given_an_apply_whose_error_cannot_be_sent_when_folded_then_the_error_can() -> None:
+    def broken(state: int, event: Deposited) -> int:
+        raise ValueError("a\ud800\0")
+
+    with pytest.raises(UnreadableEvent) as caught:
+        entity("bank", initial=0, apply=broken).fold(0, [deposited(1)])
+    assert str(caught.value).endswith("ValueError: a\\ud800\\0")
+
+
 def test_given_an_apply_that_forgets_a_case_when_folded_then_the_actor_stops_with_the_event_named() -> None:
     def forgetful(state: Account, event: Deposited) -> Account:
         return None  # type: ignore[return-value]
