@@ -77,6 +77,8 @@ def _failed(error: TroupeError, *, as_json: bool) -> int:
         message = str(error).removeprefix(f"{name_of(error)}: ")
         text = as_text({"error": {"code": name_of(error), "message": message} | details})
     else:
-        text = f"error: rejected: {error}" if exit_code_of(error) is ExitCode.REJECTED else f"error: {error}"
+        path = getattr(error, "path", None)
+        reason = "rejected: " if exit_code_of(error) is ExitCode.REJECTED else ""
+        text = f"error: {reason}{error}" + (f" (at {path})" if path else "")
     sys.stderr.write(text + "\n")
     return exit_code_of(error)

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +29,7 @@ HEALTHY_AFTER_S = 30.0
 MISCONFIGURED = 2
 """The exit code of a child that would fail again in the same way."""
 _LAST_WORDS_S = 1.0
+_ERROR = "error: "
 
 Say = Callable[[str, str], None]
 """(name, line): something for a person to read."""
@@ -69,7 +69,7 @@ class Child:
         self._guard = threading.Lock()
         self._ending = False
         self._again = threading.Event()
-        self._last_words: deque[str] = deque(maxlen=1)
+        self._last_words = ""
         self._thread = threading.Thread(target=self._keep, name=f"troupe-{name}", daemon=True)
 
     def start(self) -> None:
@@ -112,9 +112,11 @@ class Child:
                 pause_s = FIRST_PAUSE_S
                 continue
             if code == MISCONFIGURED:
-                self._misconfigured(self.name, self._last_words[-1] if self._last_words else "it did not say why")
+                self._misconfigured(self.name, self._last_words or "it did not say why")
                 self._again.wait()
                 continue
+            if self._last_words:
+                self._say(self.name, f"error: {self._last_words}")
             if time.monotonic() - started > HEALTHY_AFTER_S:
                 pause_s = FIRST_PAUSE_S
             self._say(self.name, f"ended with {_told(code)}; it is started again in {pause_s:g} s")
@@ -125,7 +127,7 @@ class Child:
         """Passes on what the process prints, and gives its exit code once it is gone."""
         assert process.stdout is not None
         assert process.stderr is not None
-        self._last_words.clear()
+        self._last_words = ""
         pumps = [
             threading.Thread(target=self._pump, args=(stream, announces), daemon=True)
             for stream, announces in ((process.stdout, True), (process.stderr, False))
@@ -145,8 +147,9 @@ class Child:
                     announces = False
                     self._up(self.name, news)
                     continue
-                if not announces:
-                    self._last_words.append(line)
+                if line.startswith(_ERROR):  # whether it is the reason for the end shows when the end comes
+                    self._last_words = line.removeprefix(_ERROR)
+                    continue
                 self._say(self.name, line)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -157,11 +157,11 @@ class Formation:
                 print_line(sentence)
 
     def _give_up(self, name: str, last_words: str) -> None:
-        self._problem = Misconfigured(f"{name} cannot start: {last_words.removeprefix('error: ')}")
+        self._problem = Misconfigured(f"{name} cannot start: {last_words}")
         self._ended.set()
 
     def _wait_for_change(self, name: str, last_words: str) -> None:
-        self.say(name, "waits for a change")
+        self.say(name, f"waits for a change, since it cannot start: {last_words}")
 
 
 def _urls(endpoints: Endpoints) -> dict[str, str]:

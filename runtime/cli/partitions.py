@@ -54,7 +54,7 @@ def partitions(
 
 def _print(found: dict[str, Any]) -> None:
     lanes, pods = found["partitions"], found["pods"]
-    columns = ["group", "partition", "owner", "epoch", "checkpoint", "lag", "position", "pending", "outbox"]
+    columns = ["group", "partition", "owner", "epoch", "checkpoint", "lag", "pending", "outbox"]
     shown = [lane | {"owner": lane["owner"] if lane["alive"] else None} for lane in lanes]
     print_table(
         [name.upper() for name in columns], [[lane[name] for name in columns] for lane in shown], empty="no lanes yet"
