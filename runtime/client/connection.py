@@ -100,11 +100,17 @@ class Connection(Client):
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         try:
-            direct(subject.decode(), reply.decode(), data, headers or b"")
+            direct(subject.decode("utf-8", "backslashreplace"), reply.decode(), data, headers or b"")
         except Exception:
             # An exception would end nats-py's read loop, and with it the connection, without a word.
             _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])
         return True
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        except UnicodeDecodeError:  # it would end the read loop just as well
+            _log.warning("a message whose subject is not UTF-8 is dropped: %r", subject[:200])
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         # nats-py writes the PING past what is still in the buffer, so that its flush() would prove nothing.

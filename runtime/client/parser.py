@@ -27,12 +27,13 @@ class MessageParser(Parser):
                 break
             start = end + 2
             if buffer.startswith(b"HMSG ", position):
-                fields = buffer[position + 5 : end].split()
+                # At spaces only: a subject may hold any other byte, also those that Python takes for white space.
+                fields = buffer[position + 5 : end].split(b" ")
                 header_end = start + int(fields[-2])
                 stop = start + int(fields[-1])
                 headed = True
             elif buffer.startswith(b"MSG ", position):
-                fields = buffer[position + 4 : end].split()
+                fields = buffer[position + 4 : end].split(b" ")
                 header_end = start
                 stop = start + int(fields[-1])
                 headed = False
@@ -44,7 +45,7 @@ class MessageParser(Parser):
             if stop + 2 > size:
                 break
             reply = fields[2] if len(fields) == (5 if headed else 4) else b""
-            block = buffer[start:header_end] if headed else None
+            block = buffer[start:header_end] if headed else b""
             sid, body = int(fields[1]), buffer[header_end:stop]
             if not self.nc.receive_direct(sid, fields[0], reply, body, block):
                 await self.nc._process_msg(sid, fields[0], reply, body, block)

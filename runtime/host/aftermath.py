@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from runtime.client.connection import MessageTooLarge
 from runtime.errors import NotConnected
 from runtime.host.answers import Answer, encode_reply, join
 from runtime.host.command import Command
@@ -104,7 +103,8 @@ class Aftermath:
         for item in batch:
             if type(item) is Command:
                 if item.stream_seq:
-                    item.lane.queued -= 1
+                    if item.lane.alive:
+                        item.lane.committed(item.size)
                     lanes.add(item.lane)
                 elif item.timer is not None:
                     pod.timers.done(item)
@@ -115,12 +115,16 @@ class Aftermath:
     def _answer(self, answers: Sequence[Answer]) -> None:
         """Publishes replies; those of one caller that wants them so share a message."""
         batched: dict[tuple[str, bool], list[bytes]] = {}
-        for answer in answers:
-            if answer.batched:
-                batched.setdefault((answer.subject, answer.packed), []).append(answer.body)
-            else:
-                self._post(answer.subject, answer.body)
         limit = self._pod.connection.max_payload - 1024
+        for answer in answers:
+            body = answer.body
+            if len(body) > limit:
+                text = f"the result has {len(body)} bytes, more than a message may have; it is kept in the log"
+                body = encode_reply(answer.id, 0, b"null", Failure("too_large", text), packed=answer.packed)
+            if answer.batched:
+                batched.setdefault((answer.subject, answer.packed), []).append(body)
+            else:
+                self._post(answer.subject, body)
         for (subject, packed), bodies in batched.items():
             part: list[bytes] = []
             size = 0
@@ -137,9 +141,6 @@ class Aftermath:
             self._pod.connection.post(subject, body)
         except NotConnected:
             pass  # the answer is recorded: the caller asks again with the same id
-        except MessageTooLarge:
-            failure = Failure("too_large", f"the result has {len(body)} bytes, more than a message may; it is kept")
-            self._pod.connection.post(subject, encode_reply("", 0, b"null", failure))
 
     def _keep_promise(self, future: asyncio.Future[Any], value: Any) -> None:
         if future.done():

@@ -24,6 +24,7 @@ class Answer(NamedTuple):
     batched: bool
     packed: bool
     body: bytes
+    id: str
 
 
 def answer(
@@ -35,7 +36,8 @@ def answer(
         return None
     batched = command.headers.get(headers.REPLY_MODE) == headers.BATCH_REPLIES
     packed = wants_msgpack(command.content_type)
-    return Answer(subject, batched, packed, encode_reply(command.id, seq, result, failure, repeated, packed))
+    body = encode_reply(command.id, seq, result, failure, repeated, packed)
+    return Answer(subject, batched, packed, body, command.id)
 
 
 def wants_msgpack(content_type: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,11 +12,17 @@ import msgspec
 from runtime.client.connection import parse_headers
 from runtime.host.ports import PendingRow, TimerRow
 from schemas import headers as names
-from schemas.address import Address, BadAddress, actor_id, decode_token, encode_token
+from schemas import subjects
+from schemas.address import MAX_TOKEN_BYTES, Address, BadAddress, actor_id, check_name, decode_token, encode_token
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
     from runtime.host.lane import Lane
+
+_REPLY = re.compile(r"[!-)+-=?-~]{1,500}\Z")
+"""Printable ASCII without spaces and wildcards: a reply subject goes into the protocol's lines as it is."""
+
+_DEADLINE = re.compile(r"[0-9]{1,15}\Z")
 
 _headers_decoder = msgspec.json.Decoder(dict[str, str])
 
@@ -28,6 +35,7 @@ class Command:
         actor: the actor's id in the log.
         digest: of method and body, signed 32 bits: tells a repeat from another command with the same id.
         stream_seq, stream_at: its place in CMD; 0 when it does not come from there.
+        size: bytes of its message.
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
         doomed: attempts after which its process died; set for a command that is parked instead of tried again.
     """
@@ -46,6 +54,7 @@ class Command:
         "method",
         "parks",
         "problem",
+        "size",
         "stream_at",
         "stream_seq",
         "timer",
@@ -72,6 +81,7 @@ class Command:
         self.id = headers.get(names.ID, "")
         self.stream_seq = 0
         self.stream_at = 0
+        self.size = 0
         self.attempts = 0
         self.problem: Failure | None = None
         self.parks = False
@@ -95,7 +105,7 @@ class Command:
 
     @property
     def probe_key(self) -> int:
-        """What tells this command from the lane's others when attempts are counted: its place in the stream, or a digest."""
+        """Tells this command from the lane's others when attempts are counted: its place in the stream, or a digest."""
         return self.stream_seq or -1 - zlib.crc32(self.id.encode())
 
     def headers_json(self) -> str:
@@ -127,29 +137,37 @@ def from_stream(lane: Lane, subject: str, seq: int, at: int, block: bytes, body:
         command.id = f"seq-{seq}-{at}"
     command.problem = problem
     if headers:
-        _check_headers(command)
+        _check_headers(command, tenant)
+    if command.problem is not None:
+        command.method = _readable(method)
     return command
 
 
 @lru_cache(maxsize=65_536)
 def _addressed(tenant: str, kind: str, token: str) -> tuple[Address, str, Failure | None]:
-    """(address, actor id, what is wrong with the key's token)."""
+    """(address, actor id, what is wrong with the tenant or the key's token)."""
+    actor = actor_id(tenant, kind, token)
     try:
-        return Address(tenant, kind, decode_token(token)), actor_id(tenant, kind, token), None
+        return Address(check_name(tenant, "tenant"), kind, decode_token(token)), actor, None
     except BadAddress as error:
-        return Address(tenant, kind, token), actor_id(tenant, kind, token), Failure("bad_address", str(error))
+        return Address(_readable(tenant), kind, _readable(token)), actor, Failure("bad_address", str(error))
 
 
-def _check_headers(command: Command) -> None:
+def _readable(token: str) -> str:
+    """A token of a subject that is no name, so that a row can hold it and a person can read it."""
+    return token.encode("unicode_escape").decode()[:MAX_TOKEN_BYTES]
+
+
+def _check_headers(command: Command, tenant: str) -> None:
     headers = command.headers
     if not names.is_id(command.id):
         command.problem = Failure("bad_request", f"{names.ID} must be 1 to {names.MAX_ID_LENGTH} printable characters")
         command.id = f"seq-{command.stream_seq}-{command.stream_at}"
     reply = headers.get(names.REPLY)
-    if reply is not None and not reply.startswith(f"_INBOX.{command.address.tenant}."):
+    if reply is not None and not (reply.startswith(f"_INBOX.{tenant}.") and _REPLY.match(reply)):
         command.problem = Failure(
             "bad_reply_subject",
-            f"the reply subject {reply[:80]!r} is not under '_INBOX.{command.address.tenant}.': "
+            f"the reply subject {reply[:80]!r} is not a subject under '_INBOX.{command.address.tenant}.': "
             "nobody is answered there",
         )
         command.parks = True
@@ -157,12 +175,13 @@ def _check_headers(command: Command) -> None:
     session = headers.get(names.SESSION)
     if session is not None:
         try:
-            encode_token(session)
+            subjects.events(tenant, session)
         except BadAddress as error:
-            command.problem = Failure("bad_request", f"{names.SESSION}: {str(error).replace('the key', 'the session')}")
+            text = f"{names.SESSION}: {str(error).replace('the key', 'the session')}"
+            command.problem = command.problem or Failure("bad_request", text)
             del headers[names.SESSION]
     deadline = headers.get(names.DEADLINE)
-    if deadline is not None and not deadline.isdecimal():
+    if deadline is not None and not _DEADLINE.match(deadline):
         command.problem = Failure("bad_request", f"{names.DEADLINE} {deadline[:40]!r} is not Unix milliseconds")
         del headers[names.DEADLINE]
     for name in (names.CORRELATION, names.CAUSATION, names.TRACEPARENT):

@@ -7,6 +7,7 @@ lag. Commands of kinds that nobody has ever served are put among the dead letter
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -67,7 +68,7 @@ class Housekeeping:
                 await self.move_anchors()
                 if any(lane.partition == 0 for lane in self._lanes()):
                     await self.trim()
-                    await self._keeping.trim_inbox(self._inbox_window_s)
+                    await self.trim_inbox()
                     await self._keeping.forget_pods()
             except (nats.errors.Error, JetStreamError, LogUnavailable, NotConnected, OSError, TimeoutError) as error:
                 _log.warning("housekeeping waits: %r", error)
@@ -111,6 +112,13 @@ class Housekeeping:
         await self._keep_unknown(info.state.first_seq, upto)
         await self._connection.jetstream(timeout=30).purge_stream(CMD_STREAM, seq=upto)
         return upto
+
+    async def trim_inbox(self) -> None:
+        """Deletes answers that no repeat can ask for any more."""
+        state = (await self._connection.jetstream(timeout=5).stream_info(CMD_STREAM)).state
+        oldest = await message_time(self._connection, state.first_seq) if state.messages else None
+        moment = None if oldest is None else datetime.datetime.fromtimestamp(oldest / 1e9, datetime.UTC)
+        await self._keeping.trim_inbox(self._inbox_window_s, moment)
 
     async def _keep_unknown(self, first: int, upto: int) -> None:
         """Puts messages below `upto` of kinds that nobody has ever served among the dead letters."""

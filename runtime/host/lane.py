@@ -18,6 +18,19 @@ MAILBOX_LIMIT = 512
 """Messages a lane holds in memory before it asks the broker for no more."""
 
 
+MAX_MAILBOX_BYTES = 256 * 1024**2
+"""Bytes of messages a pod holds in memory before none of its lanes asks for more."""
+
+
+class Mailboxes:
+    """What the mailboxes of one pod hold together."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Unsubscribable(Protocol):
     """A subscription of this pod."""
 
@@ -43,6 +56,7 @@ class Lane:
         "alive",
         "backlog",
         "blocked",
+        "bytes",
         "careful",
         "checkpoint",
         "checkpoint_at",
@@ -51,6 +65,7 @@ class Lane:
         "feed",
         "held",
         "lane",
+        "mailboxes",
         "outbox",
         "outbox_ord",
         "partition",
@@ -63,7 +78,8 @@ class Lane:
         "sending",
     )
 
-    def __init__(self, taken: Taken, name: str, careful: int) -> None:
+    def __init__(self, taken: Taken, name: str, careful: int, mailboxes: Mailboxes) -> None:
+        self.mailboxes = mailboxes
         self.lane = taken.lane
         self.partition = taken.partition
         self.epoch = taken.epoch
@@ -82,13 +98,32 @@ class Lane:
         self.backlog: deque[Command] = deque()
         self.blocked = 0
         self.queued = 0
+        self.bytes = 0
         self.reads: list[Unsubscribable] = []
         self.alive = True
         self.draining = False
         self.feed = Feed(name, taken.partition, taken.checkpoint, taken.checkpoint_at, self._room)
 
     def _room(self) -> int:
-        return MAILBOX_LIMIT - self.queued
+        return 0 if self.mailboxes.bytes > MAX_MAILBOX_BYTES else MAILBOX_LIMIT - self.queued
+
+    def arrived(self, size: int) -> None:
+        """A message of `size` bytes was taken from the broker."""
+        self.queued += 1
+        self.bytes += size
+        self.mailboxes.bytes += size
+
+    def committed(self, size: int) -> None:
+        """A message of `size` bytes left its batch."""
+        self.queued -= 1
+        self.bytes -= size
+        self.mailboxes.bytes -= size
+
+    def lose(self) -> None:
+        """Nothing of the lane is written any more, and what it held in memory is dropped."""
+        self.alive = False
+        self.mailboxes.bytes -= self.bytes
+        self.bytes = 0
 
     @property
     def gated(self) -> bool:

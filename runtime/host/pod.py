@@ -22,7 +22,7 @@ from runtime.host.front import Front
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.identity import Identity
 from runtime.host.items import Next, Rerun
-from runtime.host.lane import Activation, Activations, Lane
+from runtime.host.lane import Activation, Activations, Lane, Mailboxes
 from runtime.host.leases import Leases
 from runtime.host.loading import Loader, Snapshotter
 from runtime.host.meter import Meter
@@ -78,6 +78,7 @@ class Pod:
         self.lanes: dict[int, Lane] = {}
         self.failed = asyncio.Event()
         """Set when the pod cannot go on."""
+        self.mailboxes = Mailboxes()
         self._by_feed: dict[Feed, Lane] = {}
         self._by_partition: dict[int, Lane] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -89,8 +90,8 @@ class Pod:
     async def start(self) -> None:
         """Connects, registers and begins to take lanes.
 
-        Raises NotConnected or LogUnavailable when a server cannot be reached, Misconfigured when the pod cannot work as it
-        is set up; nothing is left open then.
+        Raises NotConnected or LogUnavailable when a server cannot be reached, Misconfigured when the pod cannot work as
+        it is set up; nothing is left open then.
         """
         try:
             await self._start()
@@ -245,7 +246,7 @@ class Pod:
     def _on_taken(self, taken: Sequence[Taken]) -> None:
         for one in taken:
             careful = self.settings.max_batch if one.unclean else 0
-            lane = Lane(one, f"{self.settings.group}_{one.partition}", careful)
+            lane = Lane(one, f"{self.settings.group}_{one.partition}", careful, self.mailboxes)
             self.lanes[lane.lane] = lane
             self._by_feed[lane.feed] = lane
             self._by_partition[lane.partition] = lane
@@ -260,10 +261,11 @@ class Pod:
 
     def lose(self, lane: Lane) -> None:
         """Stops everything of a lane at once; nothing of it is written any more."""
-        lane.alive = False
+        lane.lose()
         self.commands.stop(lane.feed)
         self.executions.cancel(lane)
         self.activations.drop_lane(lane)
+        self.timers.forget(lane)
         self._by_feed.pop(lane.feed, None)
         self._spawn(self._unsubscribe(lane))
         if self.lanes.get(lane.lane) is lane:
@@ -286,7 +288,6 @@ class Pod:
             self.lose(lane)
         self.activations.clear()
         self.committer.clear()
-        self.timers.clear()
         await asyncio.sleep(0.1)
         self.leases.look_now()
 
@@ -301,8 +302,9 @@ class Pod:
         lane = self._by_feed.get(feed)
         if lane is None or not lane.alive:
             return
-        lane.queued += 1
+        lane.arrived(len(body))
         command = from_stream(lane, subject, seq, at, block, body)
+        command.size = len(body)
         if names.OBJECT in command.headers and command.problem is None:
             lane.blocked += 1
             self.committer.put(command)

@@ -1,8 +1,8 @@
 """One pod as a process: `python -m runtime.host.process MODULE…`, configured by the environment.
 
 Prints one line of JSON when it is up ({"pod": …, "pid": …}), ends in order on SIGTERM or SIGINT with exit code 0, with
-2 when it is misconfigured, and with 1 when it cannot go on. With RUNTIME_PRINT_METER=1 its last line on stderr is what it
-counted, as JSON.
+2 when it is misconfigured, and with 1 when it cannot go on. With RUNTIME_PRINT_METER=1 its last line on stderr is what
+it counted, as JSON.
 """
 
 from __future__ import annotations

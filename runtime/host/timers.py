@@ -41,7 +41,7 @@ class Timers:
         self._clock = clock
         self._wake = asyncio.Event()
         self._due: float | None = None
-        self._firing: set[tuple[str, str, str]] = set()
+        self._firing: dict[tuple[str, str, str], Lane] = {}
         self._read = True
 
     def due(self, at: float) -> None:
@@ -58,12 +58,11 @@ class Timers:
     def done(self, command: Command) -> None:
         """A fired command was committed."""
         if command.timer is not None:
-            self._firing.discard((*command.timer, command.id))
+            self._firing.pop((*command.timer, command.id), None)
 
-    def clear(self) -> None:
-        """Forgets what was fired and not committed."""
-        self._firing.clear()
-        self.reread()
+    def forget(self, lane: Lane) -> None:
+        """A lane was lost: what was fired for it and not committed is fired by its next owner, who may be this pod."""
+        self._firing = {place: owner for place, owner in self._firing.items() if owner is not lane}
 
     async def run(self) -> None:
         """Fires timers, for ever."""
@@ -96,7 +95,7 @@ class Timers:
             lane = lanes.get(row.lane)
             if place in self._firing or lane is None:
                 continue
-            self._firing.add(place)
+            self._firing[place] = lane
             fresh += 1
             self._fire(from_timer(lane, row))
         self._read = True

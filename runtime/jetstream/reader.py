@@ -33,6 +33,8 @@ HEARTBEAT_S = 1.0
 MISSED_HEARTBEATS = 2.5
 NO_MESSAGE = 10037
 CREATE_AT_ONCE = 16
+MAX_PULL_BYTES = 16 * 1024**2
+"""Bytes one request may bring; more than the largest message, or a lane would never get past it."""
 
 
 class Feed:
@@ -135,7 +137,12 @@ class CommandReader:
         if not feed.reading or room < self._batch:
             return
         feed.outstanding += room
-        request = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (room, EXPIRES_S * 10**9, int(HEARTBEAT_S * 1e9))
+        request = b'{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}' % (
+            room,
+            MAX_PULL_BYTES,
+            EXPIRES_S * 10**9,
+            int(HEARTBEAT_S * 1e9),
+        )
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{CMD_STREAM}.{feed.consumer}"
         try:
             self._connection.post(subject, request, reply=f"{self._inbox}.{feed.partition}.{feed.generation}")
@@ -199,7 +206,7 @@ class CommandReader:
         if status == "100":
             if int(headers.get("Nats-Last-Consumer", feed.delivered)) > feed.delivered:
                 self._restart(feed, "messages were delivered that did not arrive")
-        elif status in ("404", "408"):
+        elif status in ("404", "408") or "MaxBytes" in headers.get("Description", ""):
             # The request ended with some of its messages not sent; they may be asked for again.
             feed.outstanding = max(0, feed.outstanding - int(headers.get("Nats-Pending-Messages", "0")))
             self.pull(feed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import NamedTuple
 
 from runtime.postgres.queries import query
@@ -44,9 +45,10 @@ class PostgresKeeping:
         text = f"no pod has ever served kind {command.kind!r}: deploy one and replay this, or drop it"
         await self._session.run(query("park_unknown"), (*command, text))
 
-    async def trim_inbox(self, age_s: float) -> None:
-        """Deletes answers older than `age_s`, a page at a time."""
-        await self._session.run(query("trim_inbox"), {"age_s": age_s, "limit": INBOX_PAGE})
+    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
+        """Deletes a page of answers older than `age_s`, and than the oldest message that the stream still holds."""
+        wanted = {"age_s": age_s, "oldest_message": oldest_message, "limit": INBOX_PAGE}
+        await self._session.run(query("trim_inbox"), wanted)
 
     async def forget_pods(self) -> None:
         """Deletes the rows of pods that died an hour ago."""

@@ -94,8 +94,11 @@ SELECT min(checkpoint) FROM partitions
 SELECT kind FROM kinds
 
 -- name: trim_inbox
-DELETE FROM inbox WHERE at < now() - make_interval(secs => %(age_s)s) AND ctid = ANY(ARRAY(
-    SELECT i.ctid FROM inbox i WHERE i.at < now() - make_interval(secs => %(age_s)s)
+-- An answer is kept for the window, and longer while the stream, an outbox or a running command may still repeat it.
+DELETE FROM inbox WHERE ctid = ANY(ARRAY(
+    SELECT i.ctid FROM inbox i
+    WHERE i.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s,
+                       (SELECT min(o.at) FROM outbox o))
       AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = i.actor AND p.command_id = i.command_id)
       AND NOT EXISTS (SELECT FROM timers t WHERE t.actor = i.actor AND t.fire_id = i.command_id)
     LIMIT %(limit)s))
