@@ -74,7 +74,7 @@ def mutable_in(state_type: Any) -> str | None:
             continue
         config = getattr(kind, "model_config", {})
         struct = issubclass(kind, msgspec.Struct) and not kind.__struct_config__.frozen and kind.__struct_fields__
-        data = dataclasses.is_dataclass(kind) and not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        data = dataclasses.is_dataclass(kind) and not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]  # private
         model = is_pydantic(kind) and not config.get("frozen")
         if struct or data or model or issubclass(kind, (list, set, bytearray)):
             return kind.__name__

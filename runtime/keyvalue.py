@@ -225,7 +225,7 @@ class KeyValueEntity(Kind):
         runs, and its changes are kept together at its end; after a crash it starts again from its beginning.
         """
         if handler is None:
-            return lambda given: self.write(given, name=name, timeout_s=timeout_s)  # type: ignore[call-overload]
+            return lambda given: self.write(given, name=name, timeout_s=timeout_s)  # type: ignore[call-overload]  # not None
         return self._register(handler, name, exclusive=True, timeout_s=timeout_s)
 
     @overload
@@ -235,7 +235,7 @@ class KeyValueEntity(Kind):
     def shared(self, handler: Handler | None = None, *, name: str | None = None, timeout_s: float | None = None) -> Any:
         """Registers a handler `(ctx, …)` that only reads, beside others and beside a running `write`."""
         if handler is None:
-            return lambda given: self.shared(given, name=name, timeout_s=timeout_s)  # type: ignore[call-overload]
+            return lambda given: self.shared(given, name=name, timeout_s=timeout_s)  # type: ignore[call-overload]  # not None
         return self._register(handler, name, exclusive=False, timeout_s=timeout_s)
 
     def _register(

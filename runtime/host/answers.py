@@ -79,7 +79,8 @@ def fact(
     """A fact about a command. `data` is JSON."""
     tenant, kind, key = command.address
     at = datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(timespec="milliseconds")
-    return Fact(type, name, command.id, tenant, kind, key, seq, position, at, msgspec.Raw(data))  # type: ignore[arg-type]
+    raw = msgspec.Raw(data)
+    return Fact(type, name, command.id, tenant, kind, key, seq, position, at, raw)  # type: ignore[arg-type]  # `type`
 
 
 def failure_json(failure: Failure) -> bytes:

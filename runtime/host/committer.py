@@ -236,7 +236,7 @@ class Committer:
                 random=self._clock.random,
             )
             try:
-                await self._thread.run(lambda turns=turns: turns.run(items))  # type: ignore[misc]
+                await self._thread.run(lambda turns=turns: turns.run(items))  # type: ignore[misc]  # lambdas have no annotations
                 return plan
             except StuckInHandler:
                 plan.abandoned = True
