@@ -96,7 +96,7 @@ ANSWERS = {
 
 
 @post("/intent", status_code=200, responses=ANSWERS, summary="Call an actor")
-async def post_intent(request: AnyRequest) -> Any:
+async def post_intent(request: AnyRequest) -> Response[Any]:
     """Sends a command to an actor, and by default waits up to `wait_s` seconds for its result.
 
     What takes longer goes on, and is answered with 202 and links. The header Idempotency-Key makes a repeat harmless.
@@ -212,7 +212,7 @@ async def _stream(
     intent: IntentBody,
     body: bytes,
     id: str | None,
-) -> Any:
+) -> EventStream:
     """The facts of one command, until its result."""
     intent.session = intent.session or f"s-{secrets.token_hex(8)}"
     reader = await client.read_session(intent.session, "new")  # before the command is sent: no fact is missed

@@ -62,7 +62,7 @@ async def get_run(request: AnyRequest, run_id: str, wait_s: float = 0.0) -> Resp
         raise CallFailed("bad_request", f"wait_s is 0 to {MAX_WAIT_S:g} seconds", path="$.wait_s")
     run = client.run(run_id)
     await gateway.find_kind(client, run.kind)
-    status = await run.settled(wait_s) if wait_s > 0 else await run.status(timeout_s=5.0)
+    status = await run.settled(wait_s) if wait_s > 0 else await run.status(timeout_s=3.0)
     error = None
     if status.error is not None:
         error = ErrorBody(status.error.code, status.error.message, status.error.path, status.error.details)

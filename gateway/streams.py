@@ -12,7 +12,8 @@ from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from litestar import get
+from litestar import Litestar, Response, get
+from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from gateway.context import Gateway, gateway_of
@@ -110,8 +111,8 @@ class Stalled(Exception):
     """The reader takes nothing any more."""
 
 
-class EventStream:
-    """An ASGI response that `produce` writes, until it returns, the reader goes, or the gateway ends."""
+class EventStream(Response[bytes]):
+    """A response that `produce` writes, until it returns, the reader goes, or the gateway ends."""
 
     def __init__(
         self,
@@ -121,13 +122,18 @@ class EventStream:
         reader: OrderedReader | None = None,
     ) -> None:
         """`reader` is closed at the end."""
+        super().__init__(b"")
         self._gateway = gateway
         self._format: Format = format
         self._produce = produce
         self._reader = reader
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves the response."""
+    def to_asgi_response(self, app: Litestar | None, request: AnyRequest, **options: Any) -> ASGIResponse:
+        """The response as Litestar serves it."""
+        return _Serving(self)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Writes the response."""
         sink = Sink(send, self._format, self._gateway.settings.stall_s)
         headers = [
             (b"content-type", MEDIA[self._format].encode()),
@@ -162,8 +168,19 @@ class EventStream:
                 await self._reader.close()
 
 
+class _Serving(ASGIResponse):
+    def __init__(self, stream: EventStream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._stream.serve(scope, receive, send)
+
+
 @get("/stream/{session:path}", summary="Watch a session", media_type=MEDIA["sse"])
-async def get_stream(request: AnyRequest, session: str, since: str | None = None, format: str | None = None) -> Any:
+async def get_stream(
+    request: AnyRequest, session: str, since: str | None = None, format: str | None = None
+) -> EventStream:
     """The facts of a session: those the stream still holds (an hour), then each new one.
 
     SSE, or NDJSON with `Accept: application/x-ndjson` or `?format=ndjson`. `Last-Event-ID`, or `?since=<id>`, goes on

@@ -124,11 +124,12 @@ class Arguments:
 class Result:
     """How a handler's result becomes JSON; checked against the return annotation, if there is one."""
 
-    __slots__ = ("_annotation", "_decoder", "_handler")
+    __slots__ = ("_annotation", "_decoder", "_handler", "_model")
 
     def __init__(self, handler: Callable[..., Any], annotation: Any) -> None:
         self._handler = handler
         self._annotation = annotation
+        self._model = is_pydantic(annotation)
         self._decoder: msgspec.json.Decoder[Any] | None = None
         if annotation is not Any:
             try:
@@ -148,7 +149,7 @@ class Result:
             raise BadResult(
                 f"{name_of(self._handler)} returned {type(value).__name__}, which does not fit {expected}: {error}"
             ) from error
-        if is_pydantic(self._annotation) and not isinstance(value, self._annotation):
+        if self._model and not isinstance(value, self._annotation):
             raise BadResult(
                 f"{name_of(self._handler)} returned {type(value).__name__}, not {self._annotation.__name__}"
             )

@@ -50,6 +50,8 @@ class Method(abc.ABC):
     """One method of a kind."""
 
     flavor: ClassVar[Literal["command", "query", "execution"]]
+    exclusive: bool = True
+    """Whether it has the actor's key to itself, and waits for what holds it."""
 
     def __init__(self, name: str, handler: Any, arguments: Arguments, result: Result) -> None:
         self.name = _defined_name(name, "method")
@@ -82,6 +84,7 @@ class Read(Method):
     """A method that reads committed state and changes nothing."""
 
     flavor = "query"
+    exclusive = False
 
     @abc.abstractmethod
     def read(self, state: Any, payload: Any, turn: Turn) -> bytes:
@@ -95,7 +98,6 @@ class Execution(Method):
     """
 
     flavor = "execution"
-    exclusive: bool = True
     timeout_s: float | None = None
 
     @abc.abstractmethod
