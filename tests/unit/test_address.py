@@ -150,6 +150,12 @@ def test_given_an_address_when_asked_for_its_partition_then_it_is_in_range_and_a
     assert partition_of(tenant, kind, token, partitions) == partition
 
 
+def test_given_known_addresses_when_asked_for_partitions_then_they_are_those_of_the_broker() -> None:
+    # Seen in nats-server 2.15 with {{partition(128,1,2,3)}}; tests/contracts/test_partition.py asks it anew.
+    keys = ["alice", "bob", "a%2Eb"]
+    assert [partition_of("default", "account", key, 128) for key in keys] == [27, 32, 28]
+
+
 def test_given_many_keys_when_partitioned_then_no_partition_stays_empty() -> None:
     assert {partition_of("default", "account", f"k{n}", 16) for n in range(400)} == set(range(16))
 

@@ -230,6 +230,17 @@ def test_given_folds_that_differ_when_asked_for_their_versions_then_no_two_are_t
     assert len({*versions, upcast.fold_version}) == len(kinds) + 1
 
 
+def unannotated(state, event):  # type: ignore[no-untyped-def]
+    return state
+
+
+def test_given_one_apply_over_states_of_another_shape_when_asked_for_versions_then_they_differ() -> None:
+    kinds: list[Entity[Any]] = [
+        entity("bank", initial=initial, apply=unannotated, events=[Deposited]) for initial in (Account(), Wider(), 0)
+    ]
+    assert len({kind.fold_version for kind in kinds}) == 3
+
+
 def test_given_the_same_fold_when_defined_again_then_the_version_is_the_same() -> None:
     first, second = (entity(name, initial=Account(), apply=plus) for name in ("one", "two"))
     assert first.fold_version == second.fold_version

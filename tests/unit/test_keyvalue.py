@@ -221,6 +221,19 @@ def test_given_an_async_shared_handler_when_defined_then_it_runs_beside_others()
     assert asyncio.run(_run(method, {"tea": b"2"}, b"", turn())) == Decided([], {"tea": b"2"}, b"1")
 
 
+def test_given_an_async_shared_handler_when_it_changes_something_then_it_is_a_bad_result() -> None:
+    box = keyvalue("box")
+
+    @box.shared
+    async def meddle(ctx: KeyValue) -> None:
+        ctx.set("x", 1)
+
+    method = box.methods["meddle"]
+    assert isinstance(method, Execution)
+    with pytest.raises(BadResult, match="a shared handler may not change values: declare it with @write"):
+        asyncio.run(_run(method, {}, b"", turn()))
+
+
 def test_given_an_async_handler_with_a_time_limit_when_it_takes_longer_then_it_times_out() -> None:
     box = keyvalue("box")
 

@@ -42,6 +42,16 @@ def test_given_events_when_a_command_is_rejected_then_nothing_has_changed() -> N
     assert outcome.then_rejected("insufficient").then_rejected() is outcome
 
 
+def test_given_a_command_that_did_much_when_the_next_is_rejected_then_only_the_next_is_seen() -> None:
+    busy = account.given(Deposited(2)).when(Transfer(1, "bob")).when("save_up", {"amount": 1}).when(Deposit(1))
+    assert busy.result == 3
+    refused = busy.when(Withdraw(9)).then_rejected()
+    assert (refused.events, refused.result, refused.messages, refused.timers) == ((), None, (), ())
+    refused_after_sending = account.given(Deposited(1)).when(Transfer(1, "bob")).when(Transfer(1, "bob"))
+    assert refused_after_sending.then_rejected().messages == ()
+    assert account.given().when("save_up", {"amount": 1}).when(Withdraw(9)).timers == ()
+
+
 def test_given_a_rejection_with_details_when_looked_at_then_they_are_there() -> None:
     rejected = account.given().when(Withdraw(1)).rejected
     assert rejected is not None

@@ -229,10 +229,6 @@ def test_given_a_refused_command_when_it_wanted_to_send_then_nothing_is_sent(wor
     assert world.log == []
 
 
-class Said(Struct, frozen=True):
-    text: str
-
-
 def test_given_several_messages_when_delivered_then_their_order_is_kept() -> None:
     listener = keyvalue("listener")
 
@@ -250,6 +246,22 @@ def test_given_several_messages_when_delivered_then_their_order_is_kept() -> Non
     world = World(listener, speaker)
     world.tell(speaker, "s", "speak", {"texts": ["a", "b", "c"]})
     assert world.state(listener, "l") == {"heard": ["a", "b", "c"]}
+
+
+def test_given_a_chain_of_messages_when_delivered_then_all_share_the_first_ones_correlation() -> None:
+    chain = keyvalue("chain")
+
+    @chain.write
+    def link(ctx: KeyValue, left: int) -> None:
+        ctx.set("left", left)
+        if left:
+            ctx.tell(chain, ctx.key, "link", {"left": left - 1})
+
+    world = World(chain)
+    world.tell(chain, "k", "link", {"left": 3}, id="first")
+    assert [event.correlation_id for event in world.log] == [None, "first", "first", "first"]
+    ids = [event.command_id for event in world.log]
+    assert [event.causation_id for event in world.log] == [None, *ids[:-1]]
 
 
 def test_given_a_message_to_a_kind_nobody_has_when_sent_then_it_waits(world: World) -> None:
