@@ -1,42 +1,99 @@
 """The plain request/reply front: `nats req call.<tenant>.<kind>.<key>.<method> '{…}'`.
 
-A NATS service (ADR-32 of NATS, so `nats micro ls` shows it) that any pod answers: it stores the command like everybody
-else, waits for the actor's answer on an inbox of the tenant, and passes it on. Queries go straight to the owner.
+A NATS service (ADR-32 of NATS, so `nats micro ls` shows it) that any pod answers, also for kinds it does not serve: it
+stores the command like everybody else, waits for the actor's answer on an inbox of the tenant, and passes it on.
+Queries go straight to the owner. What cannot become a command (a bad address, a kind that nobody ever served) is
+refused before anything is stored.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
+import msgspec
 import nats.micro
 from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
-from runtime.client.connection import Connection, header_block
+from runtime.client.acknowledgement import outcome_of
+from runtime.client.connection import Connection, MessageTooLarge, header_block
 from runtime.errors import NotConnected
-from runtime.host.answers import encode_reply
+from runtime.host.answers import encode_reply, wants_msgpack
+from runtime.host.ports import LogUnavailable
 from runtime.kind import Kind, Read
 from schemas import headers as names
-from schemas.address import partition_of
-from schemas.wire import Failure
+from schemas import subjects
+from schemas.address import Address, BadAddress, decode_token, partition_of
+from schemas.errors import CODES
+from schemas.wire import Capability, Failure, Reply
 
 REPLY_WITHIN_S = 30.0
+LOOK_AGAIN_S = 2.0
+_ACKNOWLEDGED = "a"
 _PASSED = (names.ID, names.DEADLINE, names.SESSION, names.CORRELATION, names.CAUSATION, names.CONTENT_TYPE,
            names.TRACEPARENT, names.PRINCIPAL, names.SIGNATURE)  # fmt: skip
 
+Capabilities = Callable[[], Awaitable[list[Any]]]
+"""What every kind that was ever registered can do, as the log keeps it."""
+
+
+class Refused(Exception):
+    """The request is answered with this failure, and nothing was stored."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = Failure(code, message)
+
+
+class Registered:
+    """Which kinds exist beside the pod's own, and which of their methods are queries; asked again after a while."""
+
+    def __init__(self, kinds: Mapping[str, Kind], capabilities: Capabilities, monotonic: Callable[[], float]) -> None:
+        self._kinds = kinds
+        self._capabilities = capabilities
+        self._monotonic = monotonic
+        self._others: dict[str, Capability] = {}
+        self._asked_at = float("-inf")
+
+    async def is_query(self, kind: str, method: str) -> bool:
+        """Whether the method reads. Raises Refused when there is no such kind."""
+        own = self._kinds.get(kind)
+        if own is not None:
+            return isinstance(own.methods.get(method), Read)
+        if self._monotonic() - self._asked_at > LOOK_AGAIN_S:
+            try:
+                found = msgspec.convert(await self._capabilities(), list[Capability])
+            except LogUnavailable:
+                return False  # it cannot be known now: a command that is stored waits for whoever serves it
+            self._others = {capability.kind: capability for capability in found}
+            self._asked_at = self._monotonic()
+        other = self._others.get(kind)
+        if other is None:
+            raise Refused("unknown_kind", f"no pod serves the kind {kind!r}: check its name, or start a pod with it")
+        return any(one.name == method and one.flavor == "query" for one in other.methods)
+
+
+class _Waiting(NamedTuple):
+    subject: str
+    id: str
+    answer: asyncio.Future[bytes]
+
 
 class Front:
-    """The service of one pod."""
+    """The service of one pod. `token` is what no other pod's inboxes have."""
 
-    def __init__(self, connection: Connection, kinds: Mapping[str, Kind], partitions: int, version: str, token: str):
+    def __init__(
+        self, connection: Connection, registered: Registered, partitions: int, version: str, token: str
+    ) -> None:
         self._connection = connection
-        self._kinds = kinds
+        self._registered = registered
         self._partitions = partitions
         self._version = version
         self._token = token
         self._number = 0
-        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._service: Service | None = None
 
@@ -63,39 +120,81 @@ class Front:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, request: Request) -> None:
-        _, tenant, kind_name, token, method_name = request.subject.split(".")
-        kind = self._kinds.get(kind_name)
         headers = {name: value for name, value in (request.headers or {}).items() if name in _PASSED}
+        id, packed = headers.get(names.ID, ""), wants_msgpack(headers.get(names.CONTENT_TYPE))
+        try:
+            body = await self._call(request.subject, request.data, headers)
+        except TimeoutError:
+            text = f"no answer within {REPLY_WITHIN_S:.0f} s; it may still be processed: ask again with its id"
+            body = encode_reply(id, 0, b"null", Failure("timeout", text), packed=packed)
+        except NotConnected as error:
+            body = encode_reply(id, 0, b"null", Failure("unavailable", str(error)), packed=packed)
+        except MessageTooLarge as error:
+            body = encode_reply(id, 0, b"null", Failure("too_large", str(error)), packed=packed)
+        except ValueError as error:
+            body = encode_reply(id, 0, b"null", Failure("bad_request", f"a header: {error}"), packed=packed)
+        except Refused as refused:
+            body = encode_reply(id, 0, b"null", refused.failure, packed=packed)
+        await self._respond(request, body, packed)
+
+    async def _call(self, subject: str, body: bytes, headers: dict[str, str]) -> bytes:
+        """The encoded reply to a request."""
+        address, method, token = _address_of(subject)
+        query = await self._registered.is_query(address.kind, method)
         self._number += 1
         number = str(self._number)
-        inbox = f"_INBOX.{tenant}.{self._token}.{number}"
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        inbox = f"{subjects.inbox_prefix(address.tenant)}.{self._token}.{number}"
+        target = subject.replace("call.", "cmd.", 1)
+        waiting = _Waiting(target, headers.get(names.ID, ""), asyncio.get_running_loop().create_future())
+        self._waiting[number] = waiting
         try:
-            if kind is not None and isinstance(kind.methods.get(method_name), Read):
-                partition = partition_of(tenant, kind_name, token, self._partitions)
-                subject = f"q.{partition}.{tenant}.{kind_name}.{token}.{method_name}"
-                self._connection.post(subject, request.data, header_block(headers), reply=inbox)
+            if query:
+                partition = partition_of(address.tenant, address.kind, token, self._partitions)
+                self._connection.post(
+                    subjects.query(partition, address, method), body, header_block(headers), reply=inbox
+                )
             else:
-                headers[names.REPLY] = inbox
-                subject = f"cmd.{tenant}.{kind_name}.{token}.{method_name}"
-                self._connection.post(subject, request.data, header_block(headers))
+                headers = headers | {names.REPLY: inbox}
+                self._connection.post(target, body, header_block(headers), reply=f"{inbox}{_ACKNOWLEDGED}")
             async with asyncio.timeout(REPLY_WITHIN_S):
-                body = await answer
-        except TimeoutError:
-            text = f"no answer within {REPLY_WITHIN_S:.0f} s; the command may still be processed: ask again with its id"
-            body = encode_reply(headers.get(names.ID, ""), 0, b"null", Failure("timeout", text))
-        except (NotConnected, ValueError) as error:
-            body = encode_reply(headers.get(names.ID, ""), 0, b"null", Failure("unavailable", str(error)))
+                return await waiting.answer
         finally:
-            self._waiting.pop(number, None)
-        if self._connection.is_connected:
+            del self._waiting[number]
+
+    async def _respond(self, request: Request, body: bytes, packed: bool) -> None:
+        """Answers; a failure is marked as ADR-32 has it, so that it is counted and other clients notice."""
+        if not self._connection.is_connected:
+            return
+        decode = msgspec.msgpack.decode if packed else msgspec.json.decode
+        error = decode(body, type=Reply).error
+        if error is None:
             await request.respond(body)
+        else:
+            status = CODES[error.code].status if error.code in CODES else 500
+            text = " ".join(error.message.split())
+            await request.respond_error(str(status), f"{error.code}: {text}"[:500], body)
 
     def _on_reply(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
-        answer = self._waiting.get(subject.rpartition(".")[2])
-        if answer is None or answer.done():
+        number = subject.rpartition(".")[2]
+        waiting = self._waiting.get(number.removesuffix(_ACKNOWLEDGED))
+        if waiting is None or waiting.answer.done():
             return
-        if not body:  # a status of the broker's: nobody owns the partition right now
-            body = encode_reply("", 0, b"null", Failure("unavailable", "nobody owns the actor just now: ask again"))
-        answer.set_result(body)
+        if number.endswith(_ACKNOWLEDGED):
+            error = outcome_of(waiting.subject, waiting.id, block, body).error
+            if error is not None:
+                waiting.answer.set_exception(Refused(error.code, str(error).removeprefix(f"{error.code}: ")))
+        elif not body:  # a status of the broker's: nobody owns the partition right now
+            waiting.answer.set_exception(Refused("unavailable", "nobody owns the actor just now: ask again"))
+        else:
+            waiting.answer.set_result(body)
+
+
+def _address_of(subject: str) -> tuple[Address, str, str]:
+    """(address, method, key token) of `call.<tenant>.<kind>.<key>.<method>`. Raises Refused."""
+    _, tenant, kind, token, method = subject.split(".")
+    try:
+        address = Address(tenant, kind, decode_token(token))
+        subjects.command(address, method)
+    except BadAddress as error:
+        raise Refused("bad_address", str(error)) from error
+    return address, method, token

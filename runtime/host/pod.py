@@ -18,7 +18,7 @@ from runtime.host.aftermath import Aftermath
 from runtime.host.command import Command, digest_of, from_stream
 from runtime.host.committer import Committer
 from runtime.host.executions import Executions
-from runtime.host.front import Front
+from runtime.host.front import Front, Registered
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.identity import Identity
 from runtime.host.items import Next, Rerun
@@ -112,7 +112,8 @@ class Pod:
         partitions, log_id = await self.ownership.register(settings.partitions)
         info = Info(partitions, VERSION, log_id)
         self.services = Services(self.reader, info, lambda: len(self.lanes), self._post)
-        self.front = Front(self.connection, self.kinds, partitions, VERSION, f"pod{self.clock.token(6)}")
+        registered = Registered(self.kinds, self.reader.capabilities, self.clock.monotonic)
+        self.front = Front(self.connection, registered, partitions, VERSION, f"pod{self.clock.token(6)}")
         await self.commands.open()
         await self.publisher.open()
         await self.front.open()
