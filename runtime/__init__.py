@@ -11,14 +11,16 @@ What a program that defines or calls actors needs is here: `from runtime import 
     fold.py       how stored events become state: older versions, and which fold made a snapshot
     policy.py     retries, and what becomes of an actor whose message was parked
     errors.py     every error, split by who reacts to it
+    failure.py    what is told of a handler's error: always something that the log and the wire can carry
     clock.py      all time and randomness
     scenario.py   tests of one entity: `account.given(...).when(...)`
-    world.py      tests of several actors together, in memory
+    world.py      tests of several actors together, in memory; world_actor.py is one of them
     client/       calling actors over NATS; the only part of the engine that the gateway imports
     jetstream/    the broker's streams and consumers
     postgres/     the event log and everything that commits with it
     host/         a pod: partitions, mailboxes, turns, group commit
     infra/        the embedded nats-server and Postgres
+    cli/          the command line
 
 Importing this package loads neither a database nor a broker client: `World`, `Client` and `Run` are loaded when first
 asked for, and anything larger (HTTP, telemetry, models) only by the process that runs it.
