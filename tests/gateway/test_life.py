@@ -1,0 +1,113 @@
+"""The process: how it starts, what it says of itself, how it goes through outages, how it ends."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.gateway.process import GatewayProcess
+from tests.support.system import ROOT, System, run, until
+
+
+def test_given_all_is_there_then_ready_says_what_answered(shared_gateway: GatewayProcess, world: System) -> None:
+    answer = shared_gateway.http.get("/ready")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "nats": True,
+        "postgres": True,
+        "pods": 1,
+        "partitions": world.partitions,
+        "partitions_owned": world.partitions,
+    }
+    assert shared_gateway.http.get("/health").json()["status"] == "ok"
+
+
+def test_given_pods_then_capabilities_list_their_kinds_with_schemas(shared_gateway: GatewayProcess) -> None:
+    kinds = {one["kind"]: one for one in shared_gateway.http.get("/capabilities").json()}
+    methods = {method["name"]: method for method in kinds["counter"]["methods"]}
+    assert methods["add"]["flavor"] == "command"
+    assert methods["value"]["flavor"] == "query"
+    assert "amount" in str(methods["add"]["arguments"])
+
+
+def test_given_the_documentation_then_it_names_every_route_and_its_bodies(shared_gateway: GatewayProcess) -> None:
+    document = shared_gateway.http.get("/openapi.json").json()
+    assert set(document["paths"]) == {
+        "/intent",
+        "/runs",
+        "/invoke/{function}",
+        "/runs/{run_id}",
+        "/stream/{session}",
+        "/capabilities",
+        "/functions",
+        "/health",
+        "/ready",
+    }
+    body = document["paths"]["/intent"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    fields = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    assert set(fields["required"]) == {"kind", "key", "method"}
+    assert {"session", "wait_s", "mode", "deadline_ms", "id", "args"} <= set(fields["properties"])
+    page = shared_gateway.http.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "POST /intent" in page.text
+    assert "<script" not in page.text
+
+
+def test_given_a_gateway_that_is_killed_then_another_one_answers_for_its_runs(world: System) -> None:
+    with GatewayProcess(world.environment()) as gateway:
+        submitted = gateway.http.post(
+            "/runs", json={"kind": "cart", "key": "k", "method": "put", "args": {"item": "x"}}
+        ).json()
+        gateway.process.kill()
+    with GatewayProcess(world.environment()) as other:
+        assert other.http.get(submitted["links"]["self"], params={"wait_s": 30}).json()["result"] == 1
+
+
+def test_given_sigterm_then_requests_in_flight_are_answered_and_long_ones_are_let_go_with_a_link(world: System) -> None:
+    slow = {"item": "pear", "quantity": 1}
+    with GatewayProcess(world.environment(grace_s=1.0)) as gateway, ThreadPoolExecutor(2) as pool:
+        short = pool.submit(
+            gateway.intent, "cart", "short", "put_slowly", {**slow, "seconds": 0.5}, wait_s=60, session="s"
+        )
+        long = pool.submit(gateway.intent, "cart", "long", "put_slowly", {**slow, "seconds": 4}, wait_s=60)
+        both_run = "SELECT count(*) FROM pending WHERE key IN ('short', 'long')"
+        run(until(lambda: world.sql(both_run) == [(2,)]))
+        assert gateway.terminate() == 0
+        assert short.result().json()["result"] == 1
+        assert long.result().status_code == 202
+    with GatewayProcess(world.environment()) as other:
+        ended = other.http.get(long.result().json()["links"]["self"], params={"wait_s": 30}).json()
+        assert (ended["status"], ended["result"]) == ("done", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--host", "0.0.0.0"], "RUNTIME_API_KEYS_FILE"), (["--port", "70000"], "does not exist")],
+)
+def test_given_settings_that_cannot_be_then_it_ends_with_two_and_says_why(arguments: list[str], told: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_given_a_port_that_is_taken_then_it_ends_with_two_and_says_how_to_choose_another() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = subprocess.run(
+            [sys.executable, "-m", "gateway", "--port", str(taken.getsockname()[1])],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 2
+    assert "--port" in ended.stderr
