@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import psycopg
@@ -45,15 +46,17 @@ class PostgresCommitLog:
         self._code_version = code_version
         self._ttl_s = lease_ttl_s
         self._connection: Connection | None = None
+        self._open = AsyncExitStack()
 
     async def begin(self, wanted: Wanted) -> Found:
         try:
             connection = await self._ready()
-            async with connection.pipeline() as pipeline:
-                await connection.execute("BEGIN")
-                cursors = await self._ask(connection, wanted)
-                await pipeline.sync()
-                return await _gather(cursors)
+            # The pipeline stays open until the commit: leaving it is a round trip of its own.
+            pipeline = await self._open.enter_async_context(connection.pipeline())
+            await connection.execute("BEGIN")
+            cursors = await self._ask(connection, wanted)
+            await pipeline.sync()
+            return await _gather(cursors)
         except BaseException as error:
             raise await self._failed(error) from error
 
@@ -62,19 +65,21 @@ class PostgresCommitLog:
         if connection is None:
             raise LogUnavailable("the connection to Postgres broke between reading and writing")
         try:
-            async with connection.pipeline():
-                for name, parameters in _writes(changes, self._code_version):
-                    await connection.execute(query(name), parameters)
-                await connection.execute("COMMIT")
+            for name, parameters in _writes(changes, self._code_version):
+                await connection.execute(query(name), parameters)
+            await connection.execute("COMMIT")
+            await self._open.aclose()
         except BaseException as error:
             raise await self._failed(error) from error
 
     async def rollback(self) -> None:
         connection = self._connection
-        if connection is None or connection.info.transaction_status == TransactionStatus.IDLE:
+        if connection is None:
             return
         try:
-            await connection.execute("ROLLBACK")
+            await self._open.aclose()
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                await connection.execute("ROLLBACK")
         except BaseException as error:
             raise await self._failed(error) from error
 
@@ -92,7 +97,16 @@ class PostgresCommitLog:
     async def close(self) -> None:
         """Closes the connection."""
         connection, self._connection = self._connection, None
+        if connection is not None and not connection.closed:
+            await self._leave_pipeline()
+        self._open = AsyncExitStack()
         await close(connection)
+
+    async def _leave_pipeline(self) -> None:
+        try:
+            await self._open.aclose()
+        except (psycopg.Error, OSError):
+            pass  # the error that brought us here, again
 
     async def _ready(self) -> Connection:
         if self._connection is None:
@@ -111,6 +125,7 @@ class PostgresCommitLog:
         if refused and self._connection is not None and not self._connection.closed:
             try:
                 async with asyncio.timeout(self._ttl_s):
+                    await self._leave_pipeline()
                     await self._connection.execute("ROLLBACK")
                 return LogRefused(f"Postgres refused the batch: {error}")
             except (psycopg.Error, OSError, TimeoutError):
