@@ -9,8 +9,8 @@
     moments.py     times as typed on a command line
     children.py    processes that are kept running; formation.py: pods and a gateway made of them
     orders.py      what a person can order an actor to do
-    actors.py, gateway.py, log.py, dead.py, partitions.py, db.py, infra.py, keys.py, version.py, init.py, dev.py
-                   one noun each; template/ is what `init` writes
+    actors.py, gateway.py, intake.py, log.py, dead.py, partitions.py, db.py, infra.py, keys.py, version.py, init.py,
+    dev.py         one noun each; template/ is what `init` writes
 
 A command imports what it needs when it runs: `runtime version` must not wait for a broker's client.
 

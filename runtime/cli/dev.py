@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
 def dev(
     modules: Annotated[list[str], typer.Argument(metavar="MODULE", help="Modules that define kinds of actors.")],
     gateway: Annotated[bool, typer.Option("--gateway/--no-gateway", help="Whether to run the HTTP front.")] = True,
+    intake: Annotated[bool, typer.Option("--intake/--no-intake", help="Whether to take intents from NATS.")] = False,
     reload: Annotated[bool, typer.Option("--reload/--no-reload", help="New code at each change of a .py file.")] = True,
     host: Host = None,
     port: Port = None,
@@ -42,6 +43,8 @@ def dev(
     formation.add_pod("pod", modules, patient=reload)
     if gateway:
         formation.add_gateway(host, port)
+    if intake:
+        formation.add_intake()
     formation.run(_reloader(formation, Path.cwd()) if reload else None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
@@ -52,6 +53,12 @@ class Formation:
         """Plans a gateway."""
         own = {"RUNTIME_GATEWAY_HOST": host, "RUNTIME_GATEWAY_PORT": None if port is None else str(port)}
         self._plan("gateway", "gateway", (), {name: value for name, value in own.items() if value is not None})
+
+    def add_intake(self) -> None:
+        """Plans an intake of intents. Raises Misconfigured when what it needs is not installed."""
+        if importlib.util.find_spec("faststream") is None:
+            raise Misconfigured("the intake needs pip install 'troupe[intake]'")
+        self._plan("intake", "actors.intake", (), {})
 
     def restart_pods(self) -> None:
         """Ends every pod in order and starts it again."""
@@ -146,8 +153,10 @@ class Formation:
     def _up(self, name: str, news: dict[str, Any]) -> None:
         if "url" in news:
             self._tell(name, news, f"{name} listens on {news['url']}")
+        elif "pod" in news:
+            self._tell(name, news, f"{name} is up: {news['pod']}, process {news['pid']}")
         else:
-            self._tell(name, news, f"{name} is up: {news.get('pod', '')}, process {news.get('pid', '?')}")
+            self._tell(name, news, f"{name} is up")
 
     def _tell(self, name: str, news: dict[str, Any], sentence: str) -> None:
         with self._output:

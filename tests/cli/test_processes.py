@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from schemas.wire import Intent
 from tests.cli.command import TIMEOUT_S, Running, Runtime, is_alive
 from tests.support.system import KINDS, System
 
@@ -87,6 +89,22 @@ def test_given_a_project_when_its_code_changes_then_dev_runs_the_new_code(here: 
         here.ok("actors", "call", "account", "a", "deposit", "amount=1")
         assert here.ok("actors", "call", "account", "a", "balance").out == "101\n"
         assert dev.end(signal.SIGINT) == 0
+
+
+def test_given_a_pod_when_an_intake_is_run_beside_it_then_intents_become_commands(
+    here: Runtime, system: System
+) -> None:
+    async def say() -> None:
+        async with system.client() as client:
+            await client.intent("s", Intent("counter", "said", "add", {"amount": 7}))
+
+    system.start_pod()
+    with here.start("intake", "up") as intake:
+        intake.until(lambda intake: intake.out == ["intake is up"])
+        asyncio.run(say())
+        tailed = here.ok("actors", "tail", "counter", "said", "--count", "1", "--json").json
+        assert tailed["payload"] == {"amount": 7}
+        assert intake.end() == 0
 
 
 def test_given_a_broker_when_a_gateway_is_run_alone_then_it_needs_nothing_else(here: Runtime) -> None:
