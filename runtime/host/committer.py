@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from runtime.clock import Clock
 from runtime.host.command import Command
@@ -23,8 +24,8 @@ from runtime.host.meter import Meter
 from runtime.host.plan import Plan
 from runtime.host.ports import Cold, CommitLog, Fence, Found, LogRefused, LogUnavailable, Wanted
 from runtime.host.turn_thread import StuckInHandler, TurnThread
-from runtime.host.turns import Turns
-from runtime.kind import Kind
+from runtime.host.turns import Running, Turns
+from runtime.kind import Decision, Kind
 
 _log = logging.getLogger("troupe.committer")
 
@@ -71,6 +72,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._thread = TurnThread()
         self._isolated: dict[tuple[str, str], float] = {}
+        self._outside: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -143,7 +145,8 @@ class Committer:
                     return [lane.backlog.popleft()], [head]
                 careful.append(head)
             else:
-                self._queue.extendleft(reversed(lane.backlog))
+                # At the end: what came before the lane was gated may still wait in the queue.
+                self._queue.extend(lane.backlog)
                 lane.backlog.clear()
                 self._gated.discard(lane)
         for command in careful:
@@ -232,27 +235,35 @@ class Committer:
                 found,
                 plan,
                 isolated=frozenset(self._isolated),
+                outside=frozenset(self._outside),
                 principal_of=self._principal_of,
                 random=self._clock.random,
             )
             try:
-                await self._thread.run(lambda turns=turns: turns.run(items))  # type: ignore[misc]  # lambdas have no annotations
+                await self._thread.run(partial(turns.run, items), progress=turns.progress)
                 return plan
             except StuckInHandler:
                 plan.abandoned = True
-                running = turns.running
-                name = running.method.name if running.method is not None else "?"
-                if running.method is None or (running.kind, name) in self._isolated:
-                    raise LogUnavailable(f"the turn of {running.item!r} blocks outside its handler") from None
-                self._isolated[running.kind, name] = self._clock.monotonic() + ISOLATED_FOR_S
-                self._meter.slow_handlers += 1
-                _log.warning(
-                    "handler %s.%s blocked its pod's turns: it runs beside them for the next %.0f s. A decision must "
-                    "not wait or compute for long; make it an async write handler or a function",
-                    running.kind,
-                    name,
-                    ISOLATED_FOR_S,
-                )
+                self._isolate(turns.running)
+
+    def _isolate(self, running: Running) -> None:
+        """Keeps what made a batch stand still out of the next ones. Raises LogUnavailable when that is not known."""
+        self._meter.slow_handlers += 1
+        if running.loading is not None and running.loading not in self._outside:
+            self._outside.add(running.loading)
+            _log.warning("folding the log of %r takes long: the actor is loaded beside the turns", running.item)
+            return
+        name = running.method.name if running.method is not None else "?"
+        if running.method is None or (running.kind, name) in self._isolated:
+            raise LogUnavailable(f"the turn of {running.item!r} blocks outside its handler")
+        self._isolated[running.kind, name] = self._clock.monotonic() + ISOLATED_FOR_S
+        _log.warning(
+            "handler %s.%s blocked its pod's turns: it runs beside them for the next %.0f s. A decision must "
+            "not wait or compute for long; make it an async write handler or a function",
+            running.kind,
+            name,
+            ISOLATED_FOR_S,
+        )
 
     def _wanted(self, batch: Sequence[Item]) -> tuple[Wanted, list[Lane], dict[str, Activation]]:
         """What to look up for a batch, its lanes in ascending order, and those of its actors that are in memory.
@@ -279,7 +290,7 @@ class Committer:
                 if item.stream_seq:
                     checkpoints[lane] = (item.stream_seq, item.stream_at)
                 wanted.commands.append((actor, item.id))
-                if actor in lane.held:
+                if actor in lane.held or self._runs_beside(item):
                     wanted.held.append((actor, item.id))
                 if item.timer is not None:
                     wanted.timers.append(item.timer)
@@ -296,6 +307,12 @@ class Committer:
         wanted.fences = [Fence(lane.lane, lane.epoch, *checkpoints[lane], lane.position) for lane in lanes]
         wanted.cold = list(cold.values())
         return wanted, lanes, hot
+
+    def _runs_beside(self, command: Command) -> bool:
+        """Whether a command may be pending although it does not hold its key."""
+        kind = self._kinds.get(command.address.kind)
+        method = kind.methods.get(command.method) if kind is not None else None
+        return method is not None and not isinstance(method, Decision)
 
     def _kind_of(self, item: Item) -> Kind | None:
         if isinstance(item, (Command, Touch, Order)):

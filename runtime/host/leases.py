@@ -17,6 +17,7 @@ from runtime.host.ports import LogUnavailable, Ownership, Taken
 
 _log = logging.getLogger("troupe.leases")
 
+
 class Leases:
     """One pod's membership.
 
@@ -124,6 +125,7 @@ class Leases:
             self._released()
         if self._leaving:
             return
+        await self._release_strays(owners, wanted, given={lane.lane for lane in give})
         ownerless = (None, self._pod, *_gone(owners, alive))
         free = [
             number
@@ -135,6 +137,22 @@ class Leases:
             if taken:
                 _log.info("took %d lanes", len(taken))
                 self._took(taken)
+
+    async def _release_strays(
+        self, owners: dict[int, tuple[str | None, int]], wanted: dict[int, str], given: set[int]
+    ) -> None:
+        """Releases lanes that are this pod's by the log, in nobody's hands and another pod's by the assignment.
+
+        The connection broke between giving them up and releasing them; while this pod lives, nobody else can take them.
+        """
+        strays = [
+            (number, epoch)
+            for number, (owner, epoch) in owners.items()
+            if owner == self._pod and number not in self.lanes and number not in given and wanted.get(number) != owner
+        ]
+        if strays:
+            await self._ownership.release(strays)
+            self._released()
 
 
 def _gone(owners: dict[int, tuple[str | None, int]], alive: Sequence[str]) -> set[str]:

@@ -39,14 +39,18 @@ class Loader:
         self._snapshots = snapshots
         self._loaded = loaded
         self._monotonic = monotonic
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[Lane, str], asyncio.Task[None]] = {}
 
     def load(self, work: Work) -> None:
-        """Starts loading an actor, if it is not being loaded."""
-        if work.actor not in self._tasks:
+        """Starts loading an actor, if it is not being loaded.
+
+        A load for a lane that was lost wakes nobody when it ends, so the same lane taken again has a load of its own.
+        """
+        place = (work.lane, work.actor)
+        if place not in self._tasks:
             task = asyncio.ensure_future(self._load(work))
-            self._tasks[work.actor] = task
-            task.add_done_callback(lambda _: self._tasks.pop(work.actor, None))
+            self._tasks[place] = task
+            task.add_done_callback(lambda _: self._tasks.pop(place, None))
 
     async def _load(self, work: Work) -> None:
         while work.lane.alive:
@@ -114,9 +118,7 @@ class Snapshotter:
             batch, self._due = self._due, {}
             # State and sequence are read together here, on the loop, where commits change them together.
             rows = [
-                SnapshotRow.of(
-                    actor, active.address.tenant, active.seq, self._kinds[active.address.kind], active.state
-                )
+                SnapshotRow.of(actor, active.address.tenant, active.seq, self._kinds[active.address.kind], active.state)
                 for actor, active in batch.items()
             ]
             try:

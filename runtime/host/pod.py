@@ -199,6 +199,7 @@ class Pod:
         await self.leases.leave()
         balance = self._tasks[3]
         await asyncio.wait([balance], timeout=self.settings.drain_s + 10)
+        self.watchdog.stop()  # what is left cannot hurt the lanes, and may take as long as the servers let it
         for task in self._tasks:
             task.cancel()
         for handle in self._handles:
@@ -338,9 +339,13 @@ class Pod:
             await lane.reads.pop().unsubscribe()
 
     def _on_loaded(self, lane: Lane, actor: str, activation: Activation | None) -> None:
-        if activation is not None and lane.alive:
+        if activation is None or not lane.alive:
+            return
+        present = self.activations.get(actor)
+        # Two batches may each have asked for a load: the second must not take back what was committed since the first.
+        if present is None or present.seq < activation.seq:
             self.activations.put(actor, activation)
-            self.committer.put(Next(lane, actor, activation.address.kind))
+        self.committer.put(Next(lane, actor, activation.address.kind))
 
     def later(self, delay_s: float, item: Next | Rerun) -> None:
         """Puts an item into a batch after some time, unless its lane is lost by then."""

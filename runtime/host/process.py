@@ -81,4 +81,10 @@ if __name__ == "__main__":
     logging.basicConfig(
         level=os.environ.get("RUNTIME_LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A handler that never returned is left behind in a daemon thread; the interpreter's own end would abort if that
+    # thread held the lock of stderr just then.
+    os._exit(code)

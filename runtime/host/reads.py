@@ -17,13 +17,13 @@ import msgspec
 from runtime.arguments import InvalidArguments, encode_json
 from runtime.client.connection import parse_headers
 from runtime.errors import UnreadableEvent
+from runtime.failure import failure_of, text_of
 from runtime.host.answers import encode_reply, wants_msgpack
 from runtime.host.command import Command
 from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
 from runtime.host.ports import InboxEntry, LogUnavailable
 from runtime.host.turn_thread import StuckInHandler, TurnThread
-from runtime.host.turns import failure_of
 from runtime.kind import Kind, Read
 from runtime.turn import Turn
 from schemas import headers as names
@@ -131,7 +131,7 @@ class Reads:
             answer = encode_reply(id_, 0, b"null", Failure(code, str(error)), packed=packed)
         except Exception as error:
             _log.exception("a read on %s failed", subject)
-            failure = Failure("handler_failed", f"{type(error).__name__}: {error}")
+            failure = Failure("handler_failed", text_of(error))
             answer = encode_reply(id_, 0, b"null", failure, packed=packed)
         self._post(reply, answer)
 

@@ -19,7 +19,7 @@ class PodSettings:
     Attributes:
         nats_url, postgres_url: the servers.
         group: pods of one group serve the same kinds and share their lanes.
-        partitions: fixed when the stream is made; 128 is enough for 128 pods a group.
+        partitions: fixed when the stream is made; a group has at most so many working pods (docs/adr/0006).
         replicas: of the streams; 3 in production.
         code_version: kept with every event.
         lease_ttl_s: a pod that says nothing for so long loses its lanes.
@@ -36,7 +36,7 @@ class PodSettings:
     nats_url: str
     postgres_url: str
     group: str = "default"
-    partitions: int = 128
+    partitions: int = 32
     replicas: int = 1
     code_version: str = "unversioned"
     lease_ttl_s: float = 2.0

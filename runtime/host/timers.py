@@ -75,13 +75,17 @@ class Timers:
                 self._read = True
 
     async def _step(self) -> None:
+        # Cleared before anything is looked at: what is set or taken while the rows are read is not in them.
+        self._wake.clear()
         lanes = {lane.lane: lane for lane in self._lanes() if lane.alive and not lane.draining}
         if self._read:
             self._read = False
-            self._due = await self._source.next_timer(list(lanes)) if lanes else None
+            self._due = None
+            found = await self._source.next_timer(list(lanes)) if lanes else None
+            if found is not None:
+                self.due(found)
         wait = FAR_S if self._due is None else self._due - self._clock.now()
         if wait > 0:
-            self._wake.clear()
             try:
                 async with asyncio.timeout(min(wait, FAR_S)):
                     await self._wake.wait()

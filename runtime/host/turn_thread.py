@@ -2,6 +2,9 @@
 
 The rule for decisions and reads: return within `SLOW_S`. One that does not is named in a warning, the batch goes on
 without it in a new thread, and that method runs beside the turns from then on (runtime/host/executions.py).
+
+Time is counted in ticks without progress: a batch of many turns may take longer than one turn may, and a process that
+was frozen as a whole (SIGSTOP, a suspended machine) has not ticked either, so no handler is blamed for it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SLOW_S = 0.25
+TICKS = 5
+"""In so many parts the time of a turn is counted."""
 
 _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]", Callable[[], None]]
 
@@ -36,12 +41,34 @@ class TurnThread:
         threading.Thread(target=_work, args=(jobs,), name="troupe-turns", daemon=True).start()
         return jobs
 
-    async def run(self, job: Callable[[], None], timeout_s: float = SLOW_S) -> None:
-        """Runs `job`. Raises what it raises, or StuckInHandler after `timeout_s`, when a new thread takes its place."""
+    async def run(
+        self, job: Callable[[], None], timeout_s: float = SLOW_S, progress: Callable[[], object] = lambda: None
+    ) -> None:
+        """Runs `job`. Raises what it raises, or StuckInHandler, when a new thread takes its place.
+
+        Args:
+            timeout_s: seconds without progress after which the job is stuck.
+            progress: gives a value that changes whenever the job gets on.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._jobs.put((loop, done, job))
-        timer = loop.call_later(timeout_s, _give_up, done)
+        tick_s = timeout_s / TICKS
+        seen, silent = progress(), 0
+
+        timer: asyncio.TimerHandle
+
+        def tick() -> None:
+            nonlocal seen, silent, timer
+            now = progress()
+            silent = silent + 1 if now == seen else 0
+            seen = now
+            if silent >= TICKS:
+                _give_up(done)
+            else:
+                timer = loop.call_later(tick_s, tick)
+
+        timer = loop.call_later(tick_s, tick)
         try:
             await done
         except StuckInHandler:

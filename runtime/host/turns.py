@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from runtime.arguments import InvalidArguments
-from runtime.errors import BadResult, HandlerError, Rejected, UnreadableEvent
+from runtime.errors import BadResult, Rejected, UnreadableEvent
+from runtime.failure import failure_of, text_of
 from runtime.host.answers import answer
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Finished, HandedOver, Item, Next, Order, Rerun, Sent, Start, Touch
@@ -34,11 +35,12 @@ _log = logging.getLogger("troupe.turns")
 
 @dataclasses.dataclass(slots=True)
 class Running:
-    """What the turn thread is doing, for the watcher that waits for it."""
+    """What the turn thread is doing, for the watcher that waits for it. `loading` is the actor being folded."""
 
     item: Item | None = None
     method: Method | None = None
     kind: str = ""
+    loading: str | None = None
 
 
 class Turns:
@@ -49,6 +51,7 @@ class Turns:
         activations: the batch's actors that are in memory; every other one is in `found`.
         found: what the log said when the batch was begun.
         isolated: (kind, method) of decisions that blocked before: they run beside the turns.
+        outside: actors whose fold takes long: they are loaded outside the commit.
         principal_of: the proven principal of a command, or None.
         random: numbers in [0, 1) for the jitter of retries.
     """
@@ -61,6 +64,7 @@ class Turns:
         plan: Plan,
         *,
         isolated: frozenset[tuple[str, str]],
+        outside: frozenset[str],
         principal_of: Callable[[Command], str | None],
         random: Callable[[], float],
     ) -> None:
@@ -69,6 +73,7 @@ class Turns:
         self._found = found
         self._plan = plan
         self._isolated = isolated
+        self._outside = outside
         self._principal_of = principal_of
         self._random = random
         self.running = Running()
@@ -79,7 +84,7 @@ class Turns:
         for item in items:
             if plan.abandoned:
                 return
-            running.item = item
+            running.item, running.method = item, None
             if type(item) is Command:
                 self._command(item)
             elif isinstance(item, Next):
@@ -98,6 +103,10 @@ class Turns:
                 assert isinstance(item, Anchor)  # only moves the checkpoint, which the fence does
         running.item = None
 
+    def progress(self) -> object:
+        """A value that changes with every turn and every actor that is loaded."""
+        return self.running.item, self._plan.turns, len(self._plan.works)
+
     # -- actors ---------------------------------------------------------------------------------------------------
 
     def work(self, lane: Lane, actor: str, address: Address) -> Work:
@@ -115,9 +124,10 @@ class Turns:
             work.state, work.seq, work.saved_seq = active.state, active.seq, active.saved_seq
         else:
             snapshot, tail = self._found.snapshots.get(actor), self._found.tails.get(actor, [])
-            if len(tail) > TAIL_LIMIT:
+            if len(tail) > TAIL_LIMIT or (tail and actor in self._outside):
                 work.loading = True
                 return work
+            self.running.loading = actor
             try:
                 if snapshot is None:
                     state = kind.initial()
@@ -129,6 +139,7 @@ class Turns:
                 work.unreadable = UnreadableEvent(f"{address}: {error}")
             except Exception as error:
                 work.unreadable = UnreadableEvent(f"{address}: the fold failed on its log: {error!r}")
+            self.running.loading = None
             if tail:
                 work.seq = tail[-1].seq
         work.base_seq = work.seq
@@ -267,7 +278,7 @@ class Turns:
         hopeless = isinstance(error, (BadResult, *policy.never))
         if attempt < policy.max_attempts and not hopeless:
             delay = policy.delay_s(attempt, self._random())
-            text = f"{type(error).__name__}: {error}".replace("\0", "\\0")
+            text = text_of(error)
             _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
             due_at = plan.now + delay
             if known:
@@ -287,10 +298,10 @@ class Turns:
                 plan.reruns.append((work.lane, row, delay))
             return False
         command.attempts = attempt
-        _log.error("parked %s after %d attempts: %s", command, attempt, error, exc_info=error)
+        _log.error("parked %s after %d attempts: %s", command, attempt, text_of(error), exc_info=error)
         plan.park(work, command, failure_of(error, command), attempt)
         if work.kind.behaviour.on_parked == "pause" and holds:
-            plan.pause(work, command, f"command {command.id} was parked: {error}", None)
+            plan.pause(work, command, f"command {command.id} was parked: {text_of(error)}", None)
         return True
 
     # -- pending commands -----------------------------------------------------------------------------------------
@@ -441,12 +452,3 @@ class Turns:
 
 class _Payload(msgspec.Struct):
     value: Any
-
-
-def failure_of(error: BaseException, command: Command | str) -> Failure:
-    """What a caller is told of a handler's error."""
-    if isinstance(error, Rejected):
-        return Failure("rejected", str(error), details=error.details)
-    code = error.code if isinstance(error, HandlerError) else "handler_failed"
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Failure(code, f"{command}: {text}"[:4000].encode("utf-8", "replace").decode())

@@ -25,7 +25,7 @@ INTENT_SOURCE = "intent.*.*"
 class StreamSettings:
     """What the streams are made with. Sizes in bytes, ages in seconds."""
 
-    partitions: int = 128
+    partitions: int = 32
     replicas: int = 1
     cmd_max_bytes: int = 4 * 1024**3
     intent_max_bytes: int = 256 * 1024**2
