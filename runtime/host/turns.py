@@ -201,9 +201,9 @@ class Turns:
         # Flavors are compared instead of types: isinstance() of an abstract class is ten times slower.
         blocks = bool(self._isolated) and self._blocks(kind, method)
         if method.flavor == "query" and not blocks:
-            self._read(work, cast(Read, method), payload.value, command)
+            self._read(work, cast("Read", method), payload.value, command)
         elif method.flavor == "command" and not blocks:
-            self._decide(work, cast(Decision, method), payload.value, command)
+            self._decide(work, cast("Decision", method), payload.value, command)
         else:
             self._start(work, method, payload.value, command, attempt=1, known=False)
 

@@ -1,0 +1,307 @@
+"""Faults that chaos found, each as small as it could be made."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from runtime.clock import system_clock
+from runtime.entity import entity
+from runtime.function import function
+from runtime.host.command import Command
+from runtime.host.committer import Committer
+from runtime.host.lane import Activation, Activations, Lane, Mailboxes
+from runtime.host.meter import Meter
+from runtime.host.ports import LogUnavailable, Taken, TimerRow
+from runtime.host.timers import Timers
+from runtime.host.turn_thread import SLOW_S, StuckInHandler, TurnThread
+from runtime.postgres.commit_log import PostgresCommitLog
+from schemas.address import Address, actor_id
+from tests.support.kinds import Add, counter
+from tests.support.system import System, run, until
+
+
+def lane_of(number: int) -> Lane:
+    """A lane just taken, with nothing in it."""
+    taken = Taken(number, number, 1, 0, 0, 0, False, {}, [], frozenset(), [], 0, 0)
+    return Lane(taken, f"test_{number}", 0, Mailboxes())
+
+
+# -- timers -----------------------------------------------------------------------------------------------------------
+
+
+class SlowRows:
+    """Timer rows in memory, whose answers take a moment: what is set meanwhile is not in them."""
+
+    def __init__(self) -> None:
+        self.rows: list[TimerRow] = []
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+
+    async def next_timer(self, lanes: Sequence[int]) -> float | None:
+        """See TimerSource."""
+        found = min((row.due_at for row in self.rows if row.lane in lanes), default=None)
+        self.asked.set()
+        await self.answer.wait()
+        return found
+
+    async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
+        """See TimerSource."""
+        return [row for row in self.rows if row.lane in lanes and row.due_at <= now][:limit]
+
+
+def timer_row(lane: int, due_at: float) -> TimerRow:
+    """A timer that adds one."""
+    actor = actor_id("default", "counter", "a")
+    return TimerRow(actor, "later", lane, due_at, "f" * 32, "default", "counter", "a", "add", "{}", b'{"amount":1}')
+
+
+def test_given_a_timer_set_while_the_rows_are_read_when_it_is_due_then_it_fires() -> None:
+    async def scenario() -> None:
+        source, lane = SlowRows(), lane_of(1)
+        fired: asyncio.Queue[Command] = asyncio.Queue()
+        timers = Timers(source, lambda: [lane], fired.put_nowait, system_clock)
+        running = asyncio.ensure_future(timers.run())
+        await source.asked.wait()
+        source.rows.append(timer_row(1, system_clock.now()))
+        timers.due(source.rows[0].due_at)  # what a commit does, after the rows were read and before the answer is here
+        source.answer.set()
+        assert (await asyncio.wait_for(fired.get(), 10)).id == "f" * 32
+        running.cancel()
+
+    run(scenario())
+
+
+def test_given_lanes_taken_while_the_rows_are_read_when_their_timers_are_due_then_they_fire() -> None:
+    async def scenario() -> None:
+        source, lanes = SlowRows(), [lane_of(1)]
+        fired: asyncio.Queue[Command] = asyncio.Queue()
+        timers = Timers(source, lambda: lanes, fired.put_nowait, system_clock)
+        running = asyncio.ensure_future(timers.run())
+        await source.asked.wait()
+        source.rows.append(timer_row(2, system_clock.now()))
+        lanes.append(lane_of(2))
+        timers.reread()
+        source.answer.set()
+        assert (await asyncio.wait_for(fired.get(), 10)).lane is lanes[1]
+        running.cancel()
+
+    run(scenario())
+
+
+# -- turns ------------------------------------------------------------------------------------------------------------
+
+
+def test_given_many_short_turns_when_the_batch_takes_long_then_nobody_is_blamed() -> None:
+    async def scenario() -> None:
+        thread = TurnThread()
+        turns = 0
+
+        def batch() -> None:
+            nonlocal turns
+            while turns < 30:
+                time.sleep(SLOW_S / 10)
+                turns += 1
+
+        await thread.run(batch, progress=lambda: turns)
+        assert turns == 30
+        thread.close()
+
+    run(scenario())
+
+
+def test_given_one_turn_that_takes_long_when_others_went_before_then_it_is_found_out() -> None:
+    async def scenario() -> str:
+        thread = TurnThread()
+        turns = 0
+
+        def batch() -> None:
+            nonlocal turns
+            turns = 5
+            time.sleep(4 * SLOW_S)
+
+        try:
+            await thread.run(batch, progress=lambda: turns)
+        except StuckInHandler:
+            return "found out"
+        finally:
+            thread.close()
+        return "missed"
+
+    assert run(scenario()) == "found out"
+
+
+def test_given_a_shared_execution_when_its_caller_repeats_the_command_then_it_runs_once(system: System) -> None:
+    runs: list[int] = []
+
+    @function
+    async def slow(n: int) -> int:
+        runs.append(n)
+        await asyncio.sleep(2.5)  # the client asks again after a second, under the same id
+        return n
+
+    async def scenario() -> None:
+        async with system.pod(slow) as pod, system.client() as client:
+            assert await client.ask(slow, "any", "run", {"n": 7}) == 7
+            assert pod.meter.log_losses == 0
+
+    run(scenario())
+    assert runs == [7]
+    assert system.sql("SELECT count(*) FROM inbox") == [(1,)]
+    assert system.sql("SELECT count(*) FROM pending") == [(0,)]
+
+
+def test_given_a_lane_whose_backlog_is_freed_when_a_batch_is_taken_then_its_order_is_kept(system: System) -> None:
+    log = PostgresCommitLog(system.postgres_url, "nobody", "v", 2.0)
+
+    async def lost(error: Exception) -> None:
+        raise error
+
+    committer = Committer(
+        log, {}, Activations(10, 10), system_clock, Meter(), max_batch=10, after=lambda *_: None, lost=lost,
+        principal_of=lambda _: None,
+    )  # fmt: skip
+    lane = lane_of(1)
+    for number in range(1, 4):
+        command = Command(lane, Address("default", "counter", "a"), "a", "add", {"Troupe-Id": str(number)}, b"")
+        command.stream_seq = number
+        lane.blocked += number == 2  # its body is being fetched
+        committer.put(command)
+    lane.blocked -= 1
+    committer.ungate(lane)
+    batch, _ = committer._take()
+    batch += committer._take()[0]
+    assert [command.id for command in batch if isinstance(command, Command)] == ["1", "2", "3"]
+    committer.close()
+
+
+# -- loading ----------------------------------------------------------------------------------------------------------
+
+
+class Total(Struct, frozen=True):
+    value: int = 0
+
+
+class Counted(Struct, frozen=True):
+    amount: int
+
+
+def slow_apply(state: Total, event: Counted) -> Total:
+    """A fold that takes its time."""
+    time.sleep(0.001)
+    return Total(state.value + event.amount)
+
+
+ledger = entity("ledger", initial=Total(), apply=slow_apply, snapshot_every=0)
+
+
+@ledger.command
+def count(state: Total, amounts: list[int]) -> list[Counted]:
+    return [Counted(amount) for amount in amounts]
+
+
+def long_log(system: System, events: int) -> None:
+    """Leaves an actor `a` with a log too long to be loaded inside a commit."""
+
+    async def scenario() -> None:
+        async with system.pod(ledger), system.client() as client:
+            for _ in range(events // 50):
+                await client.ask(ledger, "a", "count", {"amounts": [1] * 50})
+
+    run(scenario())
+
+
+def test_given_a_lane_lost_while_an_actor_is_loaded_when_it_is_taken_again_then_its_commands_go_on(
+    system: System,
+) -> None:
+    long_log(system, 800)
+
+    async def scenario() -> None:
+        async with system.pod(ledger) as pod, system.client() as client:
+            asking = asyncio.ensure_future(client.ask(ledger, "a", "count", {"amounts": [1]}))
+            await until(lambda: pod.loader._tasks)
+            for lane in list(pod.lanes.values()):
+                pod.lose(lane)
+            pod.leases.look_now()
+            await asking
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM events") == [(801,)]
+
+
+def test_given_an_actor_that_moved_on_when_an_older_load_of_it_ends_then_memory_stays_as_committed(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as pod, system.client() as client:
+            for _ in range(3):
+                await client.ask(counter, "a", Add(1))
+            actor = actor_id("default", "counter", "a")
+            now = pod.activations.get(actor)
+            assert now is not None
+            older = Activation(now.lane, now.address, 1, counter.initial(), 0, now.used_at)
+            pod._on_loaded(now.lane, actor, older)
+            assert await client.query(counter, "a", "value") == 3
+            assert await client.ask(counter, "a", Add(1)) == 4
+            assert pod.meter.log_losses == 0
+
+    run(scenario())
+
+
+def test_given_a_fold_that_takes_long_when_it_fits_a_commit_then_the_pod_goes_on_with_others(system: System) -> None:
+    """Inside the commit it would be given up, and the whole batch with it, again and again."""
+    long_log(system, 500)
+
+    async def scenario() -> None:
+        async with system.pod(ledger) as pod, system.client() as client:
+            asks = [client.ask(ledger, key, "count", {"amounts": [1]}, timeout_s=20) for key in ("a", "b", "c")]
+            await asyncio.gather(*asks)
+            assert pod.meter.log_losses == 0
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM events") == [(503,)]
+
+
+# -- ownership --------------------------------------------------------------------------------------------------------
+
+
+def test_given_a_release_that_was_lost_when_lanes_are_looked_at_again_then_they_are_released(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as first:
+            release, failures = first.ownership.release, 1
+
+            async def fails_once(lanes: Sequence[tuple[int, int]]) -> None:
+                nonlocal failures
+                if failures:
+                    failures -= 1
+                    raise LogUnavailable("the connection broke before the release was sent")
+                await release(lanes)
+
+            await until(lambda: len(first.lanes) == system.partitions)
+            first.ownership.release = fails_once  # type: ignore[method-assign]  # the connection that breaks once
+            async with system.pod(counter) as second, system.client() as client:
+                await until(lambda: len(first.lanes) == len(second.lanes) == system.partitions // 2)
+                assert failures == 0
+                answers = [client.ask(counter, f"k{n}", Add(1), timeout_s=20) for n in range(40)]
+                assert await asyncio.gather(*answers) == [1] * 40
+
+    run(scenario())
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+
+def test_given_a_handler_that_writes_to_stderr_for_ever_when_its_pod_ends_then_it_ends_in_order(system: System) -> None:
+    pod = system.start_pod("tests.host.chatty")
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            await client.tell("chatty", "a", "chatter")
+            await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(1,)])
+
+    run(scenario())
+    assert pod.terminate() == 0, f"the pod must end by itself, not by signal {signal.SIGABRT}"
