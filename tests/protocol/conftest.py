@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.system import ROOT, PodProcess, System
+from tests.support.system import KINDS, ROOT, PodProcess, System
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def running(shared_system: System) -> System:
-    """A system with one pod that serves tests/support/kinds.py."""
-    shared_system.start_pod()
+    """A system with one pod that serves tests/support/kinds.py and tests/protocol/kinds.py."""
+    shared_system.start_pod(KINDS, "tests.protocol.kinds")
     return shared_system
 
 
