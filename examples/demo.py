@@ -28,6 +28,7 @@ from nats.aio.msg import Msg
 
 from runtime.infra import Endpoints, resolve
 
+ROOT = Path(__file__).parents[1]
 SECONDS = 10.0
 TILLS = 200
 HTTP_CALLERS = 24
@@ -73,7 +74,8 @@ def process(endpoints: Endpoints, *command: str) -> Iterator[tuple[subprocess.Po
         "RUNTIME_PARTITIONS": str(PARTITIONS),
         "RUNTIME_LOG_LEVEL": "ERROR",
     }
-    child = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=subprocess.PIPE, text=True)
+    arguments = [sys.executable, "-m", *command]
+    child = subprocess.Popen(arguments, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         line = child.stdout.readline()
@@ -105,7 +107,10 @@ class Http:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
         payload = json.dumps(body).encode()
-        head = f"POST /intent HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+        head = (
+            "POST /intent HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(payload)}\r\n\r\n"
+        )
         writer.write(head.encode() + payload)
         status = int((await reader.readuntil(b"\r\n")).split()[1])
         length = 0
@@ -259,7 +264,7 @@ async def all_relayed(endpoints: Endpoints, tally: Tally) -> None:
 def select(endpoints: Endpoints, statement: str, *parameters: Any) -> tuple[Any, ...]:
     """One row from Postgres."""
     with psycopg.connect(endpoints.postgres_url, options="-c search_path=troupe -c role=troupe_pod") as connection:
-        row = connection.execute(statement, parameters).fetchone()  # type: ignore[call-overload]  # the demo's own SQL
+        row = connection.execute(statement, parameters).fetchone()
         assert row is not None
         return tuple(row)
 
@@ -299,7 +304,9 @@ def main() -> int:
         endpoints = stack.enter_context(resolve(directory))
         how = "embedded" if endpoints.embedded else "as given"
         say(f"NATS and Postgres are up ({how}, {time.monotonic() - started:.1f} s)")
-        pods = [stack.enter_context(process(endpoints, "runtime.host.process", "examples.demo_actors")) for _ in range(2)]
+        pods = [
+            stack.enter_context(process(endpoints, "runtime.host.process", "examples.demo_actors")) for _ in range(2)
+        ]
         _, gateway = stack.enter_context(process(endpoints, "gateway", "--port", "0"))
         stack.enter_context(process(endpoints, "actors.intake"))
         names = ", ".join(f"{line['pod']} (pid {line['pid']})" for _, line in pods)

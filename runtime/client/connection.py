@@ -2,7 +2,7 @@
 
 nats-py hands every message to a queue and a task per subscription (about 5 µs), and builds headers one by one. At tens
 of thousands of messages a second that is most of the work, so `subscribe_direct` calls back from the read loop, and
-`post` puts a ready header block on the wire. Both override internals of nats-py 2.16, which pyproject pins; the tests in
+`post` puts a ready header block on the wire. Both override internals of nats-py 2.16, which pyproject pins; tests in
 tests/client/test_connection.py hold them.
 """
 

@@ -39,14 +39,23 @@ def test_given_a_recreated_stream_when_sequences_start_again_then_no_command_is_
     run(scenario())
 
 
-def test_given_a_stream_recreated_while_no_pod_runs_when_one_starts_then_it_reads_from_the_beginning(system: System) -> None:
+def test_given_a_stream_recreated_while_no_pod_runs_when_one_starts_then_it_reads_from_the_beginning(
+    system: System,
+) -> None:
     async def scenario() -> None:
         async with system.pod(), system.client() as client:
-            for n in range(40):
+            for _ in range(40):
                 await client.ask(counter, "a", Add(1))
         await recreate_stream(system, junk=3)
         async with system.pod(), system.client() as client:
-            await until(lambda: system.sql("SELECT count(*) FROM log WHERE key LIKE 'junk%%'", ) == [(3,)])
+            await until(
+                lambda: (
+                    system.sql(
+                        "SELECT count(*) FROM log WHERE key LIKE 'junk%%'",
+                    )
+                    == [(3,)]
+                )
+            )
             assert await client.ask(counter, "a", Add(1)) == 41
 
     run(scenario())

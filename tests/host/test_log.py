@@ -21,7 +21,21 @@ from tests.support.system import System, run, until
 
 def event(actor: str, seq: int, lane: int, position: int, epoch: int = 1) -> EventRow:
     return EventRow(
-        actor, seq, lane, position, lane, 1, epoch, "default", "Added", f"c{seq}", None, None, None, None, '{"amount":1}'
+        actor,
+        seq,
+        lane,
+        position,
+        lane,
+        1,
+        epoch,
+        "default",
+        "Added",
+        f"c{seq}",
+        None,
+        None,
+        None,
+        None,
+        '{"amount":1}',
     )
 
 
@@ -106,7 +120,9 @@ def test_given_events_when_read_by_sequence_and_by_time_then_exactly_those_come(
     run(scenario())
 
 
-def test_given_an_event_of_an_unknown_type_when_loaded_then_only_that_actor_stops_and_nothing_is_lost(system: System) -> None:
+def test_given_an_event_of_an_unknown_type_when_loaded_then_only_that_actor_stops_and_nothing_is_lost(
+    system: System,
+) -> None:
     async def scenario() -> None:
         async with system.pod(counter), system.client() as client:
             await client.ask(counter, "bad", Add(1))
@@ -127,7 +143,7 @@ def test_given_an_event_of_an_unknown_type_when_loaded_then_only_that_actor_stop
             await client.query(counter, "bad", "$order", {"what": "replay", "dead_letter": letter})
 
             async def counted() -> bool:
-                return await client.query(counter, "bad", "value") == 6
+                return bool(await client.query(counter, "bad", "value") == 6)
 
             await until(counted)
 
@@ -159,7 +175,9 @@ def test_given_a_long_log_without_a_snapshot_when_activated_then_it_is_loaded_be
     assert system.sql("SELECT count(*) FROM pending") == [(0,)]
 
 
-def test_given_snapshots_when_activated_then_only_the_tail_is_folded_and_another_fold_folds_again(system: System) -> None:
+def test_given_snapshots_when_activated_then_only_the_tail_is_folded_and_another_fold_folds_again(
+    system: System,
+) -> None:
     async def scenario() -> None:
         async with system.pod(counter), system.client() as client:
             for _ in range(120):
@@ -195,7 +213,9 @@ def test_given_idle_actors_when_passivated_then_their_state_comes_back_from_the_
     run(scenario())
 
 
-def test_given_a_limit_of_activations_when_more_are_used_then_the_oldest_go_but_none_with_held_work(system: System) -> None:
+def test_given_a_limit_of_activations_when_more_are_used_then_the_oldest_go_but_none_with_held_work(
+    system: System,
+) -> None:
     async def scenario() -> None:
         async with system.pod(max_activations=10) as pod, system.client() as client:
             slow = asyncio.ensure_future(

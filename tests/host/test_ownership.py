@@ -15,7 +15,8 @@ from tests.support.system import PodProcess, System, run, until
 KEYS = 16
 
 EPOCHS_INTERLEAVE = """
-    SELECT count(*) FROM (SELECT epoch < lag(epoch) OVER (PARTITION BY actor ORDER BY seq) AS back FROM events) e WHERE back
+    SELECT count(*) FROM (SELECT epoch < lag(epoch) OVER (PARTITION BY actor ORDER BY seq) AS back FROM events) e
+    WHERE back
 """
 
 
@@ -140,7 +141,9 @@ def test_given_a_command_that_kills_its_process_when_tried_three_times_then_it_i
     assert system.sql("SELECT method, status FROM dead_letters") == [("die", "parked")]
 
 
-def test_given_lost_database_connections_when_cut_again_and_again_then_nothing_is_lost_or_doubled(system: System) -> None:
+def test_given_lost_database_connections_when_cut_again_and_again_then_nothing_is_lost_or_doubled(
+    system: System,
+) -> None:
     system.start_pod()
 
     async def scenario() -> dict[str, list[int]]:
@@ -186,7 +189,7 @@ def test_given_timers_and_messages_when_the_pod_is_killed_then_they_still_happen
             await client.ask(counter, "a", Add(100))
             for n in range(10):
                 await client.ask(counter, "a", "add_later", {"amount": 1, "after_s": 1.0, "name": f"t{n}"})
-            for n in range(10):
+            for _ in range(10):
                 await client.tell(counter, "a", "forward", {"to": "b", "amount": 1})
             pods[0].kill()
             pods.append(await asyncio.to_thread(system.start_pod))

@@ -58,6 +58,7 @@ def test_given_a_rejection_when_repeated_then_the_recorded_rejection_is_the_answ
 def test_given_many_keys_at_once_when_committed_then_each_keeps_its_order(system: System) -> None:
     async def scenario() -> list[list[int]]:
         async with system.pod(), system.client() as client:
+
             async def one(key: str) -> list[int]:
                 return list(await asyncio.gather(*[client.ask(counter, key, Add(1)) for _ in range(40)]))
 
@@ -65,7 +66,11 @@ def test_given_many_keys_at_once_when_committed_then_each_keeps_its_order(system
 
     assert run(scenario()) == [list(range(1, 41))] * 25
     assert system.sql("SELECT count(*), count(DISTINCT (actor, seq)) FROM events") == [(1000, 1000)]
-    gaps = "SELECT count(*) FROM (SELECT position - lag(position, 1, 0::bigint) OVER (PARTITION BY lane ORDER BY position) d FROM events) x WHERE d <> 1"
+    gaps = """
+        SELECT count(*) FROM (
+            SELECT position - lag(position, 1, 0::bigint) OVER (PARTITION BY lane ORDER BY position) d FROM events) x
+        WHERE d <> 1
+    """
     assert system.sql(gaps) == [(0,)]
 
 
@@ -150,10 +155,13 @@ def test_given_messages_to_others_when_committed_then_they_arrive_once(system: S
     async def scenario() -> None:
         async with system.pod(), system.client() as client:
             await client.ask(counter, "a", Add(100))
-            await asyncio.gather(*[client.ask(counter, "a", "forward", {"to": f"b{n % 3}", "amount": 1}) for n in range(60)])
+            await asyncio.gather(
+                *[client.ask(counter, "a", "forward", {"to": f"b{n % 3}", "amount": 1}) for n in range(60)]
+            )
             await until(lambda: system.sql("SELECT count(*) FROM outbox") == [(0,)])
+
             async def total() -> bool:
-                return sum([await client.query(counter, f"b{n}", "value") for n in range(3)]) == 60
+                return bool(sum([await client.query(counter, f"b{n}", "value") for n in range(3)]) == 60)
 
             await until(total)
             assert await client.query(counter, "a", "value") == 40
@@ -172,7 +180,7 @@ def test_given_timers_when_due_then_they_fire_once_and_cancelled_ones_never(syst
             await client.ask(counter, "a", "forget", {"name": "not"})
 
             async def fired() -> bool:
-                return await client.query(counter, "a", "value") == 20
+                return bool(await client.query(counter, "a", "value") == 20)
 
             await until(fired)
             await asyncio.sleep(0.4)
@@ -182,7 +190,9 @@ def test_given_timers_when_due_then_they_fire_once_and_cancelled_ones_never(syst
     assert system.sql("SELECT count(*) FROM timers") == [(0,)]
 
 
-def test_given_a_key_value_entity_when_an_async_write_runs_then_later_writes_wait_and_reads_do_not(system: System) -> None:
+def test_given_a_key_value_entity_when_an_async_write_runs_then_later_writes_wait_and_reads_do_not(
+    system: System,
+) -> None:
     async def scenario() -> None:
         async with system.pod(), system.client() as client:
             assert await client.ask(cart, "c", "put", {"item": "tea"}) == 1
