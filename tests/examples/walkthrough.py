@@ -1,4 +1,4 @@
-"""Runs a document as its reader would: every command in order, files written, output compared with what is printed there.
+"""Runs a document as its reader would: commands in order, files written, output compared with what is printed there.
 
     ```python            the first line `# bank.py` names the file it is written to; `# bank.py, continued` adds to it
     ```bash              runs in a shell that goes on from block to block, as one terminal does

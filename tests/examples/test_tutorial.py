@@ -1,0 +1,16 @@
+"""The tutorial does what it says: its files are written, its commands run, and their output is what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.infra.ports import free_port
+from tests.examples.walkthrough import walk_through
+from tests.support.system import ROOT
+
+
+@pytest.mark.slow
+def test_given_a_newcomer_who_follows_the_tutorial_then_everything_happens_as_it_says(tmp_path: Path) -> None:
+    walk_through(ROOT / "docs" / "tutorial.md", tmp_path, free_port())
