@@ -1,9 +1,7 @@
 # What can be done with this checkout. Needs make and Python 3.11 or newer; everything else goes into .venv.
 
 PYTHON ?= python3
-SEED ?= 1
 SECONDS ?= 60
-FAULTS ?= 20
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -34,8 +32,8 @@ check: setup ## ruff, mypy --strict, and the contracts between the rooms of the 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-chaos: setup ## kill and freeze pods under load and count; SEED=, SECONDS= and FAULTS= (at least so many a minute)
-	@$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS) --faults $(FAULTS)
+chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=, FAULTS=kill,stop,term,nats,postgres
+	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 bench: setup ## measure, and write bench.json
 	@$(BIN)/python -m tests.bench
