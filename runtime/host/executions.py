@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from runtime.errors import BadResult
+from runtime.host.execution_loop import ExecutionLoop
 from runtime.host.items import Finished, HandedOver, Start
 from runtime.host.lane import Lane
 from runtime.kind import Decided, Decision, Execution, Method, Read
@@ -34,6 +35,8 @@ class Executions:
 
     def __init__(self, finished: Callable[[Finished], None]) -> None:
         self._finished = finished
+        self._running: dict[int, str] = {}
+        self.loop = ExecutionLoop(lambda: list(self._running.values()))
         self.left_behind = 0
 
     def start(self, start: Start) -> None:
@@ -66,12 +69,13 @@ class Executions:
         command, method = start.command, start.kind.methods[start.command.method]
         decided: Decided | None = None
         error: BaseException | None = None
+        self._running[id(start)] = f"{start.kind.name}.{method.name}"
         try:
             if start.isolated:
                 decided = await self._isolated(method, start)
             else:
                 assert isinstance(method, Execution)
-                decided = await method.run(start.state, start.payload, start.turn)
+                decided = await self.loop.run(_awaited(method.run(start.state, start.payload, start.turn)))
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (_HAND_OVER,):
                 raise
@@ -80,6 +84,8 @@ class Executions:
             error = raised if str(raised) else TimeoutError(f"{command} took longer than its time-out")
         except BaseException as raised:  # also SystemExit: a handler must not end the pod
             error = raised
+        finally:
+            self._running.pop(id(start), None)
         self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))
 
     async def _isolated(self, method: Method, start: Start) -> Decided:
@@ -103,6 +109,10 @@ class Executions:
             text = f"the handler did not return within {ISOLATED_TIMEOUT_S:.0f} s; its thread is left behind"
             _log.error("%s: %s", start.command, text)
             raise NeverReturned(text) from None
+
+
+async def _awaited(job: Awaitable[Decided]) -> Decided:
+    return await job
 
 
 def _decide(method: Method, start: Start) -> Decided:

@@ -128,6 +128,7 @@ class Pod:
             self.leases.balance(),
             self.timers.run(),
             self.snapshotter.run(),
+            self.executions.loop.watch(),
             self.housekeeping.run(),
             self.residence.run(),
             self._tick(),
@@ -216,6 +217,7 @@ class Pod:
         if hasattr(self, "ownership"):
             self.watchdog.stop()
             self.reads.close()
+            self.executions.loop.close()
             self.committer.close()
             for closing in (self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping):
                 await closing.close()

@@ -254,3 +254,37 @@ def test_given_slow_queries_when_they_block_then_others_are_answered(system: Sys
             assert await slow == 0
 
     run(scenario())
+
+
+def test_given_an_async_handler_that_blocks_when_it_runs_then_only_its_like_wait(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with system.pod() as pod, system.client() as client:
+            epochs = {lane.lane: lane.epoch for lane in pod.lanes.values()}
+            blocked = asyncio.ensure_future(client.ask(cart, "c", "block", {"seconds": 5.0}))
+            await until(lambda: pod.executions.loop.blocked == 1)
+            assert await client.ask(counter, "a", Add(1)) == 1
+            fast = {"item": "tea", "quantity": 1, "seconds": 0.01}
+            assert await client.ask(cart, "d", "put_slowly", fast) == 1
+            assert not blocked.done()
+            assert await blocked == 1
+            assert {lane.lane: lane.epoch for lane in pod.lanes.values()} == epochs
+
+    run(scenario())
+    assert "cart.block" in caplog.text
+
+
+def test_given_a_command_that_is_pending_when_repeated_then_it_is_done_once_and_answered(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(), system.client() as client:
+            slow = {"item": "tea", "quantity": 5, "seconds": 1.0}
+            both = [asyncio.ensure_future(client.ask(cart, "c", "put_slowly", slow, id="one")) for _ in range(2)]
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(1,)])
+            with pytest.raises(CallFailed) as caught:
+                await client.ask(cart, "c", "put_slowly", {"item": "milk", "quantity": 5, "seconds": 0.0}, id="one")
+            assert caught.value.code == "id_reused"
+            await asyncio.gather(*both)
+            assert await client.query(cart, "c", "items") == {"tea": 5}
+
+    run(scenario())

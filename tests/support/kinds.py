@@ -170,3 +170,10 @@ async def hesitant(ctx: Turn, fails: int) -> int:
 @function(timeout_s=0.2, retry=RetryPolicy(max_attempts=1))
 async def endless() -> None:
     await asyncio.sleep(3600)
+
+
+@cart.write
+async def block(ctx: KeyValue, seconds: float) -> int:
+    """Blocks its event loop, as an async handler must not."""
+    time.sleep(seconds)
+    return 1
