@@ -41,7 +41,7 @@ bench: setup ## measure, and write bench.json
 simulate: ## (not built yet) a whole system on a seeded clock, network and disk
 	@echo "error: the simulator is not built yet; make chaos kills real processes instead" >&2; exit 2
 
-docs: setup ## run every Python example of README.md and docs/
+docs: setup ## do what README.md and the tutorial say, as their readers would, and compare
 	@$(BIN)/python -m pytest tests/examples $(ARGS)
 
 clean: ## remove .venv and all caches
