@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.errors import AnyRequest
 from gateway.keys import Keyring
+from gateway.responses import AnyRequest, header
 from gateway.settings import GatewaySettings
 from runtime.errors import CallFailed
 
@@ -35,7 +35,7 @@ class Gate:
         """Who asks. Raises CallFailed (unauthenticated, forbidden, unavailable)."""
         if self._keyring is None:
             # A web page can have a browser resolve its own name to this machine: such a request names another host.
-            host = request.headers.get("host", "")
+            host = header(request, b"host") or ""
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
             if name.lower() not in self._hosts:
                 raise CallFailed(
@@ -53,8 +53,8 @@ class Gate:
 
 
 def _key_of(request: AnyRequest) -> str:
-    authorization = request.headers.get("authorization")
+    authorization = header(request, b"authorization")
     if authorization is None:
-        return request.headers.get("x-api-key", "").strip()
+        return (header(request, b"x-api-key") or "").strip()
     scheme, _, key = authorization.partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""

@@ -10,8 +10,8 @@ from typing import TypeVar
 import msgspec
 
 from gateway.auth import Caller, Gate
-from gateway.errors import AnyRequest
 from gateway.link import Link
+from gateway.responses import AnyRequest, header
 from gateway.settings import GatewaySettings
 from runtime.client import Client
 from runtime.errors import CallFailed, NotConnected
@@ -21,7 +21,7 @@ from schemas.wire import Capability
 T = TypeVar("T")
 
 JSON = "application/json"
-IDEMPOTENCY_KEY = "idempotency-key"
+IDEMPOTENCY_KEY = b"idempotency-key"
 ID_PREFIX = "http-"
 MAX_IDEMPOTENCY_KEY = 128
 KINDS_TIMEOUT_S = 1.0
@@ -92,7 +92,7 @@ async def json_body(request: AnyRequest) -> bytes:
 
     A browser sends a foreign page's request without asking first unless it is declared as JSON, so that is required.
     """
-    content_type = request.headers.get("content-type")
+    content_type = header(request, b"content-type")
     if content_type != JSON and (content_type or "").partition(";")[0].strip().lower() != JSON:
         raise CallFailed("bad_request", f"the content type is {content_type!r}: send 'Content-Type: {JSON}'")
     return await request.body()
@@ -116,7 +116,7 @@ def command_id(request: AnyRequest, caller: Caller, id: str | None) -> str | Non
 
     One caller's idempotency keys are apart from another's and from all other ids. Raises CallFailed.
     """
-    key = request.headers.get(IDEMPOTENCY_KEY)
+    key = header(request, IDEMPOTENCY_KEY)
     if id is not None:
         if key is not None:
             raise CallFailed("bad_request", "the body has an id, and there is an Idempotency-Key: send one of them")

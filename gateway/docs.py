@@ -13,8 +13,8 @@ import msgspec
 from litestar import Litestar, MediaType, Response, get
 
 from gateway.context import IDEMPOTENCY_KEY, gateway_of
-from gateway.errors import AnyRequest
 from gateway.intent import IntentBody, RunBody
+from gateway.responses import AnyRequest, Json
 
 BODIES: dict[str, type[msgspec.Struct] | None] = {"/intent": IntentBody, "/runs": RunBody, "/invoke/{function}": None}
 EXAMPLES = {
@@ -39,7 +39,7 @@ def document(app: Litestar, *, keys: bool) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": {"application/json": media}}
         operation.setdefault("parameters", []).append(
             {
-                "name": IDEMPOTENCY_KEY.title(),
+                "name": IDEMPOTENCY_KEY.decode().title(),
                 "in": "header",
                 "required": False,
                 "description": "A repeat with the same key is answered, not done again",
@@ -55,7 +55,7 @@ def document(app: Litestar, *, keys: bool) -> dict[str, Any]:
 @get("/openapi.json", include_in_schema=False)
 async def get_openapi(request: AnyRequest) -> Response[Any]:
     """The OpenAPI document."""
-    return Response(msgspec.json.encode(_cached(request)), media_type=MediaType.JSON)
+    return Json(msgspec.json.encode(_cached(request)))
 
 
 @get("/docs", include_in_schema=False)

@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response
+from litestar import Response
 from litestar.exceptions import (
     ClientException,
     HTTPException,
@@ -18,6 +18,7 @@ from litestar.exceptions import (
 )
 from litestar.status_codes import HTTP_405_METHOD_NOT_ALLOWED, HTTP_413_REQUEST_ENTITY_TOO_LARGE
 
+from gateway.responses import AnyRequest, Json
 from runtime.errors import CallFailed, NotConnected, Rejected
 from schemas.errors import CODES
 from schemas.wire import Failure
@@ -27,8 +28,6 @@ _RETRY_LATER = (429, 503)
 
 _log = logging.getLogger("troupe.gateway")
 _encode = msgspec.json.Encoder().encode
-
-AnyRequest = Request[Any, Any, Any]
 
 
 class ErrorBody(msgspec.Struct):
@@ -77,7 +76,7 @@ def respond(failure: Failure, status: int | None = None, headers: dict[str, str]
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(encode_failure(failure), status_code=status, media_type=MediaType.JSON, headers=headers)
+    return Json(encode_failure(failure), status, headers)
 
 
 def on_exception(request: AnyRequest, error: Exception) -> Response[bytes]:

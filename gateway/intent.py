@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import msgspec
-from litestar import MediaType, Response, post
+from litestar import Response, post
 from litestar.openapi.datastructures import ResponseSpec
 
 from gateway.auth import Caller
 from gateway.context import Gateway, command_id, decoded, gateway_of, json_body
-from gateway.errors import AnyRequest, ErrorDocument, respond
+from gateway.errors import ErrorDocument, respond
+from gateway.responses import AnyRequest, Json, header
 from gateway.streams import EventStream, Sink, follow_command, format_of
 from runtime.client import Client, Envelope, Run
 from runtime.errors import CallFailed
@@ -22,6 +23,7 @@ from schemas.wire import Reply
 
 MAX_WAIT_S = 60.0
 STORE_TIMEOUT_S = 10.0
+TRACEPARENT = h.TRACEPARENT.encode()
 RUN = "run"
 """The one method of a function."""
 
@@ -180,7 +182,7 @@ async def wait(
         return await accept(client, run, body, error.details["id"], envelope)
     if reply.error is not None:
         return respond(reply.error)
-    return Response(_encode(_answer(run, reply)), media_type=MediaType.JSON)
+    return Json(_encode(_answer(run, reply)))
 
 
 async def accept(client: Client, run: RunBody, body: bytes, id: str | None, envelope: Envelope | None) -> Response[Any]:
@@ -194,9 +196,7 @@ async def accept(client: Client, run: RunBody, body: bytes, id: str | None, enve
 def accepted(run: Run, session: str | None) -> Response[Any]:
     """202 with links."""
     document = Accepted(run.id, "accepted", links_of(run.id, session))
-    return Response(
-        _encode(document), status_code=202, media_type=MediaType.JSON, headers={"Location": document.links.itself}
-    )
+    return Json(_encode(document), 202, {"Location": document.links.itself})
 
 
 def links_of(run_id: str, session: str | None) -> Links:
@@ -245,7 +245,7 @@ def _answer(run: RunBody, reply: Reply) -> Answer:
 def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | None:
     """What goes along with the command; None when that is nothing, which is the fast path."""
     headers: dict[str, str] = {}
-    trace = request.headers.get(h.TRACEPARENT)
+    trace = header(request, TRACEPARENT)
     if trace is not None and h.is_id(trace):
         headers[h.TRACEPARENT] = trace
     if run.deadline_ms is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
 from gateway.context import gateway_of
-from gateway.errors import AnyRequest, ErrorDocument, failure_of, respond
+from gateway.errors import ErrorDocument, failure_of, respond
+from gateway.responses import AnyRequest, Json
 from runtime.errors import TroupeError
 from runtime.version import VERSION
 
@@ -42,7 +43,7 @@ class Readiness(msgspec.Struct):
 )
 async def get_health(request: AnyRequest) -> Response[Any]:
     """Answers as long as the process can; asks nobody."""
-    return Response(_encode(Health("ok", VERSION)), media_type=MediaType.JSON)
+    return Json(_encode(Health("ok", VERSION)))
 
 
 @get(
@@ -60,4 +61,4 @@ async def get_ready(request: AnyRequest) -> Response[Any]:
         found: Readiness = await client.service("ready", type=Readiness, timeout_s=READY_TIMEOUT_S)
     except TroupeError as error:
         return respond(failure_of(error), status=503)
-    return Response(_encode(found), media_type=MediaType.JSON)
+    return Json(_encode(found))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
 from gateway.context import gateway_of
-from gateway.errors import AnyRequest, ErrorBody, ErrorDocument
+from gateway.errors import ErrorBody, ErrorDocument
 from gateway.intent import MAX_WAIT_S, Links, links_of
+from gateway.responses import AnyRequest, Json
 from runtime.errors import CallFailed
 from schemas.wire import Capability
 
@@ -77,7 +78,7 @@ async def get_run(request: AnyRequest, run_id: str, wait_s: float = 0.0) -> Resp
         status.result if status.status == "done" else None,
         error,
     )
-    return Response(_encode(document), media_type=MediaType.JSON)
+    return Json(_encode(document))
 
 
 @get(
@@ -88,7 +89,7 @@ async def get_run(request: AnyRequest, run_id: str, wait_s: float = 0.0) -> Resp
 async def get_capabilities(request: AnyRequest) -> Response[Any]:
     """The kinds that pods serve, with their methods and the schemas of their arguments and results."""
     client, _ = await gateway_of(request).admit(request)
-    return Response(_encode(await client.capabilities()), media_type=MediaType.JSON)
+    return Json(_encode(await client.capabilities()))
 
 
 @get(
@@ -110,4 +111,4 @@ async def get_functions(request: AnyRequest) -> Response[Any]:
         for capability in await client.capabilities()
         if capability.type == "function"
     ]
-    return Response(_encode(functions), media_type=MediaType.JSON)
+    return Json(_encode(functions))

@@ -89,6 +89,7 @@ def serve(settings: GatewaySettings, ready: Callable[[str], None] | None = None)
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on who a proxy says it speaks for
         timeout_keep_alive=75,
         # Requests are let go after the grace; this is for what even then does not end.
         timeout_graceful_shutdown=int(settings.grace_s) + 5,

@@ -17,7 +17,8 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from gateway.context import Gateway, gateway_of
-from gateway.errors import AnyRequest, encode_failure, failure_of
+from gateway.errors import encode_failure, failure_of
+from gateway.responses import AnyRequest, header
 from runtime.client import Client, Run, StreamReset
 from runtime.client.ordered import Entry, OrderedReader
 from runtime.errors import CallFailed, NotConnected
@@ -190,7 +191,7 @@ async def get_stream(
     gateway = gateway_of(request)
     client, _ = await gateway.admit(request)
     name = session.removeprefix("/")
-    after = _position(request.headers.get("last-event-id") or since)
+    after = _position(header(request, b"last-event-id") or since)
     kind = format_of(request, format)
     reset: StreamReset | None = None
     reader: OrderedReader | None = None
@@ -364,7 +365,7 @@ def format_of(request: AnyRequest, asked: str | None = None) -> Format:
         return asked  # type: ignore[return-value]  # narrowed by the comparison
     if asked is not None:
         raise CallFailed("bad_request", f"format {asked[:40]!r} is not known: use sse or ndjson")
-    accept = request.headers.get("accept", "")
+    accept = header(request, b"accept") or ""
     return "ndjson" if "ndjson" in accept or "jsonl" in accept else "sse"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.arguments import encode_json
+from runtime.arguments import UNENCODABLE, encode_json, json_decoder
 from runtime.errors import CallFailed, Rejected
 from schemas.address import BadAddress
 from schemas.headers import MAX_ID_LENGTH, is_id
@@ -49,7 +49,7 @@ def encode_body(payload: Any) -> bytes:
         return b""
     try:
         return encode_json(payload)
-    except (TypeError, ValueError, RecursionError) as error:
+    except UNENCODABLE as error:
         raise CallFailed("invalid_arguments", f"the arguments have no JSON form: {error}") from error
 
 
@@ -58,8 +58,6 @@ def decode_as(result: msgspec.Raw | bytes, type: Any) -> Any:
     if type is Any:
         return _decode_any(result)
     try:
-        if hasattr(type, "model_validate_json"):
-            return type.model_validate_json(bytes(result))
         return _decoder(type).decode(result)
     except ValueError as error:  # msgspec's and pydantic's errors are ValueErrors
         raise CallFailed("bad_result", f"the result is not what the caller expects: {error}") from error
@@ -67,4 +65,4 @@ def decode_as(result: msgspec.Raw | bytes, type: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type)
+    return json_decoder(type)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import msgspec
 import pytest
+from pydantic import BaseModel
 
 from runtime.client import Client, Connection, connect
 from runtime.client.objects import MAX_OBJECT_BYTES, Objects, digest_of
@@ -332,3 +333,15 @@ async def test_given_a_repeat_then_one_that_is_seen_twice_has_one_id(client: Cli
     peer.on_command = answer_second
     assert await asyncio.gather(*[client.ask("account", str(n), "echo", n) for n in range(100)]) == list(range(100))
     assert len(seen_ids) == 100
+
+
+async def test_given_a_pydantic_model_then_it_goes_out_as_json_and_comes_back_as_the_model(
+    client: Client, peer: Peer
+) -> None:
+    class Order(BaseModel):
+        amount: int
+
+    assert await client.ask("account", "alice", "deposit", Order(amount=3), type=Order) == Order(amount=3)
+    assert await client.ask("account", "alice", "deposit", [Order(amount=3)], type=list[Order]) == [Order(amount=3)]
+    with pytest.raises(CallFailed, match="not what the caller expects"):
+        await client.ask("account", "alice", "deposit", {"amount": "many"}, type=Order)

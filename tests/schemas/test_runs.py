@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from schemas.runs import BadRunId, RunKey, decode_run_id, encode_run_id
 
 names = st.text("abZ09_-", min_size=1, max_size=8)
-keys = st.text(min_size=1, max_size=8).filter(lambda key: not any(0xD800 <= ord(c) < 0xE000 for c in key))
+keys = st.text(min_size=1, max_size=8).filter(
+    lambda key: not any(ord(c) == 0 or 0xD800 <= ord(c) < 0xE000 for c in key)
+)
 ids = st.text([chr(code) for code in range(0x21, 0x7F)], min_size=1, max_size=12)
 
 
