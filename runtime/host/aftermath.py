@@ -12,7 +12,7 @@ import msgspec
 from runtime.errors import NotConnected
 from runtime.host.answers import Answer, encode_reply, join
 from runtime.host.command import Command
-from runtime.host.items import Finished, Item, Next, Rerun
+from runtime.host.items import Anchor, Finished, Item, Next, Rerun
 from runtime.host.lane import Activation, Lane
 from runtime.host.plan import Plan, Work
 from schemas.subjects import commits
@@ -108,6 +108,10 @@ class Aftermath:
                     lanes.add(item.lane)
                 elif item.timer is not None:
                     pod.timers.done(item)
+            elif isinstance(item, Anchor):
+                feed = item.lane.feed
+                if feed.taken == item.taken and item.lane.checkpoint == item.seq:
+                    feed.taken, feed.taken_at = item.seq, item.at
             elif isinstance(item, Finished):
                 item.lane.active.pop((item.command.actor, item.command.id), None)
         return lanes

@@ -1,7 +1,7 @@
 """The event loop in which users' async handlers run: not the pod's own.
 
-An async handler must not block, but one will. Then it holds up the other handlers of its loop, never heartbeats, turns or
-the broker's messages; and once that is noticed, those that start later get a loop of their own.
+An async handler must not block, but one will. Then it holds up the other handlers of its loop, never heartbeats, turns,
+or the broker's messages; and once that is noticed, those that start later get a loop of their own.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ class CommandReader:
         self._by_number: dict[str, Feed] = {}
         self._creating = asyncio.Semaphore(CREATE_AT_ONCE)
         self._background: set[asyncio.Task[None]] = set()
+        self._generations = 0
         self.restarts = 0
 
     async def open(self) -> None:
@@ -239,7 +240,9 @@ class CommandReader:
             return
         feed.consumer = name
         self._by_consumer[name] = feed
-        feed.generation += 1
+        # Unique in this pod: a late status for a lane that was lost must not speak for the one that came back.
+        self._generations += 1
+        feed.generation = self._generations
         feed.outstanding = feed.delivered = 0
         feed.last_seen = self._clock.monotonic()
         feed.reading = True

@@ -194,3 +194,45 @@ def test_given_a_poison_message_in_a_batch_of_hundreds_when_committed_then_the_o
 
     run(scenario())
     assert system.sql("SELECT key, method, status FROM dead_letters") == [("p", "add", "parked")]
+
+
+def test_given_trimming_beyond_an_idle_lane_when_reconnected_then_the_stream_is_not_read_again(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter, trim_lag_s=0.0) as pod, system.client() as client:
+            await client.ask(counter, "idle", Add(1))
+            for n in range(30):
+                await client.ask(counter, f"k{n}", Add(1))
+
+            async def trimmed() -> bool:
+                await pod.housekeeping.move_anchors()
+                await asyncio.sleep(0.05)
+                await pod.housekeeping.trim()
+                return (await pod.connection.jetstream().stream_info("CMD")).state.messages <= 1
+
+            await until(trimmed)
+            pod.commands.restart_all("as after a reconnect")
+            assert await client.ask(counter, "idle", Add(1)) == 2
+
+    run(scenario())
+    assert "went back in time" not in caplog.text
+
+
+def test_given_consumers_that_disappear_under_load_when_noticed_then_every_command_is_answered_once(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as pod, system.client() as client:
+            js = pod.connection.jetstream()
+            jobs = [asyncio.ensure_future(client.ask(counter, f"k{n % 20}", Add(1), timeout_s=60)) for n in range(400)]
+            for _ in range(3):
+                for consumer in await js.consumers_info("CMD"):
+                    await js.delete_consumer("CMD", consumer.name)
+                await asyncio.sleep(0.1)
+            jobs += [asyncio.ensure_future(client.ask(counter, f"k{n}", Add(1), timeout_s=60)) for n in range(20)]
+            await asyncio.gather(*jobs)
+            assert pod.commands.restarts > 0
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM events") == [(420,)]
