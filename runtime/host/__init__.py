@@ -9,4 +9,5 @@
     turn_thread.py   where handlers run; executions.py: those that may wait
     reads.py         queries, answered from committed state; services.py and front.py: what any pod answers
     timers.py, outbox.py, loading.py, housekeeping.py, residence.py, watchdog.py
+    observer.py      who may watch all this (runtime/telemetry); handling.py: whose command a line of a log is about
 """

@@ -21,6 +21,7 @@ from runtime.host.command import Command
 from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch
 from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.meter import Meter
+from runtime.host.observer import Marks, Observer
 from runtime.host.plan import Plan
 from runtime.host.ports import Cold, CommitLog, Fence, Found, LogRefused, LogUnavailable, Wanted
 from runtime.host.turn_thread import StuckInHandler, TurnThread
@@ -72,6 +73,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._thread = TurnThread()
         self._isolated: dict[tuple[str, str], float] = {}
+        self.observer: Observer | None = None
         self._outside: set[str] = set()
 
     def __len__(self) -> int:
@@ -213,7 +215,8 @@ class Committer:
             await self._log.commit(plan.changes)
         else:
             await self._log.rollback()
-        self._meter.batch(len(kept), read - started, ran - read, time.perf_counter() - ran)
+        done = time.perf_counter()
+        self._meter.batch(len(kept), read - started, ran - read, done - ran)
         for lane, fence in zip(lanes, wanted.fences, strict=True):
             if lane.lane in found.lanes:
                 lane.checkpoint, lane.checkpoint_at = fence.checkpoint, fence.checkpoint_at
@@ -221,6 +224,8 @@ class Committer:
             if fenced and item.lane.lane not in found.lanes:
                 _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
         self._after(batch, plan, fenced)
+        if self.observer is not None:
+            self.observer.committed(batch, plan, fenced, Marks(started, read, ran, done))
 
     async def _turns(self, items: list[Item], found: Found, hot: Mapping[str, Activation]) -> Plan:
         now = self._clock.monotonic()
@@ -229,7 +234,7 @@ class Committer:
                 del self._isolated[method]
         while True:
             plan = Plan(self._clock.now())
-            turns = Turns(
+            turns = (Turns if self.observer is None else self.observer.turns)(
                 self._kinds,
                 hot,
                 found,

@@ -10,9 +10,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Any
 
 from runtime.errors import BadResult
+from runtime.host import handling
 from runtime.host.execution_loop import ExecutionLoop
 from runtime.host.items import Finished, HandedOver, Start
 from runtime.host.lane import Lane
@@ -70,6 +72,7 @@ class Executions:
         decided: Decided | None = None
         error: BaseException | None = None
         self._running[id(start)] = f"{start.kind.name}.{method.name}"
+        handling.execution(command)
         try:
             if start.isolated:
                 decided = await self._isolated(method, start)
@@ -100,7 +103,8 @@ class Executions:
             except BaseException as error:
                 loop.call_soon_threadsafe(_set, outcome, None, error)
 
-        threading.Thread(target=work, name=f"troupe-{start.kind.name}.{method.name}", daemon=True).start()
+        name = f"troupe-{start.kind.name}.{method.name}"
+        threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True).start()
         try:
             async with asyncio.timeout(ISOLATED_TIMEOUT_S):
                 return await outcome

@@ -26,6 +26,7 @@ from runtime.host.lane import Activation, Activations, Lane, Mailboxes
 from runtime.host.leases import Leases
 from runtime.host.loading import Loader, Snapshotter
 from runtime.host.meter import Meter
+from runtime.host.observer import Observer
 from runtime.host.outbox import Outbox
 from runtime.host.ports import LogUnavailable, Taken
 from runtime.host.reads import Reads
@@ -61,9 +62,16 @@ class Pod:
     Args:
         settings: see PodSettings.
         kinds: the kinds it serves; each belongs to the pod's group.
+        telemetry: watches its batches; None costs nothing.
     """
 
-    def __init__(self, settings: PodSettings, kinds: Iterable[Kind], clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        settings: PodSettings,
+        kinds: Iterable[Kind],
+        clock: Clock = system_clock,
+        telemetry: Observer | None = None,
+    ) -> None:
         self.settings = settings
         self.kinds: dict[str, Kind] = {}
         for kind in kinds:
@@ -72,6 +80,7 @@ class Pod:
         if not self.kinds:
             raise Misconfigured("a pod needs at least one kind: name a module that defines an entity or a function")
         self.clock = clock
+        self.telemetry = telemetry
         self.id = f"{settings.group}-{clock.token(6)}"
         self.meter = Meter()
         self.activations = Activations(settings.max_activations, settings.idle_s)
@@ -177,6 +186,7 @@ class Pod:
             lost=self._on_log_lost,
             principal_of=self.identity.principal_of,
         )
+        self.committer.observer = self.telemetry
         self.executions = Executions(self.committer.put)
         self.outbox = Outbox(self.publisher, self.committer.put)
         self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)

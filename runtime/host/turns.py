@@ -16,6 +16,7 @@ import msgspec
 from runtime.arguments import InvalidArguments
 from runtime.errors import BadResult, Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
+from runtime.host import handling
 from runtime.host.answers import answer
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Finished, HandedOver, Item, Next, Order, Rerun, Sent, Start, Touch
@@ -38,6 +39,7 @@ class Running:
     """What the turn thread is doing, for the watcher that waits for it. `loading` is the actor being folded."""
 
     item: Item | None = None
+    command: Command | None = None
     method: Method | None = None
     kind: str = ""
     loading: str | None = None
@@ -81,6 +83,7 @@ class Turns:
     def run(self, items: Sequence[Item]) -> None:
         """Runs the items in order."""
         running, plan = self.running, self._plan
+        handling.turns(running)
         for item in items:
             if plan.abandoned:
                 return
@@ -101,7 +104,7 @@ class Turns:
                 self._order(item)
             else:
                 assert isinstance(item, Anchor)  # only moves the checkpoint, which the fence does
-        running.item = None
+        running.item = running.command = None
 
     def progress(self) -> object:
         """A value that changes with every turn and every actor that is loaded."""
@@ -234,7 +237,7 @@ class Turns:
         )
 
     def _read(self, work: Work, method: Read, payload: Any, command: Command) -> None:
-        self.running.method, self.running.kind = method, work.kind.name
+        self.running.method, self.running.kind, self.running.command = method, work.kind.name, command
         try:
             result = method.read(work.state, payload, self._turn(work, command, 1))
         except BaseException as error:
@@ -248,7 +251,7 @@ class Turns:
     ) -> bool:
         """One turn of a decision. True when the command is done, false when it will be tried again."""
         plan = self._plan
-        self.running.method, self.running.kind = method, work.kind.name
+        self.running.method, self.running.kind, self.running.command = method, work.kind.name, command
         attempt = (row.attempts if row else 0) + 1
         turn = self._turn(work, command, attempt)
         plan.turns += 1
