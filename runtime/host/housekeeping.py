@@ -76,21 +76,17 @@ class Housekeeping:
     async def move_anchors(self) -> None:
         """Moves the checkpoints of lanes without traffic to the stream's end, so that they do not hold up trimming."""
         js = self._connection.jetstream(timeout=2)
-        state = (await js.stream_info(CMD_STREAM)).state
-        idle = [
-            lane
-            for lane in self._lanes()
-            if lane.queued == 0 and lane.checkpoint < state.last_seq and not lane.draining
-        ]
+        upto = (await js.stream_info(CMD_STREAM)).state.last_seq
+        idle = [lane for lane in self._lanes() if lane.queued == 0 and lane.checkpoint < upto and not lane.draining]
         if not idle:
             return
-        last = await message_time(self._connection, state.last_seq)
+        last = await message_time(self._connection, upto)
         if last is None:
             return
         for lane in idle:
             taken = lane.feed.taken
-            if await self._reader.caught_up(lane.feed) and lane.feed.taken == taken and lane.alive:
-                self._put(Anchor(lane, state.last_seq, last, taken))
+            if await self._reader.caught_up(lane.feed, upto) and lane.feed.taken == taken and lane.alive:
+                self._put(Anchor(lane, upto, last, taken))
 
     async def trim(self) -> int:
         """Purges what every group has processed, the lag ago; gives the sequence it purged up to (0: nothing)."""

@@ -19,8 +19,9 @@ from runtime.host.meter import Meter
 from runtime.host.ports import LogUnavailable, Taken, TimerRow
 from runtime.host.timers import Timers
 from runtime.host.turn_thread import SLOW_S, StuckInHandler, TurnThread
+from runtime.jetstream.reader import Feed
 from runtime.postgres.commit_log import PostgresCommitLog
-from schemas.address import Address, actor_id
+from schemas.address import Address, actor_id, partition_of
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
 
@@ -305,3 +306,36 @@ def test_given_a_handler_that_writes_to_stderr_for_ever_when_its_pod_ends_then_i
 
     run(scenario())
     assert pod.terminate() == 0, f"the pod must end by itself, not by signal {signal.SIGABRT}"
+
+
+# -- the reader -------------------------------------------------------------------------------------------------------
+
+
+def test_given_a_message_not_handed_on_when_a_lane_is_asked_then_it_is_not_caught_up(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as pod, system.client() as client:
+            await client.ask(counter, "a", Add(1))
+            last = (await pod.connection.jetstream().stream_info("CMD")).state.last_seq
+            number = partition_of("default", "counter", "a", system.partitions)
+            feed = pod.lanes[number].feed
+            assert feed.taken == last
+            assert await pod.commands.caught_up(feed, last)
+            behind = Feed("behind", number, last - 1, 0, lambda: 0)
+            behind.reading = True
+            assert not await pod.commands.caught_up(behind, last)
+            assert await pod.commands.caught_up(behind, last - 1)
+            await pod.connection.request("cmd.default.other.a.add", b"{}")  # a kind that this group does not serve
+            assert await pod.commands.caught_up(feed, last + 1)
+
+    run(scenario())
+
+
+def test_given_a_reader_that_was_moved_too_far_when_a_message_comes_then_it_is_not_skipped(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as pod, system.client() as client:
+            await client.ask(counter, "a", Add(1))
+            feed = pod.lanes[partition_of("default", "counter", "a", system.partitions)].feed
+            feed.taken += 1000
+            assert await client.ask(counter, "a", Add(1)) == 2
+
+    run(scenario())
