@@ -50,14 +50,14 @@ class Formation:
         self._plan(name, "runtime.host.process", modules, own, patient=patient)
 
     def add_gateway(self, host: str | None = None, port: int | None = None) -> None:
-        """Plans a gateway."""
+        """Plans a gateway. Raises Misconfigured when what it needs is not installed."""
+        _check_installed("litestar", "gateway")
         own = {"RUNTIME_GATEWAY_HOST": host, "RUNTIME_GATEWAY_PORT": None if port is None else str(port)}
         self._plan("gateway", "gateway", (), {name: value for name, value in own.items() if value is not None})
 
     def add_intake(self) -> None:
         """Plans an intake of intents. Raises Misconfigured when what it needs is not installed."""
-        if importlib.util.find_spec("faststream") is None:
-            raise Misconfigured("the intake needs pip install 'troupe[intake]'")
+        _check_installed("faststream", "intake")
         self._plan("intake", "actors.intake", (), {})
 
     def restart_pods(self) -> None:
@@ -171,6 +171,12 @@ class Formation:
 
     def _wait_for_change(self, name: str, last_words: str) -> None:
         self.say(name, f"waits for a change, since it cannot start: {last_words}")
+
+
+def _check_installed(package: str, extra: str) -> None:
+    """A child that cannot be imported would be started again and again."""
+    if importlib.util.find_spec(package) is None:
+        raise Misconfigured(f"the {extra} needs a package that is not installed: pip install 'troupe[{extra}]'")
 
 
 def _urls(endpoints: Endpoints) -> dict[str, str]:
