@@ -14,6 +14,7 @@
     runs.py         a submitted command that may be taken up again anywhere
     ordered.py      reading a stream in order, from a sequence, with bounded memory
     tail.py         the events of one actor, as they are committed
+    tracing.py      where telemetry takes part, if there is any
     client.py       the Client, which brings these together
 
 Imports schemas, nats, and of the runtime only errors, clock and what turns a value into a body.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import msgspec
 
 from runtime.client import connection as connections
+from runtime.client import tracing
 from runtime.client.calls import END, Calls
 from runtime.client.connection import Connection
 from runtime.client.envelope import PLAIN, Envelope, Fields, Packing
@@ -192,9 +193,7 @@ class Client:
         """Sends a command without waiting for the actor, and returns its id once the broker has stored it."""
         subject, body = self._command(kind, key, command, args)
         id = self._calls.new_id() if id is None else checked_id(id)
-        body, tail = await self._packing.pack(subject, id, body, Envelope(**envelope), timeout_s)
-        block = f"NATS/1.0\r\n{h.ID}: {id}".encode() + tail
-        await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
+        await self._publish(subject, id, body, Envelope(**envelope), timeout_s, watched=False)
         return id
 
     async def submit(
@@ -232,9 +231,7 @@ class Client:
             id = self._calls.new_id()
             watch = self._calls.watch(id)
         run = Run(self, kind, key, checked_id(id), watch)
-        body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
-        block = self._calls.header(id, tail) if watch else f"NATS/1.0\r\n{h.ID}: {id}".encode() + tail
-        await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
+        await self._publish(subject, id, body, envelope, timeout_s, watched=watch is not None)
         return run
 
     def run(self, run_id: str) -> Run:
@@ -250,8 +247,9 @@ class Client:
         with address_checked():
             subject = subjects.intent(self.tenant, session)
         body = msgspec.json.encode(msgspec.structs.replace(intent, id=id))
-        block = connections.header_block({h.ID: id})
-        await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
+        if not self._packing.fits(body):
+            raise CallFailed("too_large", f"the intent has {len(body)} bytes, more than a message: send a command")
+        await self._publish(subject, id, body, PLAIN, timeout_s, watched=False)
         return id
 
     # Reads
@@ -280,7 +278,7 @@ class Client:
         """
         address = Address(self.tenant, kind, key)
         with address_checked():
-            subjects.query(0, address, method)
+            anywhere = subjects.query(0, address, method)
 
         async def subject() -> str:
             info = await self.info()
@@ -290,9 +288,16 @@ class Client:
             self._info = None  # the broker may have been made anew with other partitions
             await self.check_kind(kind)
 
-        return await self._services.request(
-            subject, body, f"{method} of {address}", timeout_s=timeout_s, attempt_s=attempt_s, unanswered=unanswered
-        )
+        async def request(block: bytes = b"") -> Reply:
+            what = f"{method} of {address}"
+            return await self._services.request(
+                subject, body, what, timeout_s=timeout_s, attempt_s=attempt_s, header_block=block, unanswered=unanswered
+            )
+
+        if tracing.active is None:
+            return await request()
+        with tracing.active.span("query", anywhere, "", None) as span:
+            return await request(connections.header_block({h.TRACEPARENT: span.traceparent}))
 
     async def service(self, name: str, request: Any = None, *, type: Any = Any, timeout_s: float = 10.0) -> Any:
         """What any pod answers on `svc.<name>`, see schemas.subjects.SERVICES."""
@@ -383,11 +388,39 @@ class Client:
     async def _call(self, subject: str, body: bytes, timeout_s: float, id: str | None, envelope: Envelope) -> Reply:
         given = id is not None
         id = checked_id(id) if id is not None else self._calls.new_id()
+        if tracing.active is None:
+            return await self._exchange(subject, body, timeout_s, id, envelope, given)
+        with tracing.active.span("ask", subject, id, envelope.headers) as span:
+            reply = await self._exchange(subject, body, timeout_s, id, envelope.traced(span.traceparent), given)
+            if reply.error is not None:
+                span.failed(reply.error.code)
+            return reply
+
+    async def _exchange(
+        self, subject: str, body: bytes, timeout_s: float, id: str, envelope: Envelope, given: bool
+    ) -> Reply:
         if envelope is PLAIN and self._packing.fits(body):
             tail = END
         else:
             body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
         return await self._calls.call(subject, body, id, tail, timeout_s, own_subject=given)
+
+    async def _publish(
+        self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, *, watched: bool
+    ) -> None:
+        """Stores a message; `watched`: its reply comes to the shared inbox."""
+        if tracing.active is None:
+            await self._store(subject, id, body, envelope, timeout_s, watched)
+            return
+        with tracing.active.span("publish", subject, id, envelope.headers) as span:
+            await self._store(subject, id, body, envelope.traced(span.traceparent), timeout_s, watched)
+
+    async def _store(
+        self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, watched: bool
+    ) -> None:
+        body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
+        block = self._calls.header(id, tail) if watched else f"NATS/1.0\r\n{h.ID}: {id}".encode() + tail
+        await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
 
 
 @lru_cache(maxsize=65_536)

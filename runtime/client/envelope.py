@@ -35,6 +35,10 @@ class Envelope(NamedTuple):
     headers: dict[str, str] | None = None
     principal: str | None = None
 
+    def traced(self, traceparent: str) -> Envelope:
+        """The same with this trace context."""
+        return self._replace(headers={**(self.headers or {}), headers.TRACEPARENT: traceparent})
+
 
 class Fields(TypedDict, total=False):
     """The fields of Envelope as keyword arguments."""

@@ -13,6 +13,7 @@ import pytest
 
 from runtime.client.objects import MAX_OBJECT_BYTES
 from runtime.errors import CallFailed
+from schemas.wire import Intent
 from tests.protocol.raw import Caller, token
 from tests.protocol.sessions import fill
 from tests.support.system import System, until
@@ -129,6 +130,14 @@ async def test_given_a_body_above_the_brokers_limit_then_a_raw_client_is_told_an
             await client.ask("length", "a", "run", {"text": "z" * MAX_OBJECT_BYTES})
         assert failed.value.code == "too_large"
     await works(caller)
+
+
+async def test_given_an_intent_above_the_brokers_limit_then_the_client_refuses_it(running: System) -> None:
+    async with running.client() as client:
+        said = Intent("length", "a", "run", {"text": "x" * client.connection.max_payload})
+        with pytest.raises(CallFailed, match="send a command") as failed:
+            await client.intent("big", said)
+        assert failed.value.code == "too_large"
 
 
 async def test_given_a_result_above_the_brokers_limit_then_the_caller_is_told(caller: Caller) -> None:
