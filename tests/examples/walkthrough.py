@@ -146,13 +146,18 @@ class Background:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
+    @property
+    def printed(self) -> str:
+        """All that it has printed so far."""
+        return "\n".join(self._lines)
+
     def await_lines(self, expected: str) -> None:
         """Waits until it has printed all these lines since the last look."""
         end = time.monotonic() + TIMEOUT_S
         wanted = [pattern_of(line) for line in expected.splitlines()]
         while None in (places := [self._place(pattern) for pattern in wanted]):
             if time.monotonic() > end or self._process.poll() is not None:
-                raise Mismatch(f"it should have printed\n{expected}\nand printed\n" + "\n".join(self._lines))
+                raise Mismatch(f"it should have printed\n{expected}\nand printed\n{self.printed}")
             time.sleep(0.05)
         self._seen = 1 + max(place for place in places if place is not None)
 
@@ -162,7 +167,7 @@ class Background:
         code = self._process.wait(TIMEOUT_S)
         self._reader.join()
         if code != 0:
-            raise Mismatch(f"it ended with exit code {code} after Ctrl-C:\n" + "\n".join(self._lines))
+            raise Mismatch(f"it ended with exit code {code} after Ctrl-C")
 
     def close(self) -> None:
         """Ends it, in whatever way is needed."""
@@ -196,7 +201,7 @@ def walk_through(document: Path, directory: Path, port: int) -> None:
     printed = ""
     try:
         for block in blocks_of(text):
-            with _placed(document, block):
+            with _placed(document, block, background):
                 if block.kind == "python":
                     _write(block.text, terminal.directory)
                 elif block.kind == "bash" and block.background:
@@ -235,11 +240,12 @@ def pattern_of(line: str) -> re.Pattern[str]:
 
 
 @contextmanager
-def _placed(document: Path, block: Block) -> Iterator[None]:
+def _placed(document: Path, block: Block, background: Background | None) -> Iterator[None]:
     try:
         yield
     except (Mismatch, AssertionError) as error:
-        raise Mismatch(f"{document.name}, line {block.line}: {error}") from error
+        beside = "" if background is None else f"\nin the other terminal:\n{background.printed}"
+        raise Mismatch(f"{document.name}, line {block.line}: {error}{beside}") from error
 
 
 def _write(text: str, directory: Path) -> None:
