@@ -78,7 +78,7 @@ def test_given_a_call_that_cannot_work_then_one_line_says_why_and_the_code_says_
 def test_given_a_held_actor_when_it_is_called_then_the_command_waits_until_it_is_resumed(runtime: Runtime) -> None:
     runtime.ok("actors", "call", "counter", "held", "add", "amount=1")
     assert runtime.ok("actors", "pause", "counter", "held", "--reason", "a look").out == "paused counter/held\n"
-    told = runtime.fails(5, "actors", "call", "counter", "held", "add", "amount=1", "--id", "h2", "--timeout", "0.5")
+    told = runtime.fails(5, "actors", "call", "counter", "held", "add", "amount=1", "--id", "h2", "--timeout", "3")
     assert "still be processed" in told
     shown = runtime.ok("actors", "describe", "counter", "held")
     assert "by tester: a look" in shown.out
