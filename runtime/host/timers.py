@@ -97,7 +97,8 @@ class Timers:
         for row in rows:
             place = (row.actor, row.name, row.fire_id)
             lane = lanes.get(row.lane)
-            if place in self._firing or lane is None:
+            # A lane may have been lost while the rows were read; the pod may even own it anew, as another lane object.
+            if lane is None or not lane.alive or self._firing.get(place) is lane:
                 continue
             self._firing[place] = lane
             fresh += 1

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -89,6 +90,32 @@ def test_given_lanes_taken_while_the_rows_are_read_when_their_timers_are_due_the
         timers.reread()
         source.answer.set()
         assert (await asyncio.wait_for(fired.get(), 10)).lane is lanes[1]
+        running.cancel()
+
+    run(scenario())
+
+
+def test_given_a_lane_lost_while_its_due_rows_are_read_when_it_is_taken_again_then_they_fire() -> None:
+    async def scenario() -> None:
+        source, lanes = SlowRows(), [lane_of(1)]
+        source.rows.append(timer_row(1, system_clock.now()))
+        fired: asyncio.Queue[Command] = asyncio.Queue()
+        timers = Timers(source, lambda: lanes, fired.put_nowait, system_clock)
+        source.answer.set()
+        reading = source.due_timers
+
+        async def lose_the_lane(*asked: Any) -> list[TimerRow]:
+            rows = await reading(*asked)
+            source.due_timers = reading  # type: ignore[method-assign]  # once is enough
+            lanes[0].lose()
+            timers.forget(lanes[0])
+            lanes[0] = lane_of(1)
+            timers.reread()
+            return rows
+
+        source.due_timers = lose_the_lane  # type: ignore[method-assign]  # what happens while Postgres answers
+        running = asyncio.ensure_future(timers.run())
+        assert (await asyncio.wait_for(fired.get(), 10)).lane is lanes[0]
         running.cancel()
 
     run(scenario())
