@@ -49,7 +49,7 @@ def encode_body(payload: Any) -> bytes:
         return b""
     try:
         return encode_json(payload)
-    except UNENCODABLE as error:
+    except (*UNENCODABLE, RecursionError) as error:
         raise CallFailed("invalid_arguments", f"the arguments have no JSON form: {error}") from error
 
 

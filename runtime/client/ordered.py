@@ -28,6 +28,9 @@ API_TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
+_ORDINARY_ENDS = (b"Batch Completed", b"Message Size Exceeds MaxBytes")
+"""Statuses 409 that end a request which asked for at most so many bytes; all others end the cursor."""
+
 _log = logging.getLogger("troupe.client")
 
 
@@ -90,6 +93,7 @@ class OrderedReader:
         self._entries: deque[Entry] = deque()
         self._arrived = asyncio.Event()
         self._outstanding = 0
+        self._request = 0
         self._delivered = 0
         self._created = ""
         self._doubt: str | None = None
@@ -232,7 +236,8 @@ class OrderedReader:
         )
         try:
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
-            self._connection.post(subject, request, reply=f"{self._deliver}.{self._generation}")
+            self._request += 1
+            self._connection.post(subject, request, reply=f"{self._deliver}.{self._request}")
             self._outstanding = BATCH
         except NotConnected:
             self._doubt = "the connection was lost"
@@ -253,13 +258,11 @@ class OrderedReader:
         self._entries.append(Entry(int(tokens[-4]), header, data))
 
     def _on_status(self, subject: str, header: bytes) -> None:
-        if subject.rpartition(".")[2] != str(self._generation):
-            return
         status = header[9:12]
-        if status == b"100":
+        if status == b"100" or subject.rpartition(".")[2] != str(self._request):  # a sign of life, or of what is over
             return
         self._outstanding = 0
-        if status in (b"404", b"408") or b"exceeds maxbytes" in header.lower():
+        if status in (b"404", b"408") or any(end in header for end in _ORDINARY_ENDS):
             self._pull()
         else:
             self._doubt = f"the broker says {header[9:80]!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 from runtime.infra.packages import nats_server
@@ -20,6 +21,7 @@ class Broker:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
+        self.name = f"test-{uuid.uuid4()}"
         self.url = f"nats://127.0.0.1:{self.port}"
 
     @staticmethod
@@ -29,13 +31,26 @@ class Broker:
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        command = [self.binary(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory)]
+        command = [
+            self.binary(),
+            "-a",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-js",
+            "-sd",
+            str(self._directory),
+            "-n",
+            self.name,
+        ]
         self._process = subprocess.Popen(
             [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         for _ in range(500):
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as greeted:
+                    # Another server may have been given the port in the meantime.
+                    assert self.name.encode() in greeted.recv(4096), f"port {self.port} is somebody else's"
                     return
             except OSError:
                 assert self._process.poll() is None, "nats-server ended at once"

@@ -165,8 +165,10 @@ async def test_given_a_cancelled_call_then_nothing_of_it_stays(client: Client, p
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+    await client.tell("account", "alice", "echo")
     assert client._calls._pending == {}
     assert client._inbox._receivers == {}
+    assert len(client.connection.resumed) == 1
 
 
 @pytest.mark.parametrize(
@@ -306,6 +308,21 @@ async def test_given_the_broker_dies_while_calls_wait_then_they_go_on_when_it_is
         await asyncio.sleep(0.1)
         await system.up()
         assert [await early, await late, await told] == ["early", "late", "t"]
+
+
+async def test_given_the_broker_comes_back_then_calls_do_not_wait_for_their_next_repeat(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.client.calls.FIRST_REPEAT_S", 600.0)
+    async with Restarts(broker) as system:
+        system.peer.on_command = silent
+        call = asyncio.ensure_future(system.client.ask("account", "alice", "echo", 1, timeout_s=1000))
+        await system.peer.until_commands(1)
+        await system.down()
+        system.peer.on_command = echo
+        await system.up()
+        async with asyncio.timeout(30):
+            assert await call == 1
 
 
 async def test_given_the_broker_stays_away_then_the_error_says_whether_the_command_was_sent(broker: Broker) -> None:

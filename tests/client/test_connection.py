@@ -27,6 +27,17 @@ async def test_given_a_direct_subscription_then_posted_messages_arrive_whole_and
     assert arrived[-1] == ("t.bare", "", b"", {})
 
 
+async def test_given_a_flush_then_all_that_was_posted_before_it_has_arrived(connection: Connection) -> None:
+    arrived: list[int] = []
+    await connection.subscribe_direct("t", lambda s, r, b, h: arrived.append(len(b)))
+    for _ in range(20):
+        for _ in range(1000):
+            connection.post("t", b"x" * 500)
+        await connection.flush()
+        assert len(arrived) == 1000
+        arrived.clear()
+
+
 async def test_given_a_receiver_that_raises_then_later_messages_still_arrive(connection: Connection) -> None:
     arrived: list[bytes] = []
 

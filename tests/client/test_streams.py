@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from runtime.client import Client, Connection, StreamReset, connect
-from runtime.client.ordered import BATCH, LOW_WATER
+from runtime.client.ordered import BATCH, LOW_WATER, OrderedReader
 from runtime.errors import CallFailed
 from runtime.jetstream.streams import StreamSettings, ensure
 from schemas.address import partition_of
@@ -60,12 +60,15 @@ async def test_given_more_facts_than_fit_in_memory_then_they_wait_in_the_broker_
     await asyncio.sleep(0.2)
     most = len(reader._entries)
     sequences: list[int] = []
+    cursor = reader._consumer
     while len(sequences) < total:
         sequences.append((await reader.next()).sequence)
+        await asyncio.sleep(0.001)  # what was asked for arrives meanwhile
         most = max(most, len(reader._entries))
         sequences += [entry.sequence for entry in reader.waiting(3)]
     assert sequences == list(range(1, total + 1))
     assert most <= BATCH + LOW_WATER
+    assert reader._consumer == cursor, "nothing was in doubt"
     await reader.close()
 
 
@@ -113,6 +116,25 @@ async def test_given_the_cursor_is_lost_then_reading_goes_on_without_gap_or_repe
     await reader.close()
 
 
+async def test_given_a_delivery_is_lost_then_reading_begins_anew_behind_the_last_one(
+    client: Client, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = OrderedReader._on_message
+    lost: list[str] = []
+
+    def lossy(self: OrderedReader, subject: str, reply: str, data: bytes, header: bytes) -> None:
+        if reply and len(self._entries) == 2 and not lost:
+            lost.append(reply)
+        else:
+            receive(self, subject, reply, data, header)
+
+    monkeypatch.setattr(OrderedReader, "_on_message", lossy)
+    for name in "abcdef":
+        await peer.publish("acme", "s", name)
+    assert [sequence for sequence, _ in await take(client, "s", 6)] == [1, 2, 3, 4, 5, 6]
+    assert len(lost) == 1
+
+
 async def test_given_no_stream_then_reading_it_says_so(client: Client, connection: Connection) -> None:
     await connection.jetstream().delete_stream("EV")
     with pytest.raises(CallFailed, match="stream EV cannot be read now"):
@@ -123,8 +145,9 @@ async def test_given_a_closed_reader_then_the_broker_keeps_no_cursor(client: Cli
     reader = await client.read_session("s", 0)
     assert (await connection.jetstream().stream_info("EV")).state.consumer_count == 1
     await reader.close()
-    await client.connection.flush()
-    assert (await connection.jetstream().stream_info("EV")).state.consumer_count == 0
+    async with asyncio.timeout(20):
+        while (await connection.jetstream().stream_info("EV")).state.consumer_count:
+            await asyncio.sleep(0.01)
 
 
 async def test_given_the_broker_dies_then_a_session_goes_on_when_it_is_back(broker: Broker) -> None:
