@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,5 +13,6 @@ from tests.support.system import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the document's readers use curl, and there is none here")
 def test_given_a_reader_who_follows_the_readme_then_everything_happens_as_it_says(tmp_path: Path) -> None:
     walk_through(ROOT / "README.md", tmp_path, free_port())
