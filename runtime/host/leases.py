@@ -13,9 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from runtime.clock import Clock
 from runtime.host.balance import assign
 from runtime.host.lane import Lane
-from runtime.host.ports import LogUnavailable, Ownership, Taken
+from runtime.host.ports import LivePod, LogUnavailable, Ownership, Taken
 
 _log = logging.getLogger("troupe.leases")
+
+LEAVING_LOOK_S = 0.05
+SILENT_AFTER_BEATS = 3
+"""Heartbeats that a pod may miss before others stand in for what it is to take."""
 
 
 class Leases:
@@ -54,7 +58,7 @@ class Leases:
         self._released = released
         self._leaving = False
         self._look = asyncio.Event()
-        self._all: list[int] = []
+        self._giving: dict[int, asyncio.Task[None]] = {}
         self.lanes: dict[int, Lane] = {}
         self.until = 0.0
         """Until when (monotonic) nobody else can have taken this pod's lanes."""
@@ -81,16 +85,14 @@ class Leases:
 
     async def balance(self) -> None:
         """Takes and hands over lanes, until everything is released after `leave`."""
-        while not (self._leaving and not self.lanes):
+        while not (self._leaving and not self.lanes and not self._giving):
+            self._look.clear()
             try:
                 await self._step()
             except LogUnavailable as error:
                 _log.warning("lanes stay as they are: %s", error)
-            if self._leaving and not self.lanes:
-                break
-            self._look.clear()
             try:
-                async with asyncio.timeout(0.05 if self._leaving else self._balance_s):
+                async with asyncio.timeout(LEAVING_LOOK_S if self._leaving else self._balance_s):
                     await self._look.wait()
             except TimeoutError:
                 pass
@@ -110,49 +112,63 @@ class Leases:
         for number, lane in list(self.lanes.items()):
             if owners.get(number) != (self._pod, lane.epoch):
                 self._lost(lane)
-        alive = [pod for pod, _ in live]
-        if self._pod not in alive and not self._leaving:
-            return  # this pod's own heartbeat has not arrived: it may not take anything
-        staying = [pod for pod, leaving in live if not leaving and not (self._leaving and pod == self._pod)]
-        wanted = assign(sorted(owners), staying) if staying else {}
-        give = [lane for number, lane in self.lanes.items() if self._leaving or wanted.get(number) != self._pod]
-        if give:
-            await asyncio.gather(*[self._drain(lane) for lane in give])
-            held = [lane for lane in give if lane.alive]
-            for lane in held:
-                self._lost(lane)
-            await self._ownership.release([(lane.lane, lane.epoch) for lane in held])
-            self._released()
         if self._leaving:
+            self._give(list(self.lanes.values()))
             return
-        await self._release_strays(owners, wanted, given={lane.lane for lane in give})
+        alive = [pod.id for pod in live]
+        if self._pod not in alive:
+            return  # this pod's own heartbeat has not arrived: it may not take anything
+        mine = self._mine(sorted(owners), live)
         ownerless = (None, self._pod, *_gone(owners, alive))
-        free = [
-            number
-            for number, pod in wanted.items()
-            if pod == self._pod and number not in self.lanes and owners[number][0] in ownerless
-        ]
+        free = [number for number in mine - self.lanes.keys() if owners[number][0] in ownerless]
         if free:
-            taken = await self._ownership.take(free)
+            taken = await self._ownership.take(sorted(free))
             if taken:
                 _log.info("took %d lanes", len(taken))
                 self._took(taken)
-
-    async def _release_strays(
-        self, owners: dict[int, tuple[str | None, int]], wanted: dict[int, str], given: set[int]
-    ) -> None:
-        """Releases lanes that are this pod's by the log, in nobody's hands and another pod's by the assignment.
-
-        The connection broke between giving them up and releasing them; while this pod lives, nobody else can take them.
-        """
+        self._give([lane for number, lane in self.lanes.items() if number not in mine])
+        # Lanes that are this pod's by the log, and in nobody's hands: the connection broke between giving them up and
+        # releasing them. While this pod lives, nobody else can take them.
         strays = [
             (number, epoch)
             for number, (owner, epoch) in owners.items()
-            if owner == self._pod and number not in self.lanes and number not in given and wanted.get(number) != owner
+            if owner == self._pod and number not in mine and number not in self.lanes and number not in self._giving
         ]
         if strays:
             await self._ownership.release(strays)
             self._released()
+
+    def _mine(self, lanes: Sequence[int], live: Sequence[LivePod]) -> set[int]:
+        """The lanes this pod is to own.
+
+        A pod whose heartbeats have stopped keeps its lanes until its lease is over, but it would not come for others:
+        what is to be its goes to a stand-in meanwhile, who keeps it until the pod is back.
+        """
+        staying = [pod.id for pod in live if not pod.leaving]
+        silent = {pod.id for pod in live if pod.silent_s > SILENT_AFTER_BEATS * self._heartbeat_s} - {self._pod}
+        wanted = assign(lanes, staying)
+        stand_in = assign(lanes, [pod for pod in staying if pod not in silent]) if silent else wanted
+        owners = {number: stand_in[number] if wanted[number] in silent else wanted[number] for number in lanes}
+        return {number for number, owner in owners.items() if owner == self._pod}
+
+    def _give(self, lanes: Sequence[Lane]) -> None:
+        """Hands lanes over, each as soon as nothing of it is in hand, while others are taken."""
+        for lane in lanes:
+            if lane.lane not in self._giving:
+                self._giving[lane.lane] = asyncio.ensure_future(self._hand_over(lane))
+
+    async def _hand_over(self, lane: Lane) -> None:
+        try:
+            await self._drain(lane)
+            if lane.alive:
+                self._lost(lane)
+                await self._ownership.release([(lane.lane, lane.epoch)])
+                self._released()
+        except LogUnavailable as error:
+            _log.warning("lane %d is not released yet: %s", lane.lane, error)
+        finally:
+            del self._giving[lane.lane]
+            self.look_now()
 
 
 def _gone(owners: dict[int, tuple[str | None, int]], alive: Sequence[str]) -> set[str]:

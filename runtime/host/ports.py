@@ -262,14 +262,22 @@ class Taken(NamedTuple):
     probe_count: int
 
 
+class LivePod(NamedTuple):
+    """A pod whose lease is not over. `silent_s` is how long ago its last heartbeat was."""
+
+    id: str
+    leaving: bool
+    silent_s: float
+
+
 class Ownership(Protocol):
     """Membership and leases, on connections of their own."""
 
     async def heartbeat(self, ttl_s: float) -> None:
         """Renews this pod's membership for `ttl_s` seconds on the log's clock."""
 
-    async def live_pods(self) -> list[tuple[str, bool]]:
-        """(pod id, leaving) of the group's living pods."""
+    async def live_pods(self) -> list[LivePod]:
+        """The group's living pods."""
 
     async def owners(self) -> dict[int, tuple[str | None, int]]:
         """lane → (owner, epoch) of the whole group."""

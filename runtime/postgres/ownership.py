@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.errors import Misconfigured
-from runtime.host.ports import OutboxRow, PendingRow, Taken
+from runtime.host.ports import LivePod, OutboxRow, PendingRow, Taken
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
 
@@ -64,8 +64,8 @@ class PostgresOwnership:
         beat = (self._pod, self._group, socket.gethostname(), os.getpid(), self._code_version, ttl_s)
         await self._beats.run(query("heartbeat"), beat, timeout_s=ttl_s)
 
-    async def live_pods(self) -> list[tuple[str, bool]]:
-        return [(row[0], row[1]) for row in await self._run("live_pods", self._group)]
+    async def live_pods(self) -> list[LivePod]:
+        return [LivePod(*row) for row in await self._run("live_pods", self._group)]
 
     async def owners(self) -> dict[int, tuple[str | None, int]]:
         return {row[0]: (row[2], row[3]) for row in await self._run("owners", self._group)}

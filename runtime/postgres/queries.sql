@@ -139,7 +139,7 @@ RETURNING p.lane, p.probe_count
 -- name: heartbeat
 INSERT INTO pods (id, group_name, host, pid, code_version, expires_at)
 VALUES (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
-ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, beat_at = clock_timestamp()
 
 -- name: leave
 UPDATE pods SET leaving = true WHERE id = %s
@@ -148,7 +148,8 @@ UPDATE pods SET leaving = true WHERE id = %s
 DELETE FROM pods WHERE id = %s
 
 -- name: live_pods
-SELECT id, leaving FROM pods WHERE group_name = %s AND expires_at > clock_timestamp() ORDER BY id
+SELECT id, leaving, extract(epoch FROM clock_timestamp() - beat_at)::float8
+FROM pods WHERE group_name = %s AND expires_at > clock_timestamp() ORDER BY id
 
 -- name: forget_pods
 DELETE FROM pods WHERE expires_at < clock_timestamp() - interval '1 hour'

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import Struct
 
@@ -24,7 +23,7 @@ from runtime.jetstream.reader import Feed
 from runtime.postgres.commit_log import PostgresCommitLog
 from schemas.address import Address, actor_id, partition_of
 from tests.support.kinds import Add, counter
-from tests.support.system import System, run, until
+from tests.support.system import PodProcess, System, run, until
 
 
 def lane_of(number: int) -> Lane:
@@ -97,25 +96,25 @@ def test_given_lanes_taken_while_the_rows_are_read_when_their_timers_are_due_the
 
 def test_given_a_lane_lost_while_its_due_rows_are_read_when_it_is_taken_again_then_they_fire() -> None:
     async def scenario() -> None:
-        source, lanes = SlowRows(), [lane_of(1)]
+        source, owned = SlowRows(), [lane_of(1)]
         source.rows.append(timer_row(1, system_clock.now()))
         fired: asyncio.Queue[Command] = asyncio.Queue()
-        timers = Timers(source, lambda: lanes, fired.put_nowait, system_clock)
+        timers = Timers(source, lambda: owned, fired.put_nowait, system_clock)
         source.answer.set()
         reading = source.due_timers
 
-        async def lose_the_lane(*asked: Any) -> list[TimerRow]:
-            rows = await reading(*asked)
+        async def lose_the_lane(lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
+            rows = await reading(lanes, now, limit)
             source.due_timers = reading  # type: ignore[method-assign]  # once is enough
-            lanes[0].lose()
-            timers.forget(lanes[0])
-            lanes[0] = lane_of(1)
+            owned[0].lose()
+            timers.forget(owned[0])
+            owned[0] = lane_of(1)
             timers.reread()
             return rows
 
         source.due_timers = lose_the_lane  # type: ignore[method-assign]  # what happens while Postgres answers
         running = asyncio.ensure_future(timers.run())
-        assert (await asyncio.wait_for(fired.get(), 10)).lane is lanes[0]
+        assert (await asyncio.wait_for(fired.get(), 10)).lane is owned[0]
         running.cancel()
 
     run(scenario())
@@ -316,6 +315,52 @@ def test_given_a_release_that_was_lost_when_lanes_are_looked_at_again_then_they_
                 assert failures == 0
                 answers = [client.ask(counter, f"k{n}", Add(1), timeout_s=20) for n in range(40)]
                 assert await asyncio.gather(*answers) == [1] * 40
+
+    run(scenario())
+
+
+def test_given_a_pod_that_fell_silent_when_lanes_come_free_then_another_one_stands_in(system: System) -> None:
+    long = {"lease_ttl_s": 120.0}  # the frozen pod's lease is not what is waited for
+    pods = [system.start_pod(**long) for _ in range(3)]
+
+    def owned(pod: PodProcess) -> int:
+        return int(system.sql("SELECT count(*) FROM partitions WHERE owner = %s", pod.name)[0][0])
+
+    async def scenario() -> None:
+        await until(lambda: sorted(owned(pod) for pod in pods) == [2, 3, 3])
+        frozen, leaver, left = pods
+        kept = owned(frozen)
+        frozen.freeze()
+        assert leaver.terminate() == 0
+        await until(lambda: owned(left) == system.partitions - kept)
+        frozen.wake()
+        await until(lambda: owned(left) == owned(frozen) == system.partitions // 2)
+
+    run(scenario())
+
+
+def test_given_a_lane_that_takes_long_to_hand_over_when_another_comes_free_then_it_is_taken_meanwhile(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as first:
+            await until(lambda: len(first.lanes) == system.partitions)
+            slow = asyncio.Event()
+            drain = first.leases._drain
+
+            async def drain_slowly(lane: Lane) -> None:
+                await slow.wait()
+                await drain(lane)
+
+            first.leases._drain = drain_slowly
+            second = system.start_pod()
+            await until(lambda: len(first.leases._giving) == system.partitions // 2)
+            gone = next(iter(set(first.lanes) - set(first.leases._giving)))
+            first.lose(first.lanes[gone])  # as if it had been somebody else's
+            await until(lambda: gone in first.lanes)
+            slow.set()
+            await until(lambda: len(first.lanes) == system.partitions // 2)
+            assert second.terminate() == 0
 
     run(scenario())
 
