@@ -20,7 +20,7 @@ from tests.chaos.faults import Fault, Faults
 from tests.chaos.log import Log, left, read_log
 from tests.chaos.record import LoadPlan, Record
 from tests.chaos.settings import ChaosSettings
-from tests.chaos.verify import Verdict, verify
+from tests.chaos.verify import Finding, Verdict, verify
 from tests.chaos.watch import Watch
 from tests.chaos.world import World, first_answer
 from tests.support.system import ROOT
@@ -67,7 +67,7 @@ async def _run(world: World, say: Say) -> Outcome:
     await faults.run(settings.seconds - settings.warm_up_s - settings.calm_s)
     code = await asyncio.to_thread(load.wait)
     trouble = [] if code == 0 else [f"the load ended with exit code {code}"]
-    await _settle(world, watch)
+    unsettled = await _settle(world, watch)
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching
@@ -79,6 +79,7 @@ async def _run(world: World, say: Say) -> Outcome:
             world.died.append(f"pod {pod.name} ended with exit code {exit_code} after SIGTERM, and not with 0")
     log = await asyncio.to_thread(read_log, world.system)
     verdict = verify(log, seen, watch.stored, values)
+    verdict.stuck += [finding for finding in unsettled if finding not in verdict.stuck]
     trouble += world.died
     _report(world, say, seen, log, watch, faults.history, verdict, trouble, begun)
     return Outcome(verdict, faults.history, trouble, report.last_line(verdict, faults.history))
@@ -99,17 +100,16 @@ def _start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env=world.system.environment())
 
 
-async def _settle(world: World, watch: Watch) -> None:
-    """Waits until nothing is left to do, or the time for it is over."""
+async def _settle(world: World, watch: Watch) -> list[Finding]:
+    """Waits until nothing is left to do, or the time for it is over; gives what is left then."""
     end = time.monotonic() + world.settings.settle_s
-    while time.monotonic() < end:
-        if not await asyncio.to_thread(left, world.system):
-            break
+    while (undone := await asyncio.to_thread(left, world.system)) and time.monotonic() < end:
         await asyncio.sleep(0.2)
     before = -1
     while before != watch.last:  # the watch reads on for as long as there is something
         before = watch.last
         await asyncio.sleep(1.5)
+    return undone
 
 
 async def _values(world: World, keys: set[str]) -> dict[str, int]:

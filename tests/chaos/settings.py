@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from runtime.host.settings import PodSettings
+
 FAULTS = ("kill", "stop", "term", "nats", "postgres")
 
 
@@ -17,7 +19,8 @@ class ChaosSettings:
         faults: kinds of faults, see faults.py.
         fault_every_s: mean seconds between two faults.
         rate: commands a second that the load aims at; a key that waits for an answer does not catch up.
-        partitions: of the stream; the default of pods.
+        partitions: of the stream.
+        trim_lag_s: how long pods leave processed commands in the stream.
         settle_s: seconds after the faults within which everything must have been answered and sent.
     """
 
@@ -27,8 +30,8 @@ class ChaosSettings:
     fault_every_s: float = 2.4
     pods: int = 3
     keys: int = 1000
-    rate: float = 4000.0
-    partitions: int = 128
+    rate: float = 2000.0
+    partitions: int = PodSettings("", "").partitions
     settle_s: float = 60.0
     trim_lag_s: float = 20.0
     warm_up_s: float = 2.0

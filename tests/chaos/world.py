@@ -29,10 +29,10 @@ class World:
         self.system = System(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe")
         self.system.partitions = settings.partitions
         self.pods: list[PodProcess] = []
+        self.up: set[PodProcess] = set()
         self.frozen: set[PodProcess] = set()
         self.died: list[str] = []
         """Pods that ended by themselves."""
-        self._expected: set[int] = set()
         self._started = 0
 
     # -- pods -----------------------------------------------------------------------------------------------------
@@ -52,6 +52,7 @@ class World:
         line = await asyncio.to_thread(process.stdout.readline)
         if line:
             pod.name = json.loads(line)["pod"]
+            self.up.add(pod)
         return pod
 
     def kill_pod(self, pod: PodProcess) -> None:
@@ -65,12 +66,12 @@ class World:
         return await asyncio.to_thread(pod.terminate, 60)
 
     def running(self) -> list[PodProcess]:
-        """Pods that run and are not frozen. Notes those that ended by themselves."""
+        """Pods that are up and not frozen. Notes those that ended by themselves."""
         for pod in list(self.pods):
             if pod.process.poll() is not None:
                 self._forget(pod)
                 self.died.append(f"pod {pod.name} ended by itself with exit code {pod.process.returncode}")
-        return [pod for pod in self.pods if pod not in self.frozen]
+        return [pod for pod in self.pods if pod in self.up and pod not in self.frozen]
 
     def owned_lanes(self, pod: PodProcess) -> list[tuple[int, int]]:
         """(lane, epoch) of a pod, by the log; empty when the log cannot be asked."""
@@ -83,6 +84,7 @@ class World:
         if pod in self.pods:
             self.pods.remove(pod)
         self.frozen.discard(pod)
+        self.up.discard(pod)
 
     # -- servers --------------------------------------------------------------------------------------------------
 
