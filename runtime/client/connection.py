@@ -106,6 +106,14 @@ class Connection(Client):
             _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])
         return True
 
+    async def close(self) -> None:
+        """Closes for good. What a broken connection has not sent yet is dropped."""
+        try:
+            await super().close()
+        except (OSError, RuntimeError):
+            # nats-py writes what is pending to a transport that may be gone, which uvloop refuses.
+            _log.debug("the connection was broken when it was closed", exc_info=True)
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         try:
             await super()._process_msg(sid, subject, reply, data, headers)

@@ -235,7 +235,10 @@ class Pod:
             await self.front.close()
         if hasattr(self, "connection"):
             if self.connection.is_connected:
-                await self.connection.flush()
+                try:
+                    await self.connection.flush()
+                except Exception as error:
+                    _log.warning("the last answers may not have been sent, and are asked for again: %r", error)
             await self.connection.close()
 
     async def _guard(self, job: Any) -> None:

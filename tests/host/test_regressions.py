@@ -6,9 +6,12 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+import uvloop
 from msgspec import Struct
 
+from runtime.client.connection import connect
 from runtime.clock import system_clock
 from runtime.entity import entity
 from runtime.function import function
@@ -19,6 +22,8 @@ from runtime.host.meter import Meter
 from runtime.host.ports import LogUnavailable, Taken, TimerRow
 from runtime.host.timers import Timers
 from runtime.host.turn_thread import SLOW_S, StuckInHandler, TurnThread
+from runtime.infra import NatsServer
+from runtime.infra.ports import free_port
 from runtime.jetstream.reader import Feed
 from runtime.postgres.commit_log import PostgresCommitLog
 from schemas.address import Address, actor_id, partition_of
@@ -365,7 +370,24 @@ def test_given_a_lane_that_takes_long_to_hand_over_when_another_comes_free_then_
     run(scenario())
 
 
-# -- the process ------------------------------------------------------------------------------------------------------
+# -- the end of a pod -----------------------------------------------------------------------------------------------
+
+
+def test_given_a_broker_that_is_gone_when_a_connection_with_unsent_messages_is_closed_then_it_closes(
+    tmp_path: Path,
+) -> None:
+    server = NatsServer(tmp_path / "nats", free_port(), "secret")
+    server.start()
+
+    async def scenario() -> None:
+        connection = await connect(server.url, name="test")
+        server.kill()
+        await until(lambda: not connection.is_connected)
+        connection.post("any", b"unsent")
+        await connection.close()
+        assert connection.is_closed
+
+    uvloop.run(scenario())
 
 
 def test_given_a_handler_that_writes_to_stderr_for_ever_when_its_pod_ends_then_it_ends_in_order(system: System) -> None:
