@@ -65,4 +65,8 @@ def decode_as(result: msgspec.Raw | bytes, type: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
-    return json_decoder(type)
+    try:
+        return json_decoder(type)
+    except TypeError:
+        # It has no JSON Schema, as our own Structs with a Raw default have none; it can be read all the same.
+        return msgspec.json.Decoder(type)

@@ -12,7 +12,7 @@ from runtime.errors import CallFailed, Rejected
 from schemas import headers as h
 from schemas.address import partition_of
 from schemas.runs import RunStatus
-from schemas.wire import Failure, Intent, Reply
+from schemas.wire import Fact, Failure, Intent, Reply
 from tests.client.nats_process import Broker
 from tests.client.peer import Peer, Seen, echo, failing, silent
 
@@ -150,6 +150,13 @@ async def test_given_an_owner_that_has_just_left_then_the_query_finds_the_next_o
     peer.on_query = lambda seen: away(seen) if len(peer.queries) < 3 else echo(seen)
     await peer.serve_queries()
     assert await client.query("account", "alice", "balance", 1) == 1
+
+
+async def test_given_a_service_that_answers_facts_then_they_are_read_as_facts(client: Client, peer: Peer) -> None:
+    fact = Fact("event", "Deposited", "1", "acme", "account", "alice", 1, data=msgspec.Raw(b'{"amount":3}'))
+    peer.services["session"] = lambda request: {"facts": [fact]}
+    found = await client.service("session", type=dict[str, list[Fact]])
+    assert bytes(found["facts"][0].data) == b'{"amount":3}'
 
 
 async def test_given_no_pod_then_a_service_is_unavailable(client: Client) -> None:
