@@ -1,174 +1,165 @@
-"""The servers, pods and gateway of a measurement, and the load against them."""
+"""The servers, pods and gateway of a measurement, as processes of their own."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import msgspec
+from typing import Any
 
 from runtime.infra import Infra
-from tests.bench.load import NatsLoad, Tally
 from tests.bench.processor import cpu_s
 from tests.support.servers import Servers
-from tests.support.system import KINDS, ROOT, PodProcess, System, create
+from tests.support.system import ROOT, PodProcess, System, create
 
-WARM_UP_S = 2.0
+KINDS = "tests.bench.kinds"
+TAKEN_WITHIN_S = 60.0
 
 
 class Miscounted(Exception):
-    """The log does not hold what callers were told: the figure means nothing."""
+    """The log does not hold what callers were told: the figure would mean nothing."""
 
 
-@dataclasses.dataclass(slots=True)
-class Usage:
-    """Processor seconds used during a measurement."""
+class Scene:
+    """An empty system with pods that own all its lanes, and perhaps a gateway."""
 
-    pods: float
-    nats: float
-    postgres: float
-    clients: float
+    def __init__(self, system: System, infra: Infra, log_dir: Path, settings: dict[str, Any]) -> None:
+        self.system = system
+        self.pods: list[PodProcess] = []
+        self.gateway_url = ""
+        self._infra = infra
+        self._log_dir = log_dir
+        self._settings = settings
+        self._gateway: subprocess.Popen[str] | None = None
+        self._logs: dict[PodProcess, Path] = {}
 
-    def per_command_us(self, commands: int) -> dict[str, float]:
-        """Microseconds a command, by who used them."""
-        return {name: value / max(commands, 1) * 1e6 for name, value in dataclasses.asdict(self).items()}
+    # -- processes ------------------------------------------------------------------------------------------------
 
+    def start_pod(self) -> PodProcess:
+        """Starts a pod and returns when it is up."""
+        log = self._log_dir / f"pod-{len(self._logs) + 1}.log"
+        environment = self.system.environment(**self._settings, print_meter=1)
+        process, line = _start(["runtime.host.process", KINDS], environment, log)
+        pod = PodProcess(process, line["pod"])
+        self.pods.append(pod)
+        self._logs[pod] = log
+        return pod
 
-@dataclasses.dataclass(slots=True)
-class Rate:
-    """What a load measured. Times in milliseconds."""
+    def start_gateway(self) -> None:
+        """Starts a gateway on a free port."""
+        log = self._log_dir / "gateway.log"
+        self._gateway, line = _start(["gateway", "--port", "0"], self.system.environment(), log)
+        self.gateway_url = line["url"]
 
-    commands: int
-    per_s: float
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    usage: Usage
+    def kill_pod(self, pod: PodProcess) -> None:
+        """SIGKILL."""
+        self.pods.remove(pod)
+        pod.kill()
+
+    def end_pods(self) -> dict[str, float]:
+        """Ends the pods in order; gives the sums of what they counted, see runtime.host.meter."""
+        totals: dict[str, float] = {}
+        for pod in self.pods:
+            log = self._logs[pod]
+            if (code := pod.terminate(60)) != 0:
+                raise RuntimeError(f"pod {pod.name} ended with exit code {code}: {log.read_text()[-2000:]}")
+            for name, value in json.loads(log.read_text().splitlines()[-1]).items():
+                if isinstance(value, int | float):
+                    totals[name] = totals.get(name, 0) + value
+        self.pods.clear()
+        return totals
+
+    def close(self) -> None:
+        """Ends every process at once."""
+        for process in (*[pod.process for pod in self.pods], self._gateway):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds used so far, by who used them."""
+        nats, postgres = self._infra.nats.pid, self._infra.postgres.pid
+        assert nats is not None
+        assert postgres is not None
+        used = {"pod": sum(cpu_s(pod.pid) for pod in self.pods), "nats": cpu_s(nats), "postgres": cpu_s(postgres)}
+        if self._gateway is not None:
+            used["gateway"] = cpu_s(self._gateway.pid)
+        return used
+
+    def await_owners(self) -> None:
+        """Returns when the pods share all lanes."""
+        end = time.monotonic() + TAKEN_WITHIN_S
+        names = {pod.name for pod in self.pods}
+        while time.monotonic() < end:
+            owners = [row[0] for row in self.system.sql("SELECT owner FROM partitions")]
+            if len(owners) == self.system.partitions and set(owners) == names:
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"{len(names)} pods did not take all lanes within {TAKEN_WITHIN_S:g} s")
+
+    def counted(self) -> int:
+        """Events in the log. Raises Miscounted when they are not as many as commands that were answered."""
+        events, answers = self.system.sql("SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM inbox)")[0]
+        if events != answers:
+            raise Miscounted(f"the log holds {events} events and {answers} answers: each addition makes one of both")
+        return int(events)
+
+    def check_count(self, before: int, answered: int) -> None:
+        """Raises Miscounted unless exactly `answered` commands were counted since there were `before`."""
+        found = self.counted() - before
+        if found != answered:
+            raise Miscounted(f"callers were answered {answered} times, and the log counted {found} commands")
 
 
 class Stage:
-    """Servers of their own; every measurement gets an empty database and empty streams."""
+    """Servers of their own, with the partitions and durability that are the default."""
 
-    def __init__(self, infra: Infra, log_dir: Path) -> None:
+    def __init__(self, infra: Infra, log_dir: Path, partitions: int) -> None:
         self.infra = infra
-        self.log_dir = log_dir
+        self._log_dir = log_dir
+        self._partitions = partitions
         self._number = 0
 
     @contextmanager
-    def system(self, *, pods: int = 1, **settings: object) -> Iterator[System]:
-        """An empty system with so many pods that own all lanes."""
+    def scene(self, *, pods: int = 1, gateway: bool = False, **settings: Any) -> Iterator[Scene]:
+        """An empty database, empty streams, and pods that own all lanes."""
         self._number += 1
         endpoints = self.infra.endpoints
-        found = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), f"bench_{self._number}")
-        found.partitions = 128
+        system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), f"bench_{self._number}")
+        system.partitions = self._partitions
+        log_dir = self._log_dir / str(self._number)
+        log_dir.mkdir()
+        scene = Scene(system, self.infra, log_dir, settings)
         try:
-            for number in range(pods):
-                self.start_pod(found, f"{self._number}-{number}", **settings)
-            await_owners(found, pods)
-            yield found
+            for _ in range(pods):
+                scene.start_pod()
+            scene.await_owners()
+            if gateway:
+                scene.start_gateway()
+            yield scene
         finally:
-            found.stop_pods()
-
-    def load(self, system: System, keys: Sequence[str], *, processes: int, in_flight: int, seconds: float) -> Rate:
-        """Calls `keys` from `processes` processes with `in_flight` commands in flight in all. Raises Miscounted."""
-        before = counted(system)
-        begin_at = time.time() + WARM_UP_S
-        loads = [
-            NatsLoad(system.nats_url, list(keys[n::processes]) or list(keys), in_flight // processes, begin_at, seconds)
-            for n in range(processes)
-        ]
-        running = [start_load("tests.bench.load", one, system) for one in loads]
-        time.sleep(max(0.0, begin_at - time.time()))
-        used = self._cpu(system)
-        time.sleep(max(0.0, begin_at + seconds - time.time()))
-        after = self._cpu(system)
-        tallies = [finish_load(process) for process in running]
-        check_count(system, before, sum(tally.answered for tally in tallies))
-        if failed := sum(tally.failed for tally in tallies):
-            raise Miscounted(f"{failed} commands were answered with an error")
-        pods, nats, postgres = [late - early for early, late in zip(used, after, strict=True)]
-        usage = Usage(pods, nats, postgres, sum(tally.cpu_s for tally in tallies))
-        return rate_of([wait for tally in tallies for wait in tally.waits], seconds, usage)
-
-    def start_pod(self, system: System, name: str, **settings: object) -> PodProcess:
-        """Starts a pod of the tests' kinds, whose log is pod-<name>.log, and returns when it is up."""
-        environment = {**system.environment(**settings), "RUNTIME_PRINT_METER": "1"}
-        with (self.log_dir / f"pod-{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "runtime.host.process", KINDS],
-                env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
-            )  # fmt: skip
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"pod {name} ended with {process.wait()} before it was up; see {log.name}")
-        pod = PodProcess(process, json.loads(line)["pod"])
-        system._processes.append(pod)
-        return pod
-
-    def _cpu(self, system: System) -> tuple[float, float, float]:
-        nats, postgres = self.infra.nats.pid, self.infra.postgres.pid
-        assert nats is not None
-        assert postgres is not None
-        return sum(cpu_s(pod.pid) for pod in system._processes), cpu_s(nats), cpu_s(postgres)
+            scene.close()
 
 
-def await_owners(system: System, pods: int, timeout_s: float = 30.0) -> None:
-    """Returns when all lanes are owned, and shared between so many pods."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        owners = [row[0] for row in system.sql("SELECT owner FROM partitions")]
-        if len(owners) == system.partitions and None not in owners and len(set(owners)) == pods:
-            return
-        time.sleep(0.02)
-    raise TimeoutError(f"{pods} pods did not take all lanes within {timeout_s:g} s")
-
-
-def start_load(module: str, load: msgspec.Struct, system: System) -> subprocess.Popen[bytes]:
-    """Starts a process of load."""
-    command = [sys.executable, "-m", module, json.dumps(msgspec.to_builtins(load))]
-    return subprocess.Popen(command, cwd=ROOT, env=system.environment(), stdout=subprocess.PIPE)
-
-
-def finish_load(process: subprocess.Popen[bytes]) -> Tally:
-    """What a process of load saw."""
-    output, _ = process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"a process of load ended with exit code {process.returncode}")
-    return msgspec.msgpack.decode(output, type=Tally)
-
-
-def counted(system: System) -> int:
-    """Commands of counters that the log has counted: events and recorded answers must agree."""
-    events, inbox = system.sql("SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM inbox)")[0]
-    if events != inbox:
-        raise Miscounted(f"the log holds {events} events and {inbox} answers: each addition makes one of both")
-    return int(events)
-
-
-def check_count(system: System, before: int, answered: int) -> None:
-    """Raises Miscounted unless exactly `answered` commands were counted since `before`."""
-    found = counted(system) - before
-    if found != answered:
-        raise Miscounted(f"callers were answered {answered} times, and the log counted {found} commands")
-
-
-def rate_of(waits: list[float], seconds: float, usage: Usage) -> Rate:
-    """The figures of a measurement."""
-    waits.sort()
-    if not waits:
-        raise Miscounted("nothing was answered during the measurement")
-    p50, p99 = (waits[int(len(waits) * share)] * 1000 for share in (0.50, 0.99))
-    return Rate(len(waits), len(waits) / seconds, p50, p99, waits[-1] * 1000, usage)
-
-
-def environment_of(**extra: str) -> dict[str, str]:
-    """This process's environment with additions."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+def _start(command: list[str], environment: dict[str, str], log: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    """Starts `python -m …`; gives it with the line of JSON that it prints when it is up."""
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{' '.join(command)} ended with exit code {process.wait()}: {log.read_text()[-2000:]}")
+    return process, json.loads(line)

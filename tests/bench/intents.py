@@ -1,0 +1,83 @@
+"""A process that posts intents: `python -m tests.bench.intents '<Load as JSON>'`; answers with a Tally.
+
+HTTP/1.1 over kept-alive connections, written by hand: Python's HTTP clients need more time for a request than the
+gateway does, and would be what is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from urllib.parse import urlsplit
+
+import uvloop
+
+from tests.bench.tally import Load, Tally, drive, tell, told
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_OK = b"HTTP/1.1 200 "
+
+
+class Poster(asyncio.Protocol):
+    """One connection, with one request in flight."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._answer: asyncio.Future[bool] | None = None
+        self._received = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error or ConnectionError("the gateway closed the connection"))
+
+    async def post(self, key: str) -> bool:
+        """Posts an addition and waits for its result; false when the answer is not 200."""
+        assert self._transport is not None
+        body = b'{"kind":"counter","key":"%b","method":"add","args":{"amount":1}}' % key.encode()
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(
+            b"POST /intent HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (self._host.encode(), len(body), body)
+        )
+        return await self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        received = self._received = self._received + data
+        end = received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        length = _LENGTH.search(received, 0, end + 2)
+        assert length is not None, "the gateway did not say how long its answer is"
+        if len(received) < end + 4 + int(length[1]):
+            return
+        self._received = b""
+        assert self._answer is not None
+        self._answer.set_result(received.startswith(_OK))
+
+
+async def run(load: Load) -> Tally:
+    """Posts until the measurement is over."""
+    where = urlsplit(load.target)
+    assert where.hostname is not None
+    assert where.port is not None
+    loop = asyncio.get_running_loop()
+    posters = []
+    for _ in range(load.in_flight):
+        transport, poster = await loop.create_connection(lambda: Poster(where.netloc), where.hostname, where.port)
+        posters.append((transport, poster))
+    tally = await drive(load, [poster.post for _, poster in posters])
+    for transport, _ in posters:
+        transport.close()
+    return tally
+
+
+if __name__ == "__main__":
+    tell(uvloop.run(run(told())))
