@@ -10,6 +10,7 @@ A few per cent of the commands are asked twice under their id, at the same time 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import sys
 import time
@@ -161,4 +162,5 @@ async def main(plan: LoadPlan) -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("troupe").setLevel(logging.ERROR)  # the broker is killed on purpose
     uvloop.run(main(msgspec.json.decode(sys.argv[1], type=LoadPlan)))

@@ -53,22 +53,27 @@ class World:
         if line:
             pod.name = json.loads(line)["pod"]
             self.up.add(pod)
+        else:
+            self._forget(pod)
+            self.died.append(f"pod {pod.name} ended with exit code {process.wait()} before it was up")
         return pod
 
     def kill_pod(self, pod: PodProcess) -> None:
         """SIGKILL."""
-        self._forget(pod)
         pod.kill()
+        self._forget(pod)
 
     async def terminate_pod(self, pod: PodProcess) -> int:
         """SIGTERM; gives the exit code."""
+        self.up.discard(pod)
+        code = await asyncio.to_thread(pod.terminate, 60)
         self._forget(pod)
-        return await asyncio.to_thread(pod.terminate, 60)
+        return code
 
     def running(self) -> list[PodProcess]:
         """Pods that are up and not frozen. Notes those that ended by themselves."""
         for pod in list(self.pods):
-            if pod.process.poll() is not None:
+            if pod.process.poll() is not None and pod in self.up:
                 self._forget(pod)
                 self.died.append(f"pod {pod.name} ended by itself with exit code {pod.process.returncode}")
         return [pod for pod in self.pods if pod in self.up and pod not in self.frozen]
@@ -81,8 +86,9 @@ class World:
         return []
 
     def _forget(self, pod: PodProcess) -> None:
-        if pod in self.pods:
-            self.pods.remove(pod)
+        self.pods.remove(pod)
+        assert pod.process.stdout is not None
+        pod.process.stdout.close()
         self.frozen.discard(pod)
         self.up.discard(pod)
 
@@ -102,10 +108,8 @@ class World:
 
     def close(self) -> None:
         """Ends everything at once."""
-        for pod in self.pods:
-            if pod.process.poll() is None:
-                pod.process.kill()
-                pod.process.wait()
+        for pod in list(self.pods):
+            self.kill_pod(pod)
         self.infra.close()
 
 
