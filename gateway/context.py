@@ -14,8 +14,10 @@ from gateway.link import Link
 from gateway.responses import AnyRequest, header
 from gateway.settings import GatewaySettings
 from runtime.client import Client
+from runtime.client.failures import address_checked
 from runtime.errors import CallFailed, NotConnected
 from schemas import headers as h
+from schemas.address import check_name
 from schemas.wire import Capability
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class Gateway:
         self.stopping = asyncio.Event()
         """Set when the process is to end: streams say so and close."""
         self._kinds: dict[str, Capability] = {}
+        self._methods: set[tuple[str, str]] = set()
         self._kinds_at = -KINDS_AGAIN_S
         self._answered = False
         self._looking = asyncio.Lock()
@@ -63,6 +66,31 @@ class Gateway:
         found = self._kinds.get(kind)
         if found is not None:
             return found
+        await self._look(client)
+        found = self._kinds.get(kind)
+        if found is None and self._answered:
+            raise CallFailed("unknown_kind", f"no pod serves the kind {kind[:80]!r}: see /capabilities")
+        return found
+
+    async def check_method(self, client: Client, kind: str, method: str) -> None:
+        """Raises CallFailed (unknown_kind, unknown_method) when pods say that there is none.
+
+        The actor would say it too, but a command that is only to be accepted has nobody to hear it.
+        """
+        if (kind, method) in self._methods:
+            return
+        capability = await self.find_kind(client, kind)
+        with address_checked():
+            check_name(method, "method")
+        if capability is not None and (kind, method) not in self._methods:
+            await self._look(client)
+            capability = self._kinds.get(kind)
+            if self._answered and capability is not None and (kind, method) not in self._methods:
+                known = ", ".join(one.name for one in capability.methods) or "none"
+                raise CallFailed("unknown_method", f"the kind {kind!r} has no method {method[:80]!r}; it has {known}")
+
+    async def _look(self, client: Client) -> None:
+        """Asks a pod what there is, unless that was done a moment ago."""
         async with self._looking:
             asked_at = time.monotonic()
             if asked_at >= self._kinds_at + KINDS_AGAIN_S:
@@ -71,14 +99,11 @@ class Gateway:
                         "capabilities", type=list[Capability], timeout_s=KINDS_TIMEOUT_S
                     )
                     self._kinds = {capability.kind: capability for capability in known}
+                    self._methods = {(one.kind, method.name) for one in known for method in one.methods}
                     self._answered = True
                 except (CallFailed, NotConnected):
                     self._answered = False
                 self._kinds_at = time.monotonic()
-        found = self._kinds.get(kind)
-        if found is None and self._answered:
-            raise CallFailed("unknown_kind", f"no pod serves the kind {kind[:80]!r}: see /capabilities")
-        return found
 
 
 def gateway_of(request: AnyRequest) -> Gateway:

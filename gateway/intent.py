@@ -108,7 +108,7 @@ async def post_intent(request: AnyRequest) -> Response[Any]:
     intent = decoded(await json_body(request), _decode_intent)
     id = command_id(request, caller, intent.id)
     body = arguments(intent.args)
-    await gateway.find_kind(client, intent.kind)
+    await gateway.check_method(client, intent.kind, intent.method)
     if intent.mode == "accept" or (intent.mode == "wait" and intent.wait_s == 0):
         return await accept(client, intent, body, id, _envelope(request, caller, intent))
     if intent.mode == "stream":
@@ -125,7 +125,7 @@ async def post_run(request: AnyRequest) -> Response[Any]:
     run = decoded(await json_body(request), _decode_run)
     id = command_id(request, caller, run.id)
     body = arguments(run.args)
-    await gateway.find_kind(client, run.kind)
+    await gateway.check_method(client, run.kind, run.method)
     return await accept(client, run, body, id, _envelope(request, caller, run))
 
 

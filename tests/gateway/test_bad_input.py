@@ -77,6 +77,14 @@ def test_given_a_command_that_cannot_be_done_then_the_error_says_why(
     assert error_of(shared_gateway.send("/intent", bad(**changes))) == (status, code)
 
 
+def test_given_a_run_of_a_method_that_is_not_there_then_it_is_not_accepted_and_the_methods_are_named(
+    shared_gateway: GatewayProcess,
+) -> None:
+    answer = shared_gateway.send("/runs", bad(method="ad"))
+    assert error_of(answer) == (404, "unknown_method")
+    assert "add, " in answer.json()["error"]["message"]
+
+
 def test_given_a_wrong_field_then_the_path_names_it(shared_gateway: GatewayProcess) -> None:
     assert shared_gateway.send("/intent", bad(key=3)).json()["error"]["path"] == "$.key"
 
