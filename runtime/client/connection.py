@@ -120,6 +120,15 @@ class Connection(Client):
         except UnicodeDecodeError:  # it would end the read loop just as well
             _log.warning("a message whose subject is not UTF-8 is dropped: %r", subject[:200])
 
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        # nats-py drops a cancellation that arrives here, and whoever was cancelled would go on.
+        task = asyncio.current_task()
+        requests = 0 if task is None else task.cancelling()
+        flushed = await super()._flush_pending(force_flush)
+        if task is not None and task.cancelling() > requests:
+            raise asyncio.CancelledError
+        return flushed
+
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         # nats-py writes the PING past what is still in the buffer, so that its flush() would prove nothing.
         self._pongs.append(future or asyncio.get_running_loop().create_future())

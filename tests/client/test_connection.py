@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from nats.errors import NoRespondersError
 
 from runtime.client.connection import Connection, MessageTooLarge, connect, header_block, parse_headers
 from runtime.errors import NotConnected
@@ -123,3 +124,21 @@ async def test_given_a_broker_that_was_killed_and_came_back_then_the_connection_
         await connection.close()
     with pytest.raises(NotConnected, match="closed"):
         connection.post("t", b"never")
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_given_a_task_that_is_cancelled_while_it_sends_then_it_ends(connection: Connection, steps: int) -> None:
+    async def ask_for_ever() -> None:
+        while True:
+            try:
+                await connection.request("nobody.listens", b"", timeout=1)
+            except (TimeoutError, NoRespondersError):
+                pass
+
+    task = asyncio.ensure_future(ask_for_ever())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5)
+    assert done
+    assert task.cancelled()
