@@ -13,12 +13,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from runtime.arguments import encode_json
+from runtime.errors import BadResult
 from schemas.address import Address, check_name, encode_token
 
 if TYPE_CHECKING:
     from runtime.kind import Kind
 
 MAX_TIMER_NAME_LENGTH = 200
+MAX_MESSAGE_BYTES = 1_000_000
+"""The largest body of a message to another actor: with its headers it fits what a broker takes by default (1 MiB)."""
+
 MAX_DUE_AT = 253_402_300_799.0
 """The last second of the year 9999."""
 
@@ -139,7 +143,14 @@ class Turn:
         """
         name, method, payload = method_and_payload(kind, command, args)
         encode_token(key)
-        self.messages.append(Message(Address(self.address.tenant, name, key), method, encode_json(payload)))
+        body = encode_json(payload)
+        if len(body) > MAX_MESSAGE_BYTES:
+            # Once it is committed nobody could be told that the broker refuses it.
+            raise BadResult(
+                f"a message of {len(body)} bytes to {name}.{method}: {MAX_MESSAGE_BYTES} is the limit; keep the value "
+                "in an actor, or elsewhere, and send where it is"
+            )
+        self.messages.append(Message(Address(self.address.tenant, name, key), method, body))
 
     def schedule(
         self, name: str, command: Any, args: Any = None, *, after_s: float | None = None, at: float | None = None

@@ -85,9 +85,13 @@ class Aftermath:
         if work.loading:
             pod.loader.load(work)
             return
-        if work.unreadable is not None or not lane.alive:
+        if not lane.alive:
             return
         active = pod.activations.get(work.actor)
+        if work.unreadable is not None:
+            if active is not None:
+                active.seq = work.seq
+            return
         if active is None:
             active = Activation(lane, work.address, work.seq, work.state, work.saved_seq, now)
         else:

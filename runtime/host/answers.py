@@ -54,8 +54,11 @@ def encode_reply(
     """A Reply in wire form. `result` is JSON."""
     if not packed:
         return _encode(Reply(id, seq, msgspec.Raw(result), failure, repeated))
-    raw = msgspec.Raw(_pack(msgspec.json.decode(result)))
-    return _pack(Reply(id, seq, raw, failure, repeated))
+    try:
+        return _pack(Reply(id, seq, msgspec.Raw(_pack(msgspec.json.decode(result))), failure, repeated))
+    except (OverflowError, RecursionError) as error:
+        text = f"the result has no MessagePack form ({error}); it is kept in the log: ask again with its id, in JSON"
+        return _pack(Reply(id, seq, msgspec.Raw(_pack(None)), Failure("too_large", text), repeated))
 
 
 def join(answers: list[bytes], packed: bool) -> bytes:

@@ -139,7 +139,7 @@ def from_stream(lane: Lane, subject: str, seq: int, at: int, block: bytes, body:
     if headers:
         _check_headers(command, tenant)
     if command.problem is not None:
-        command.method = _readable(method)
+        command.method = readable(method)
     return command
 
 
@@ -150,11 +150,11 @@ def _addressed(tenant: str, kind: str, token: str) -> tuple[Address, str, Failur
     try:
         return Address(check_name(tenant, "tenant"), kind, decode_token(token)), actor, None
     except BadAddress as error:
-        return Address(_readable(tenant), kind, _readable(token)), actor, Failure("bad_address", str(error))
+        return Address(readable(tenant), kind, readable(token)), actor, Failure("bad_address", str(error))
 
 
-def _readable(token: str) -> str:
-    """A token of a subject that is no name, so that a row can hold it and a person can read it."""
+def readable(token: str) -> str:
+    """A token of a subject that may be no name, so that a row can hold it and a person can read it."""
     return token.encode("unicode_escape").decode()[:MAX_TOKEN_BYTES]
 
 

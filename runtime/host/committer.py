@@ -279,6 +279,7 @@ class Committer:
         checkpoints: dict[Lane, tuple[int, int]] = {}
         wanted = Wanted([])
         cold: dict[str, Cold] = {}
+        nexts: dict[tuple[int, str], None] = {}
         hot: dict[str, Activation] = {}
         for item in batch:
             lane = item.lane
@@ -300,7 +301,9 @@ class Committer:
                 if item.timer is not None:
                     wanted.timers.append(item.timer)
             elif isinstance(item, Next):
-                wanted.next_pending.append((lane.lane, actor))
+                nexts[lane.lane, actor] = None
+            elif isinstance(item, Order) and item.dead_letter:
+                wanted.dead_letters.append(item.dead_letter)
             if actor in hot or actor in cold:
                 continue
             activation = self._activations.get(actor)
@@ -311,6 +314,7 @@ class Committer:
         lanes = sorted(checkpoints, key=lambda lane: lane.lane)
         wanted.fences = [Fence(lane.lane, lane.epoch, *checkpoints[lane], lane.position) for lane in lanes]
         wanted.cold = list(cold.values())
+        wanted.next_pending = list(nexts)
         return wanted, lanes, hot
 
     def _runs_beside(self, command: Command) -> bool:

@@ -32,6 +32,14 @@ class NeverReturned(BadResult):
     code = "handler_failed"
 
 
+class HandlerCancelled(Exception):
+    """The handler let an asyncio.CancelledError of its own making out."""
+
+
+class HandlerExited(Exception):
+    """The handler wanted to end the process."""
+
+
 class Executions:
     """The running executions of a pod. `finished` puts a Finished into the next batch."""
 
@@ -74,15 +82,20 @@ class Executions:
         self._running[id(start)] = f"{start.kind.name}.{method.name}"
         handling.execution(command)
         try:
-            if start.isolated:
+            if command.lane.draining:  # it would only be stopped
+                error = HandedOver()
+            elif start.isolated:
                 decided = await self._isolated(method, start)
             else:
                 assert isinstance(method, Execution)
                 decided = await self.loop.run(_awaited(method.run(start.state, start.payload, start.turn)))
         except asyncio.CancelledError as cancelled:
-            if cancelled.args != (_HAND_OVER,):
+            if cancelled.args == (_HAND_OVER,):
+                error = HandedOver()
+            elif (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            error = HandedOver()
+            else:  # nobody cancelled this task: the handler did it to itself
+                error = HandlerCancelled("the handler ended with asyncio.CancelledError: something in it was cancelled")
         except TimeoutError as raised:
             error = raised if str(raised) else TimeoutError(f"{command} took longer than its time-out")
         except BaseException as raised:  # also SystemExit: a handler must not end the pod
@@ -116,7 +129,11 @@ class Executions:
 
 
 async def _awaited(job: Awaitable[Decided]) -> Decided:
-    return await job
+    try:
+        return await job
+    except (SystemExit, KeyboardInterrupt) as error:
+        # asyncio lets these two through to the loop itself, which would end with every handler in it.
+        raise HandlerExited(f"the handler ended with {type(error).__name__}: {error}") from error
 
 
 def _decide(method: Method, start: Start) -> Decided:

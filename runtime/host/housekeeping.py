@@ -1,7 +1,9 @@
 """Keeping stream and inbox bounded. Done by whoever owns a group's partition 0; doing it twice would do no harm.
 
 Trimming is one purge by sequence over the whole stream, below every lane's checkpoint and behind it by the configured
-lag. Commands of kinds that nobody has ever served are put among the dead letters first, where a person sees them.
+lag. Commands of kinds that nobody has ever served are put among the dead letters first, where a person sees them. Those
+of kinds that are known and not read just now (a rolling update adds one, or took one away) hold trimming up instead,
+until the stream is half full.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import asyncio
 import datetime
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -19,18 +22,26 @@ from nats.js.errors import Error as JetStreamError
 from runtime.client.connection import Connection
 from runtime.clock import Clock
 from runtime.errors import NotConnected
+from runtime.host.command import from_stream, readable
 from runtime.host.items import Anchor
 from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
-from runtime.jetstream.reader import CommandReader, message_time, nanoseconds
+from runtime.jetstream.reader import NO_MESSAGE, CommandReader, message_time, nanoseconds
 from runtime.postgres.keeping import PostgresKeeping, UnknownCommand
-from schemas import headers as names
-from schemas.address import actor_id
 from schemas.subjects import CMD_STREAM
 
 _log = logging.getLogger("troupe.housekeeping")
 
 EVERY_S = 5.0
+UNAVAILABLE = (
+    nats.errors.Error,
+    JetStreamError,
+    LogUnavailable,
+    NotConnected,
+    OSError,
+    TimeoutError,
+    msgspec.MsgspecError,  # an answer of the broker's in another form
+)
 FULL_ENOUGH = 0.5
 """A stream fuller than this is trimmed without the lag: refusing commands would be worse."""
 
@@ -70,7 +81,7 @@ class Housekeeping:
                     await self.trim()
                     await self.trim_inbox()
                     await self._keeping.forget_pods()
-            except (nats.errors.Error, JetStreamError, LogUnavailable, NotConnected, OSError, TimeoutError) as error:
+            except UNAVAILABLE as error:
                 _log.warning("housekeeping waits: %r", error)
 
     async def move_anchors(self) -> None:
@@ -91,6 +102,7 @@ class Housekeeping:
     async def trim(self) -> int:
         """Purges what every group has processed, the lag ago; gives the sequence it purged up to (0: nothing)."""
         now = self._clock.monotonic()
+        unread = await self._keeping.unread_kinds()  # before the checkpoints: who takes a kind up sets its lanes' back
         needed = await self._keeping.oldest_needed()
         if needed is None:
             return 0
@@ -105,7 +117,15 @@ class Housekeeping:
             upto = min(self._samples.popleft()[1], needed)
         if upto <= info.state.first_seq:
             return 0
-        await self._keep_unknown(info.state.first_seq, upto)
+        first = info.state.first_seq
+        waiting = [f"p.{partition}.*.{kind}.*.*" for kind, partition in unread]
+        if not full:
+            upto = await self._before(waiting, first, upto)
+            waiting = []
+            if upto <= first:
+                return 0
+        unknown = await self._kinds_in_stream() - await self._keeping.known_kinds()
+        await self._keep([*waiting, *[f"p.*.*.{kind}.*.*" for kind in unknown]], first, upto)
         await self._connection.jetstream(timeout=30).purge_stream(CMD_STREAM, seq=upto)
         return upto
 
@@ -116,34 +136,69 @@ class Housekeeping:
         moment = None if oldest is None else datetime.datetime.fromtimestamp(oldest / 1e9, datetime.UTC)
         await self._keeping.trim_inbox(self._inbox_window_s, moment)
 
-    async def _keep_unknown(self, first: int, upto: int) -> None:
-        """Puts messages below `upto` of kinds that nobody has ever served among the dead letters."""
-        known = await self._keeping.known_kinds()
-        for kind in await self._kinds_in_stream() - known:
+    async def _before(self, waiting: Sequence[str], first: int, upto: int) -> int:
+        """The sequence of the first message of these subjects, at most `upto`."""
+        for subjects in waiting:
+            if (found := await self._next(subjects, first)) is not None:
+                upto = min(upto, found.seq)
+        return upto
+
+    async def _keep(self, nobodys: Sequence[str], first: int, upto: int) -> None:
+        """Puts the messages of these subjects below `upto` among the dead letters."""
+        for subjects in nobodys:
             seq = first
-            while (found := await self._next_of_kind(kind, seq)) is not None and found[0] < upto:
-                seq, command = found
+            while (found := await self._next(subjects, seq)) is not None and found.seq < upto:
+                command = self._command(found)
+                if command is None:
+                    return
                 await self._keeping.park_unknown(command)
-                _log.warning("nobody serves kind %r: command %s is among the dead letters", kind, command.command_id)
-                seq += 1
+                _log.warning("nobody serves kind %r: command %s is a dead letter now", command.kind, command.command_id)
+                seq = found.seq + 1
+
+    def _command(self, found: _Message) -> UnknownCommand | None:
+        """What is kept of a message; None when this pod has no lane any more, and so no say."""
+        lane = next(iter(self._lanes()), None)
+        if lane is None:
+            return None
+        at = nanoseconds(found.time)
+        command = from_stream(lane, found.subject, found.seq, at, found.hdrs, found.data)
+        tenant, kind, key = command.address
+        return UnknownCommand(
+            command.actor, tenant, readable(kind), key, readable(command.method), command.id, command.headers_json(),
+            command.body,
+        )  # fmt: skip
 
     async def _kinds_in_stream(self) -> set[str]:
-        js = self._connection.jetstream(timeout=30)
-        info = await js.stream_info(CMD_STREAM, subjects_filter="p.>")
-        return {subject.split(".")[3] for subject in (info.state.subjects or {})}
+        kinds: set[str] = set()
+        offset = 0
+        while True:  # the broker gives a hundred thousand subjects at a time
+            request = msgspec.json.encode({"subjects_filter": "p.>", "offset": offset})
+            answer = await self._connection.request(f"$JS.API.STREAM.INFO.{CMD_STREAM}", request, timeout=30)
+            found = msgspec.json.decode(answer.data)
+            subjects = found.get("state", {}).get("subjects") or {}
+            kinds |= {subject.split(".")[3] for subject in subjects}
+            offset += len(subjects)
+            if not subjects or offset >= found.get("total", 0):
+                return kinds
 
-    async def _next_of_kind(self, kind: str, seq: int) -> tuple[int, UnknownCommand] | None:
-        request = msgspec.json.encode({"seq": seq, "next_by_subj": f"p.*.*.{kind}.*.*"})
-        answer = await self._connection.request(f"$JS.API.DIRECT.GET.{CMD_STREAM}", request, timeout=5)
-        headers = dict(answer.headers or {})
-        if headers.get("Status") is not None and "Nats-Sequence" not in headers:
-            return None
-        _, _, tenant, _, token, method = headers["Nats-Subject"].split(".")
-        number = int(headers["Nats-Sequence"])
-        command_id = headers.get(names.ID) or f"seq-{number}-{nanoseconds(headers['Nats-Time-Stamp'])}"
-        own = {name: value for name, value in headers.items() if not name.startswith("Nats-")}
-        command = UnknownCommand(
-            actor_id(tenant, kind, token), tenant, kind, token, method, command_id,
-            msgspec.json.encode(own).decode(), answer.data,
-        )  # fmt: skip
-        return number, command
+    async def _next(self, subjects: str, seq: int) -> _Message | None:
+        """The first message of these subjects from `seq` on."""
+        request = msgspec.json.encode({"seq": seq, "next_by_subj": subjects})
+        answer = await self._connection.request(f"$JS.API.STREAM.MSG.GET.{CMD_STREAM}", request, timeout=5)
+        found = msgspec.json.decode(answer.data, type=_Found)
+        if found.message is None and found.error.get("err_code") != NO_MESSAGE:
+            raise NotConnected(f"stream {CMD_STREAM} cannot be asked for {subjects}: {found.error}")
+        return found.message
+
+
+class _Message(msgspec.Struct):
+    subject: str
+    seq: int
+    time: str
+    hdrs: bytes = b""
+    data: bytes = b""
+
+
+class _Found(msgspec.Struct):
+    message: _Message | None = None
+    error: dict[str, Any] = {}

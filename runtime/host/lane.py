@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from runtime.errors import UnreadableEvent
 from runtime.host.ports import OutboxRow, Taken
 from runtime.jetstream.reader import Feed
 from schemas.address import Address
@@ -132,17 +133,30 @@ class Lane:
 
 
 class Activation:
-    """An actor in memory, as of the last commit. `saved_seq` is the sequence of its last snapshot."""
+    """An actor in memory, as of the last commit. `saved_seq` is the sequence of its last snapshot.
 
-    __slots__ = ("address", "lane", "saved_seq", "seq", "state", "used_at")
+    `unreadable` says why its log cannot be folded; then `state` means nothing.
+    """
 
-    def __init__(self, lane: Lane, address: Address, seq: int, state: Any, saved_seq: int, used_at: float) -> None:
+    __slots__ = ("address", "lane", "saved_seq", "seq", "state", "unreadable", "used_at")
+
+    def __init__(
+        self,
+        lane: Lane,
+        address: Address,
+        seq: int,
+        state: Any,
+        saved_seq: int,
+        used_at: float,
+        unreadable: UnreadableEvent | None = None,
+    ) -> None:
         self.lane = lane
         self.address = address
         self.seq = seq
         self.state = state
         self.saved_seq = saved_seq
         self.used_at = used_at
+        self.unreadable = unreadable
 
 
 class Activations:

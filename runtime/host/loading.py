@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from runtime.errors import UnreadableEvent
 from runtime.host.lane import Activation, Lane
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable
-from runtime.kind import Kind, StoredEvent
+from runtime.kind import Kind
 from runtime.postgres.reading import PostgresReader
 from runtime.postgres.snapshots import PostgresSnapshots, SnapshotRow
+from schemas.address import Address
 
 _log = logging.getLogger("troupe.loading")
 
@@ -25,14 +26,14 @@ RETRY_S = 0.2
 class Loader:
     """Folds long logs page by page, then lets the actor's commands go on.
 
-    `loaded` gets the lane, the actor and its state: (state, seq, snapshot seq), or the reason why it cannot be folded.
+    `loaded` gets the lane, the actor and its activation, which may say why its log cannot be folded.
     """
 
     def __init__(
         self,
         reader: PostgresReader,
         snapshots: PostgresSnapshots,
-        loaded: Callable[[Lane, str, Activation | None], None],
+        loaded: Callable[[Lane, str, Activation], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._reader = reader
@@ -55,45 +56,68 @@ class Loader:
     async def _load(self, work: Work) -> None:
         while work.lane.alive:
             try:
-                state, seq = await fold_log(self._reader, self._snapshots, work.kind, work.actor, work.lane.partition)
+                state, seq, problem = await fold_log(
+                    self._reader, self._snapshots, work.kind, work.actor, work.lane.partition
+                )
                 break
-            except UnreadableEvent as error:
-                _log.error("%s: %s", work.address, error)
-                self._loaded(work.lane, work.actor, None)
-                return
             except LogUnavailable as error:
                 _log.warning("loading %s waits: %s", work.address, error)
                 await asyncio.sleep(RETRY_S)
         else:
             return
-        await self._save(work, seq, state)
-        activation = Activation(work.lane, work.address, seq, state, seq, self._monotonic())
+        unreadable = None
+        if problem is None:
+            await self._save(work, seq, state)
+        else:
+            unreadable = UnreadableEvent(f"{work.address}: {problem}")
+            _log.error("%s", unreadable)
+        activation = Activation(work.lane, work.address, seq, state, seq, self._monotonic(), unreadable)
         self._loaded(work.lane, work.actor, activation)
 
     async def _save(self, work: Work, seq: int, state: object) -> None:
         if work.kind.behaviour.snapshot_every:
+            row = _row(work.actor, work.address, seq, work.kind, state)
+            if row is None:
+                return
             try:
-                await self._snapshots.save([SnapshotRow.of(work.actor, work.address.tenant, seq, work.kind, state)])
+                await self._snapshots.save([row])
             except LogUnavailable as error:
                 _log.warning("no snapshot of %s was written: %s", work.address, error)
 
 
 async def fold_log(
     reader: PostgresReader, snapshots: PostgresSnapshots, kind: Kind, actor: str, partition: int
-) -> tuple[object, int]:
-    """(state, seq) of an actor, from its snapshot and its events. Raises UnreadableEvent or LogUnavailable."""
-    state, seq = kind.initial(), 0
+) -> tuple[object, int, str | None]:
+    """(state, seq, why it cannot be folded) of an actor, from its snapshot and its events. Raises LogUnavailable."""
+    state, seq, problem = kind.initial(), 0, None
     saved = await snapshots.find(actor, kind.fold_version)
     if saved is not None:
-        seq, state = saved[0], kind.decode_state(saved[1].encode())
+        seq = saved[0]
+        state, problem = await asyncio.to_thread(_tried, kind.decode_state, saved[1].encode())
     async for page in reader.stored(actor, partition, seq):
-        state = await asyncio.to_thread(_fold, kind, state, page)
+        if problem is None:
+            state, problem = await asyncio.to_thread(_tried, kind.fold, state, page)
         seq = page[-1].seq
-    return state, seq
+    return state, seq, problem
 
 
-def _fold(kind: Kind, state: object, page: Sequence[StoredEvent]) -> object:
-    return kind.fold(state, page)
+def _tried(job: Callable[..., object], *arguments: object) -> tuple[object, str | None]:
+    """(what the job gives, None), or (None, what it raised): a fold is the user's code."""
+    try:
+        return job(*arguments), None
+    except UnreadableEvent as error:
+        return None, str(error)
+    except Exception as error:
+        return None, f"the fold failed on its log: {error!r}"
+
+
+def _row(actor: str, address: Address, seq: int, kind: Kind, state: object) -> SnapshotRow | None:
+    """The snapshot of a state, or None when the state has no JSON form: its log still has."""
+    try:
+        return SnapshotRow.of(actor, address.tenant, seq, kind, state)
+    except Exception as error:
+        _log.warning("no snapshot of %s can be made: its state has no JSON form: %r", address, error)
+        return None
 
 
 class Snapshotter:
@@ -117,10 +141,13 @@ class Snapshotter:
             self._wake.clear()
             batch, self._due = self._due, {}
             # State and sequence are read together here, on the loop, where commits change them together.
-            rows = [
-                SnapshotRow.of(actor, active.address.tenant, active.seq, self._kinds[active.address.kind], active.state)
+            found = [
+                _row(actor, active.address, active.seq, self._kinds[active.address.kind], active.state)
                 for actor, active in batch.items()
             ]
+            rows = [row for row in found if row is not None]
+            if not rows:
+                continue
             try:
                 await self._snapshots.save(rows)
             except LogUnavailable as error:

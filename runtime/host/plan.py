@@ -87,6 +87,9 @@ class Plan:
         reruns: commands that do not hold their key, with the seconds after which they run again.
         wake: actor → seconds after which its pending commands go on (0: at once).
         inbox: answers given in this very batch, so that a repeat in it is found too.
+        timers: fire ids of timers that this batch has set; None for those it has fired or cancelled.
+        nexts: actors whose pending commands this batch went on with: what was found in the log is used once.
+        resolved: dead letters that this batch replays or drops.
         positions, ords: lane → last log position and outbox number.
         promises: (future, value) to resolve after the commit.
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
@@ -102,6 +105,9 @@ class Plan:
         self.reruns: list[tuple[Lane, PendingRow, float]] = []
         self.inbox: dict[tuple[str, str], InboxEntry] = {}
         self.pending: dict[tuple[str, str], int] = {}
+        self.timers: dict[tuple[str, str], str | None] = {}
+        self.nexts: set[str] = set()
+        self.resolved: set[int] = set()
         self.positions: dict[Lane, int] = {}
         self.ords: dict[Lane, int] = {}
         self.outbox: dict[Lane, list[OutboxRow]] = {}
@@ -224,6 +230,7 @@ class Plan:
             place = (work.actor, timer.name)
             if isinstance(timer, SetTimer):
                 fire_id = blake2b(f"{work.actor}/{timer.name}/{command.id}".encode(), digest_size=16).hexdigest()
+                self.timers[place] = fire_id
                 tenant, kind, key = work.address
                 self.changes.timers[place] = TimerRow(
                     work.actor, timer.name, work.lane.lane, timer.due_at, fire_id, tenant, kind, key, timer.method,
@@ -231,6 +238,7 @@ class Plan:
                 )  # fmt: skip
                 self.next_due = timer.due_at if self.next_due is None else min(self.next_due, timer.due_at)
             else:
+                self.timers[place] = None
                 self.changes.timers.pop(place, None)
                 self.changes.timers_done.append(place)
 
@@ -271,7 +279,7 @@ class Plan:
                 command.body, failure.code, message, attempts,
             )
         )  # fmt: skip
-        if to_log:
+        if to_log and not work.loading:  # before it is loaded nobody knows the next sequence number
             payload = {"command_id": command.id, "method": command.method, "code": failure.code, "error": message}
             self.system_event(work, command, "parked", payload | {"attempts": attempts})
         self.fail(work, command, failure, record=True)
@@ -280,5 +288,6 @@ class Plan:
         """Stops the key until a person resumes it."""
         tenant = work.address.tenant
         self.changes.paused[work.actor] = PauseRow(work.actor, tenant, work.lane.lane, reason, by)
+        self.changes.resumed = [actor for actor in self.changes.resumed if actor != work.actor]
         self.system_event(work, command, "paused", {"reason": reason, "by": by})
         work.paused = True

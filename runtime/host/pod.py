@@ -45,6 +45,7 @@ from runtime.postgres.migrate import migrate
 from runtime.postgres.ownership import PostgresOwnership
 from runtime.postgres.reading import PostgresReader
 from runtime.postgres.snapshots import PostgresSnapshots
+from runtime.postgres.timers import PostgresTimers
 from runtime.version import VERSION
 from schemas import headers as names
 from schemas.subjects import SERVICE_QUEUE, lanes_moved
@@ -54,6 +55,7 @@ _log = logging.getLogger("troupe.pod")
 
 SWITCH_INTERVAL_S = 0.001
 STALLED_AFTER_LEASES = 2.0
+OBJECT_RETRY_S = 0.5
 
 
 class Pod:
@@ -150,7 +152,7 @@ class Pod:
         self.ownership = PostgresOwnership(url, self.id, settings.group, settings.code_version, capabilities)
         self.log = PostgresCommitLog(url, self.id, settings.code_version, settings.lease_ttl_s)
         self.reader = PostgresReader(url, settings.partitions)
-        self.timer_rows = PostgresReader(url, settings.partitions)
+        self.timer_rows = PostgresTimers(url, self.kinds)
         self.snapshots = PostgresSnapshots(url)
         self.keeping = PostgresKeeping(url)
         self.objects = Objects(self.connection)
@@ -269,10 +271,13 @@ class Pod:
             self._by_partition[lane.partition] = lane
             self.commands.start(lane.feed)
             self._spawn(self._subscribe(lane))
+            # Another version of this group's pods may serve kinds that this one does not: theirs wait for such a pod.
             for actor, (kind, _) in one.held.items():
-                self.committer.put(Next(lane, actor, kind))
+                if kind in self.kinds:
+                    self.committer.put(Next(lane, actor, kind))
             for row in one.running:
-                self.committer.put(Rerun(lane, row))
+                if row.kind in self.kinds:
+                    self.committer.put(Rerun(lane, row))
             self.outbox.kick(lane)
         self.timers.reread()
 
@@ -333,13 +338,29 @@ class Pod:
         """Fetches a body from the object store; its lane waits, the others do not."""
         lane = command.lane
         try:
-            command.body = await self.objects.get(command.headers[names.OBJECT])
-            command.digest = digest_of(command.method, command.body)
+            body = await self._object(lane, command.headers[names.OBJECT])
+            if body is not None:
+                command.body, command.digest = body, digest_of(command.method, body)
         except CallFailed as error:
             command.problem, command.parks = Failure(error.code, str(error)), True
+        except Exception as error:  # anybody may write to the object store
+            _log.exception("the body of %s cannot be read", command)
+            command.problem, command.parks = Failure("bad_request", f"its body cannot be read: {error!r}"), True
         finally:
             lane.blocked -= 1
             self.committer.ungate(lane)
+
+    async def _object(self, lane: Lane, name: str) -> bytes | None:
+        """An object, however long the broker is away; None when the lane is lost meanwhile. Raises CallFailed."""
+        while lane.alive:
+            try:
+                return await self.objects.get(name)
+            except CallFailed as error:
+                if error.code != "unavailable":
+                    raise
+                _log.warning("%s", error)
+                await asyncio.sleep(OBJECT_RETRY_S)
+        return None
 
     async def _subscribe(self, lane: Lane) -> None:
         """Receives the reads of a lane; where nobody does, the broker tells the caller at once."""
@@ -353,8 +374,8 @@ class Pod:
         while lane.reads and not self.connection.is_closed:
             await lane.reads.pop().unsubscribe()
 
-    def _on_loaded(self, lane: Lane, actor: str, activation: Activation | None) -> None:
-        if activation is None or not lane.alive:
+    def _on_loaded(self, lane: Lane, actor: str, activation: Activation) -> None:
+        if not lane.alive:
             return
         present = self.activations.get(actor)
         # Two batches may each have asked for a load: the second must not take back what was committed since the first.

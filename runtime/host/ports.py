@@ -56,6 +56,8 @@ class Wanted:
     timers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """(actor, timer name) that are due."""
     cold: list[Cold] = dataclasses.field(default_factory=list)
+    dead_letters: list[int] = dataclasses.field(default_factory=list)
+    """Dead letters that are to be replayed or dropped."""
 
 
 class InboxEntry(NamedTuple):
@@ -100,6 +102,8 @@ class Found(NamedTuple):
     snapshots: dict[str, tuple[int, str]]
     tails: dict[str, list[StoredEvent]]
     """Events after the snapshot, at most TAIL_LIMIT + 1: one more than the limit says that there are more."""
+    parked: frozenset[int]
+    """Those of the dead letters that nobody has replayed or dropped."""
 
 
 TAIL_LIMIT = 512

@@ -16,7 +16,7 @@ import msgspec
 
 from runtime.arguments import InvalidArguments, encode_json
 from runtime.client.connection import parse_headers
-from runtime.errors import UnreadableEvent
+from runtime.errors import Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
 from runtime.host.answers import encode_reply, wants_msgpack
 from runtime.host.command import Command
@@ -165,6 +165,8 @@ class Reads:
         """The actor's committed state: from memory, or through the commit pipeline, which loads it under the fence."""
         active = self._activations.get(actor)
         if active is not None and active.lane is lane:
+            if active.unreadable is not None:
+                raise active.unreadable
             return active.state, active.seq
         answered: asyncio.Future[tuple[Any, int]] = asyncio.get_running_loop().create_future()
         self._put(Touch(lane, actor, address, answered))
@@ -215,6 +217,8 @@ class Reads:
         raise Refused("unknown_method", f"there is no {name}")
 
     async def _result(self, actor: str, question: ResultQuestion) -> dict[str, Any]:
+        if not names.is_id(question.id):
+            raise Refused("invalid_arguments", f"{question.id[:80]!r} cannot be a command's id", "$.id")
         place = (actor, question.id)
         end = asyncio.get_running_loop().time() + min(max(question.wait_s, 0.0), MAX_WAIT_S)
         while True:
@@ -259,6 +263,9 @@ class Reads:
         if question.what not in ("pause", "resume", "replay", "drop"):
             text = f"there is no order {question.what!r}: pause, resume, replay or drop"
             raise Refused("invalid_arguments", text, "$.what")
+        for name, value in (("by", question.by), ("reason", question.reason)):
+            if value and "\0" in value:
+                raise Refused("invalid_arguments", f"{name} holds a NUL, which the log cannot keep", f"$.{name}")
         command = None
         if question.what in ("replay", "drop"):
             row = await self._source.dead_letter(question.dead_letter, address.tenant)
@@ -283,7 +290,10 @@ class Reads:
             command,
         )
         self._put(order)
-        return await answered
+        try:
+            return await answered
+        except Rejected as error:
+            raise Refused("rejected", str(error)) from error
 
 
 def _decode(body: bytes, kind: type[Any]) -> Any:

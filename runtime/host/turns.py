@@ -21,7 +21,7 @@ from runtime.host.answers import answer
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Finished, HandedOver, Item, Next, Order, Rerun, Sent, Start, Touch
 from runtime.host.plan import Plan, Work
-from runtime.host.ports import TAIL_LIMIT, Found, PendingRow, PendingUpdate
+from runtime.host.ports import TAIL_LIMIT, Found, LogUnavailable, PendingRow, PendingUpdate
 from runtime.kind import Decision, Execution, Kind, Method, Read
 from runtime.turn import Turn
 from schemas import headers as names
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from runtime.host.lane import Activation, Lane
 
 _log = logging.getLogger("troupe.turns")
+
+LOOK_AGAIN_S = 0.1
 
 
 @dataclasses.dataclass(slots=True)
@@ -93,7 +95,7 @@ class Turns:
             elif isinstance(item, Next):
                 self._next(item)
             elif isinstance(item, Rerun):
-                self._go_on(self.work(item.lane, item.row.actor, Address(*item.row[3:6])), item.row)
+                self._rerun(item)
             elif isinstance(item, Finished):
                 self._finished(item)
             elif isinstance(item, Touch):
@@ -125,6 +127,7 @@ class Turns:
         active = self._activations.get(actor)
         if active is not None:
             work.state, work.seq, work.saved_seq = active.state, active.seq, active.saved_seq
+            work.unreadable = active.unreadable
         else:
             snapshot, tail = self._found.snapshots.get(actor), self._found.tails.get(actor, [])
             if len(tail) > TAIL_LIMIT or (tail and actor in self._outside):
@@ -154,9 +157,10 @@ class Turns:
         plan, found = self._plan, self._found
         place = (command.actor, command.id)
         if command.timer is not None:
-            if found.timers.get(command.timer) != command.id:
-                return  # cancelled or replaced meanwhile: no row, no effect
+            if plan.timers.get(command.timer, found.timers.get(command.timer)) != command.id:
+                return  # cancelled or replaced meanwhile, or in this very batch: no row, no effect
             plan.changes.timers_done.append(command.timer)
+            plan.timers[command.timer] = None
         recorded = plan.inbox.get(place) or found.inbox.get(place)
         if recorded is not None:
             plan.repeat(command, recorded)
@@ -176,7 +180,8 @@ class Turns:
         if command.problem is not None:
             plan.park(work, command, command.problem, 0, to_log=False)
         elif self._expired(command):
-            plan.refuse(work.lane, command, Failure("expired", f"the deadline of {command} passed before its turn"))
+            text = f"the deadline of {command} passed before its turn"
+            plan.fail(work, command, Failure("expired", text), record=True)
         elif command.doomed:
             plan.park(work, command, Failure("handler_failed", command.doomed), command.attempts)
         else:
@@ -188,7 +193,7 @@ class Turns:
         if method is None:
             known = ", ".join(sorted(kind.methods)) or "none"
             text = f"kind {kind.name!r} has no method {command.method!r}; it has {known}"
-            plan.refuse(work.lane, command, Failure("unknown_method", text))
+            plan.fail(work, command, Failure("unknown_method", text), record=True)
             return
         if work.loading or (method.exclusive and (work.held or work.paused)):
             plan.defer(work, command)
@@ -208,14 +213,15 @@ class Turns:
         elif method.flavor == "command" and not blocks:
             self._decide(work, cast("Decision", method), payload.value, command)
         else:
-            self._start(work, method, payload.value, command, attempt=1, known=False)
+            self._start(work, method, payload.value, command, attempt=1, holds=method.exclusive, known=False)
 
     def _payload(self, work: Work, method: Method, command: Command) -> _Payload | None:
         try:
             return _Payload(method.arguments.decode(command.body, command.content_type))
         except InvalidArguments as error:
             text = f"{command.address}.{command.method}: {error}"
-            self._plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
+            # Recorded, so that whoever asks later what became of the command is told.
+            self._plan.fail(work, command, Failure("invalid_arguments", text, error.path), record=True)
         return None
 
     def _expired(self, command: Command) -> bool:
@@ -312,8 +318,9 @@ class Turns:
     def _next(self, item: Next) -> None:
         plan = self._plan
         rows = self._found.next_pending.get(item.actor, [])
-        if not rows or plan.wake.get((item.lane, item.actor), 0.0) > 0:
+        if not rows or item.actor in plan.nexts or plan.wake.get((item.lane, item.actor), 0.0) > 0:
             return
+        plan.nexts.add(item.actor)
         work = self.work(item.lane, item.actor, Address(*rows[0][3:6]))
         if work.paused:
             return
@@ -326,13 +333,23 @@ class Turns:
         if work.held:
             plan.wake[item.lane, item.actor] = 0.0
 
+    def _rerun(self, item: Rerun) -> None:
+        work = self.work(item.lane, item.row.actor, Address(*item.row[3:6]))
+        if work.loading:
+            self._plan.reruns.append((item.lane, item.row, LOOK_AGAIN_S))
+        else:
+            self._go_on(work, item.row)
+
     def _go_on(self, work: Work, row: PendingRow) -> bool:
         """Tries a pending command. True when it is done with, so that the next one may run."""
         plan = self._plan
         command = from_pending(work.lane, row)
         method = work.kind.methods.get(row.method)
         if row.due_at is not None and row.due_at > plan.now + 0.001:
-            plan.wake[work.lane, work.actor] = row.due_at - plan.now
+            if row.holds:
+                plan.wake[work.lane, work.actor] = row.due_at - plan.now
+            else:
+                plan.reruns.append((work.lane, row, row.due_at - plan.now))
             return False
         done = False
         if work.unreadable is not None:
@@ -359,7 +376,10 @@ class Turns:
             ):
                 done = self._decide(work, method, payload.value, command, row)
             else:
-                self._start(work, method, payload.value, command, attempt=row.attempts + 1, known=True)
+                # As its row says: one that needs no key of its own may hold it (it waited for a load, or is a replay).
+                self._start(
+                    work, method, payload.value, command, attempt=row.attempts + 1, holds=row.holds, known=True
+                )
         if done:
             plan.changes.pending_done.append((work.actor, command.id))
             work.held -= row.holds
@@ -370,10 +390,11 @@ class Turns:
 
     # -- executions -----------------------------------------------------------------------------------------------
 
-    def _start(self, work: Work, method: Method, payload: Any, command: Command, *, attempt: int, known: bool) -> None:
+    def _start(
+        self, work: Work, method: Method, payload: Any, command: Command, *, attempt: int, holds: bool, known: bool
+    ) -> None:
         """Accepts an execution; it is started after the commit."""
         plan = self._plan
-        holds = method.exclusive
         if known:
             plan.changes.pending_updates.append(PendingUpdate(work.actor, command.id, "running", attempt, None, None))
         else:
@@ -417,7 +438,7 @@ class Turns:
     def _touch(self, item: Touch) -> None:
         work = self.work(item.lane, item.actor, item.address)
         if work.loading:
-            self._plan.promises.append((item.answered, UnreadableEvent(f"{item.address} is being loaded: ask again")))
+            self._plan.promises.append((item.answered, LogUnavailable(f"{item.address} is being loaded: ask again")))
         elif work.unreadable is not None:
             self._plan.promises.append((item.answered, work.unreadable))
         else:
@@ -426,12 +447,22 @@ class Turns:
     def _order(self, item: Order) -> None:
         plan = self._plan
         work = self.work(item.lane, item.actor, item.address)
+        if work.loading:
+            plan.promises.append((item.answered, LogUnavailable(f"{item.address} is being loaded: ask again")))
+            return
+        if item.what in ("replay", "drop"):
+            if item.dead_letter not in self._found.parked or item.dead_letter in plan.resolved:
+                text = f"dead letter {item.dead_letter} was replayed or dropped already"
+                plan.promises.append((item.answered, Rejected(text)))
+                return
+            plan.resolved.add(item.dead_letter)
         command = item.command or Command(item.lane, item.address, "-", item.what, {}, b"")
         command.id = command.id or f"{item.what}-{item.actor}-{work.seq}"
         payload: dict[str, Any] = {"by": item.by, "reason": item.reason}
         if item.what == "pause":
             plan.pause(work, command, item.reason, item.by)
         elif item.what == "resume":
+            plan.changes.paused.pop(item.actor, None)
             plan.changes.resumed.append(item.actor)
             work.paused = False
             plan.system_event(work, command, "resumed", payload)

@@ -159,6 +159,8 @@ class PostgresCommitLog:
         if wanted.next_pending:
             lane_ids, actors = zip(*wanted.next_pending, strict=True)
             await ask("next_pending", plain(lane_ids), plain(actors), PENDING_LIMIT)
+        if wanted.dead_letters:
+            await ask("find_parked", plain(wanted.dead_letters))
         if wanted.cold:
             actors, partitions, versions = zip(*wanted.cold, strict=True)
             await ask("find_snapshots", plain(actors), texts(versions))
@@ -182,7 +184,8 @@ async def _gather(cursors: dict[str, Any]) -> Found:
     next_pending: dict[str, list[PendingRow]] = defaultdict(list)
     for row in await rows("next_pending"):
         next_pending[row[1]].append(PendingRow(*row))
-    return Found(lanes, inbox, pending, next_pending, timers, snapshots, tails)
+    parked = frozenset([row[0] for row in await rows("find_parked")])
+    return Found(lanes, inbox, pending, next_pending, timers, snapshots, tails, parked)
 
 
 def _writes(changes: Changes, code_version: str) -> list[tuple[str, tuple[Any, ...]]]:

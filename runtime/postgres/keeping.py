@@ -12,7 +12,7 @@ INBOX_PAGE = 5000
 
 
 class UnknownCommand(NamedTuple):
-    """A command of a kind that nobody has ever served. `key` is the encoded token."""
+    """A command of a kind that nobody serves."""
 
     actor: str
     tenant: str
@@ -36,13 +36,17 @@ class PostgresKeeping:
         oldest: int | None = rows[0][0]
         return oldest
 
+    async def unread_kinds(self) -> list[tuple[str, int]]:
+        """(kind, partition) whose commands wait: the partition's owner serves the group, but not that kind."""
+        return [(row[0], row[1]) for row in await self._session.run(query("unread_kinds"))]
+
     async def known_kinds(self) -> set[str]:
         """Kinds that were served once."""
         return {row[0] for row in await self._session.run(query("known_kinds"))}
 
     async def park_unknown(self, command: UnknownCommand) -> None:
-        """Keeps a command of an unknown kind among the dead letters."""
-        text = f"no pod has ever served kind {command.kind!r}: deploy one and replay this, or drop it"
+        """Keeps a command of a kind that nobody serves among the dead letters."""
+        text = f"no pod serves kind {command.kind!r}: deploy one and replay this, or drop it"
         await self._session.run(query("park_unknown"), (*command, text))
 
     async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:

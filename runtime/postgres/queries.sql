@@ -30,6 +30,9 @@ SELECT t.actor, t.name, t.fire_id
 FROM unnest(%s::uuid[], %s::text[]) u(actor, name)
 JOIN timers t ON t.actor = u.actor AND t.name = u.name
 
+-- name: find_parked
+SELECT id FROM dead_letters WHERE id = ANY(%s::bigint[]) AND status = 'parked'
+
 -- name: find_snapshots
 SELECT s.actor, s.seq, s.state
 FROM unnest(%s::uuid[], %s::text[]) u(actor, fold_version)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.host.ports import InboxEntry, TimerRow
+from runtime.host.ports import InboxEntry
 from runtime.kind import StoredEvent
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
@@ -167,15 +167,6 @@ class PostgresReader:
     async def capabilities(self) -> list[Any]:
         """The capabilities of every kind that was registered."""
         return [msgspec.json.decode(row[0]) for row in await self._session.run(query("capabilities"))]
-
-    async def next_timer(self, lanes: Sequence[int]) -> float | None:
-        """See runtime.host.timers.TimerSource."""
-        due: float | None = (await self._session.run(query("next_timer"), (list(lanes),)))[0][0]
-        return due
-
-    async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
-        """See runtime.host.timers.TimerSource."""
-        return [TimerRow(*row) for row in await self._session.run(query("due_timers"), (list(lanes), now, limit))]
 
     async def ready(self) -> bool:
         """Whether the database answers. Raises LogUnavailable."""

@@ -78,17 +78,22 @@ SELECT id, group_name, host, pid, code_version, started_at, extract(epoch FROM e
 SELECT capability::text FROM kinds ORDER BY kind
 
 -- name: next_timer
-SELECT extract(epoch FROM min(due_at))::float8 FROM timers WHERE lane = ANY(%s)
+SELECT extract(epoch FROM min(due_at))::float8 FROM timers WHERE lane = ANY(%s) AND kind = ANY(%s)
 
 -- name: due_timers
 SELECT actor, name, lane, extract(epoch FROM due_at)::float8, fire_id, tenant, kind, key, method, headers, body
-FROM timers WHERE lane = ANY(%s) AND due_at <= to_timestamp(%s) ORDER BY due_at LIMIT %s
+FROM timers WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= to_timestamp(%s) ORDER BY due_at LIMIT %s
 
 -- name: actor_timers
 SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at
 
 -- name: oldest_needed
 SELECT min(checkpoint) FROM partitions
+
+-- name: unread_kinds
+-- Kinds of a group in whose lanes pods that do not know them read: (kind, partition).
+SELECT k.kind, p.partition FROM kinds k JOIN partitions p ON p.group_name = k.group_name
+WHERE NOT p.kinds @> ARRAY[k.kind::text]
 
 -- name: known_kinds
 SELECT kind FROM kinds

@@ -1,0 +1,34 @@
+"""Reading the timers of lanes, on a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from runtime.host.ports import TimerRow
+from runtime.postgres.queries import query
+from runtime.postgres.session import Session
+
+
+class PostgresTimers:
+    """The TimerSource of a pod: see runtime.host.timers.
+
+    Timers of other kinds than `kinds` are not its business: another version of the group's pods fires them.
+    """
+
+    def __init__(self, url: str, kinds: Iterable[str]) -> None:
+        self._session = Session(url, {"statement_timeout": "60s"})
+        self._kinds = sorted(kinds)
+
+    async def next_timer(self, lanes: Sequence[int]) -> float | None:
+        """When the earliest timer of these lanes is due (Unix seconds), or None."""
+        due: float | None = (await self._session.run(query("next_timer"), (list(lanes), self._kinds)))[0][0]
+        return due
+
+    async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
+        """Timers due by `now`, earliest first."""
+        rows = await self._session.run(query("due_timers"), (list(lanes), self._kinds, now, limit))
+        return [TimerRow(*row) for row in rows]
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._session.close()
