@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from nats import errors
@@ -120,14 +121,14 @@ class Connection(Client):
         except UnicodeDecodeError:  # it would end the read loop just as well
             _log.warning("a message whose subject is not UTF-8 is dropped: %r", subject[:200])
 
+    async def request(self, *arguments: Any, **named: Any) -> Any:
+        """As nats-py's; a cancellation always ends it."""
+        with _cancellable():
+            return await super().request(*arguments, **named)
+
     async def _flush_pending(self, force_flush: bool = False) -> Any:
-        # nats-py drops a cancellation that arrives here, and whoever was cancelled would go on.
-        task = asyncio.current_task()
-        requests = 0 if task is None else task.cancelling()
-        flushed = await super()._flush_pending(force_flush)
-        if task is not None and task.cancelling() > requests:
-            raise asyncio.CancelledError
-        return flushed
+        with _cancellable():
+            return await super()._flush_pending(force_flush)
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         # nats-py writes the PING past what is still in the buffer, so that its flush() would prove nothing.
@@ -152,6 +153,18 @@ class Connection(Client):
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """Within it, a cancellation is not lost: nats-py drops one while it flushes, and so may `wait_for` before 3.12."""
+    task = asyncio.current_task()
+    requests = 0 if task is None else task.cancelling()
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > requests:
+            raise asyncio.CancelledError
 
 
 def header_block(headers: dict[str, str]) -> bytes:

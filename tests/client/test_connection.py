@@ -126,7 +126,7 @@ async def test_given_a_broker_that_was_killed_and_came_back_then_the_connection_
         connection.post("t", b"never")
 
 
-@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("steps", range(10))
 async def test_given_a_task_that_is_cancelled_while_it_sends_then_it_ends(connection: Connection, steps: int) -> None:
     async def ask_for_ever() -> None:
         while True:
