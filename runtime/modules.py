@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +64,6 @@ def _import(name: str, base: Path) -> ModuleType:
 
 def _is_users(directory: Path) -> bool:
     """Whether this directory is a package of the user's, and not Troupe's own source tree."""
-    own = importlib.util.find_spec(directory.name)
-    locations = [Path(path).resolve() for path in (own.submodule_search_locations or [])] if own is not None else []
-    return directory.is_dir() and any(directory.glob("*.py")) and directory not in locations
+    # Where Python would find the package says nothing: before the first import it finds the user's.
+    own = Path(__file__).resolve().parents[1] / directory.name
+    return directory.is_dir() and any(directory.glob("*.py")) and directory != own
