@@ -180,8 +180,7 @@ class Turns:
         if command.problem is not None:
             plan.park(work, command, command.problem, 0, to_log=False)
         elif self._expired(command):
-            text = f"the deadline of {command} passed before its turn"
-            plan.fail(work, command, Failure("expired", text), record=True)
+            plan.refuse(work.lane, command, Failure("expired", f"the deadline of {command} passed before its turn"))
         elif command.doomed:
             plan.park(work, command, Failure("handler_failed", command.doomed), command.attempts)
         else:
@@ -193,7 +192,7 @@ class Turns:
         if method is None:
             known = ", ".join(sorted(kind.methods)) or "none"
             text = f"kind {kind.name!r} has no method {command.method!r}; it has {known}"
-            plan.fail(work, command, Failure("unknown_method", text), record=True)
+            plan.refuse(work.lane, command, Failure("unknown_method", text))
             return
         if work.loading or (method.exclusive and (work.held or work.paused)):
             plan.defer(work, command)
@@ -220,8 +219,7 @@ class Turns:
             return _Payload(method.arguments.decode(command.body, command.content_type))
         except InvalidArguments as error:
             text = f"{command.address}.{command.method}: {error}"
-            # Recorded, so that whoever asks later what became of the command is told.
-            self._plan.fail(work, command, Failure("invalid_arguments", text, error.path), record=True)
+            self._plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
         return None
 
     def _expired(self, command: Command) -> bool:
