@@ -1,43 +1,75 @@
-"""`python -m tests.bench [--seconds N] [--only name,...]`: measures, prints a table and writes bench.json."""
+"""python -m tests.bench [--seconds N] [--only name,...] [--runs N] [--out FILE]"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from runtime.host.settings import PodSettings
 from runtime.infra import Infra
-from tests.bench.measurements import MEASUREMENTS
-from tests.bench.report import circumstances, table, write
+from tests.bench import activation, http, messaging, recovery, replaying, report
+from tests.bench.figures import Figures
 from tests.bench.stage import Stage
 
+Measurement = Callable[[Stage, float, Figures], None]
 
-def main(arguments: list[str]) -> int:
-    """Runs the measurements that are named; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each load is measured")
-    parser.add_argument("--only", default="", help=f"some of {','.join(MEASUREMENTS)}; all by default")
-    given = parser.parse_args(arguments)
-    names = given.only.split(",") if given.only else list(MEASUREMENTS)
-    if unknown := set(names) - set(MEASUREMENTS):
-        parser.error(f"there is no measurement {', '.join(sorted(unknown))}: choose from {', '.join(MEASUREMENTS)}")
-    figures: dict[str, float | str] = {}
-    with tempfile.TemporaryDirectory(prefix="troupe-bench-") as directory:
-        log_dir = Path(directory) / "logs"
-        log_dir.mkdir()
-        with Infra.start(Path(directory) / "servers") as infra:
-            stage = Stage(infra, log_dir, PodSettings("", "").partitions)
-            figures |= circumstances(stage)
-            for name in names:
-                print(f"measuring {name} …", file=sys.stderr, flush=True)
-                figures |= MEASUREMENTS[name](stage, given.seconds)
-    print(table(figures))
-    if not given.only:
-        write(figures)
+MEASUREMENTS: dict[str, Measurement] = {
+    "nats": messaging.saturated,
+    "latency": messaging.one_in_flight,
+    "hot": messaging.hot_key,
+    "http": http.intents,
+    "cold": lambda stage, seconds, figures: activation.cold(stage, int(4000 * seconds), figures),
+    "replay": lambda stage, seconds, figures: replaying.replay(stage, int(40_000 * seconds), figures),
+    "takeover": lambda stage, seconds, figures: recovery.takeover(stage, max(1, int(seconds / 2)), figures),
+    "memory": lambda stage, seconds, figures: activation.memory(stage, int(20_000 * seconds), figures),
+}
+
+
+def main() -> int:
+    """Measures, writes bench.json, prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the real system.")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each load; the other sizes follow from it")
+    parser.add_argument("--only", default="", help=f"which of {','.join(MEASUREMENTS)}")
+    parser.add_argument("--runs", type=int, default=1, help="repeat everything; the figures are medians")
+    parser.add_argument("--out", type=Path, default=None, help="where to write; bench.json, if all was measured")
+    given = parser.parse_args()
+    names = [name for name in given.only.split(",") if name] or list(MEASUREMENTS)
+    if unknown := set(names) - MEASUREMENTS.keys():
+        parser.error(f"there is no measurement {', '.join(sorted(unknown))}: use {', '.join(MEASUREMENTS)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers and pods end with this process
+    figures = run(names, given.seconds, given.runs, lambda line: print(line, flush=True))
+    out = given.out or (None if given.only else Path("bench.json"))
+    if out is not None:
+        out.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
     return 0
 
 
+def run(names: list[str], seconds: float, runs: int, say: Callable[[str], None]) -> dict[str, float]:
+    """Runs the measurements, says what was found, and gives the figures."""
+    figures = Figures(say)
+    with tempfile.TemporaryDirectory(prefix="troupe-bench-") as directory:
+        data = Path(directory)
+        with Infra.start(data / "servers") as infra:
+            conditions, lines = asyncio.run(report.conditions(infra.endpoints))
+            for line in lines:
+                say(line)
+            figures.add(**conditions)
+            stage = Stage(infra, data, PodSettings("", "").partitions)
+            for _ in range(runs):
+                for name in names:
+                    MEASUREMENTS[name](stage, seconds, figures)
+    found = figures.all
+    for line in ("", *report.table(found), "", *report.where_time_goes(found)):
+        say(line)
+    return found
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
