@@ -26,13 +26,16 @@ from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage, Pu
 
 from actors.intents import Derived, Malformed, Said, command_of, refusal_of
 from actors.lanes import Lanes, name_of
-from runtime.client import Connection, connect
+from runtime import telemetry as telemetries
+from runtime.client import Connection, connect, tracing
 from runtime.client.client import DEFAULT_URL
 from runtime.client.inbox import Inbox, NoResponders
 from runtime.client.store import store
 from runtime.clock import Clock, system_clock
-from runtime.errors import CallFailed, NotConnected
+from runtime.errors import CallFailed, Misconfigured, NotConnected
+from runtime.telemetry import logs
 from schemas.errors import CODES
+from schemas.headers import TRACEPARENT
 from schemas.subjects import INTENT_LANES, INTENT_STREAM
 from schemas.wire import Failure
 
@@ -61,6 +64,14 @@ class Relay:
 
         `waiting` is awaited before each further attempt. A malformed intent becomes an error in its session's stream.
         """
+        if tracing.active is None:
+            await self._settle(said, waiting)
+            return
+        subject = f"intent.{'.'.join(said.subject.split('.')[-2:])}"
+        with tracing.active.span("publish", subject, said.own_id, said.headers) as span:
+            await self._settle(said._replace(headers={**said.headers, TRACEPARENT: span.traceparent}), waiting)
+
+    async def _settle(self, said: Said, waiting: Callable[[], Awaitable[None]]) -> None:
         derived = self._derive(said)
         while True:
             try:
@@ -225,15 +236,20 @@ def until_stopped() -> asyncio.Event:
 async def _run() -> None:
     url = os.environ.get("RUNTIME_NATS_URL") or DEFAULT_URL
     line = json.dumps({"intake": os.getpid()})
+    telemetry = telemetries.from_environment("troupe-intake")
     await serve(url, until_stopped(), ready=lambda: print(line, flush=True))
+    if telemetry is not None:
+        await telemetry.close()
 
 
 def main() -> int:
     """Runs an intake until SIGTERM or SIGINT; prints one line of JSON when it takes intents."""
-    logging.basicConfig(
-        level=os.environ.get("RUNTIME_LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    asyncio.run(_run())
+    try:
+        logs.configure()
+        asyncio.run(_run())
+    except Misconfigured as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

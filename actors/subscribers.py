@@ -27,10 +27,12 @@ from fast_depends.msgspec import MsgSpecSerializer
 from faststream.nats import NatsBroker, NatsRouter
 
 from actors.intake import until_stopped
+from runtime import telemetry as telemetries
 from runtime.client import Client
 from runtime.client.client import DEFAULT_URL
 from runtime.errors import Misconfigured, NotConnected
 from runtime.modules import load_modules
+from runtime.telemetry import logs
 
 _log = logging.getLogger("troupe.subscribers")
 
@@ -94,15 +96,16 @@ async def serve(
 async def _run(modules: Sequence[ModuleType]) -> None:
     url = os.environ.get("RUNTIME_NATS_URL") or DEFAULT_URL
     line = json.dumps({"subscribers": os.getpid()})
+    telemetry = telemetries.from_environment("troupe-subscribers")
     await serve(url, modules, until_stopped(), ready=lambda: print(line, flush=True))
+    if telemetry is not None:
+        await telemetry.close()
 
 
 def main(modules: Sequence[str]) -> int:
     """Runs the modules' subscribers until SIGTERM or SIGINT; prints one line of JSON when they listen."""
-    logging.basicConfig(
-        level=os.environ.get("RUNTIME_LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
     try:
+        logs.configure()
         asyncio.run(_run(load_modules(modules)))
     except Misconfigured as error:
         print(f"error: {error}", file=sys.stderr)

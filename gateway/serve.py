@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import os
 import signal
 import socket
@@ -19,13 +18,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.app import create_app
 from gateway.context import Gateway
 from gateway.settings import GatewaySettings, from_environment
 from gateway.streams import ABORT
+from runtime import telemetry as telemetries
 from runtime.errors import Misconfigured
+from runtime.telemetry import logs
 
 BACKLOG = 2048
 
@@ -77,11 +79,12 @@ def serve(settings: GatewaySettings, ready: Callable[[str], None] | None = None)
     `ready` is called with the URL once requests are answered. Raises Misconfigured.
     """
     app = create_app(settings)
+    telemetry = telemetries.from_environment("troupe-gateway")
     listener = _listen(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
-        app,
+        _traced(app, telemetry),
         loop="uvloop",
         http=Protocol,
         ws="none",
@@ -96,7 +99,18 @@ def serve(settings: GatewaySettings, ready: Callable[[str], None] | None = None)
     )
     server = Server(config, app.state.gateway, lambda: ready(url) if ready is not None else None)
     server.run(sockets=[listener])
+    if telemetry is not None:
+        asyncio.run(telemetry.close())
     return 0 if server.started else 1
+
+
+def _traced(app: Litestar, telemetry: telemetries.Telemetry | None) -> Any:
+    """The application, each of whose requests is a span if traces are on."""
+    if telemetry is None or telemetry.tracer is None:
+        return app
+    from runtime.telemetry.http import TracedApp  # noqa: PLC0415  # imports OpenTelemetry
+
+    return TracedApp(app, telemetry.tracer)
 
 
 def _listen(settings: GatewaySettings) -> socket.socket:
@@ -127,9 +141,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, help="the port; 0 takes a free one")
     parser.add_argument("--nats-url", help="the broker; else RUNTIME_NATS_URL")
     given: dict[str, Any] = vars(parser.parse_args(arguments))
-    level = os.environ.get("RUNTIME_LOG_LEVEL", "WARNING")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
+        logs.configure()
         return serve(from_environment(**given), announce)
     except Misconfigured as error:
         print(f"error: {error}", file=sys.stderr)  # an answer to whoever typed the command

@@ -1,8 +1,8 @@
 """One pod as a process: `python -m runtime.host.process MODULE…`, configured by the environment.
 
-Prints one line of JSON when it is up ({"pod": …, "pid": …}), ends in order on SIGTERM or SIGINT with exit code 0, with
-2 when it is misconfigured, and with 1 when it cannot go on. With RUNTIME_PRINT_METER=1 its last line on stderr is what
-it counted, as JSON.
+Prints one line of JSON when it is up ({"pod": …, "pid": …}, and the URL of its "metrics" if they are served), ends in
+order on SIGTERM or SIGINT with exit code 0, with 2 when it is misconfigured, and with 1 when it cannot go on. With
+RUNTIME_PRINT_METER=1 its last line on stderr is what it counted, as JSON.
 """
 
 from __future__ import annotations
@@ -14,27 +14,33 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from runtime import telemetry as telemetries
 from runtime.errors import Misconfigured, NotConnected, TroupeError
 from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings, from_environment
 from runtime.kind import Kind
 from runtime.modules import load_kinds
+from runtime.telemetry import logs
+
+if TYPE_CHECKING:
+    from runtime.telemetry.pod import PodTelemetry
 
 _log = logging.getLogger("troupe.pod")
 
 START_RETRY_S = 0.5
 
 
-async def serve(settings: PodSettings, kinds: Sequence[Kind]) -> int:
+async def serve(settings: PodSettings, kinds: Sequence[Kind], telemetry: PodTelemetry | None = None) -> int:
     """Runs a pod until a signal ends it; gives the exit code. Waits for servers that cannot be reached yet."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     while True:
-        pod = Pod(settings, kinds)
+        pod = Pod(settings, kinds, telemetry=telemetry)
         try:
             await pod.start()
             break
@@ -46,12 +52,17 @@ async def serve(settings: PodSettings, kinds: Sequence[Kind]) -> int:
                 return 0
             except TimeoutError:
                 continue
-    print(json.dumps({"pod": pod.id, "pid": os.getpid()}), flush=True)
+    up = {"pod": pod.id, "pid": os.getpid()}
+    if telemetry is not None and (url := await telemetry.open(pod)):
+        up["metrics"] = url
+    print(json.dumps(up), flush=True)
     ends = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(pod.failed.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if pod.failed.is_set():
         return 1
     await pod.stop()
+    if telemetry is not None:
+        await telemetry.close()
     if os.environ.get("RUNTIME_PRINT_METER") == "1":
         print(json.dumps(pod.meter.as_dict()), file=sys.stderr, flush=True)
     return 0
@@ -60,15 +71,17 @@ async def serve(settings: PodSettings, kinds: Sequence[Kind]) -> int:
 def main(modules: Sequence[str]) -> int:
     """Loads the modules and serves their kinds."""
     try:
+        logs.configure()
         settings = from_environment()
         kinds = load_kinds(modules)
+        telemetry = _telemetry()
     except Misconfigured as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     import uvloop  # only a process that runs a pod needs it
 
     try:
-        return uvloop.run(serve(settings, kinds))
+        return uvloop.run(serve(settings, kinds, telemetry))
     except Misconfigured as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -77,10 +90,16 @@ def main(modules: Sequence[str]) -> int:
         return 1
 
 
+def _telemetry() -> PodTelemetry | None:
+    found = telemetries.from_environment("troupe-pod")
+    if found is None:
+        return None
+    from runtime.telemetry.pod import PodTelemetry
+
+    return PodTelemetry(found)
+
+
 if __name__ == "__main__":
-    logging.basicConfig(
-        level=os.environ.get("RUNTIME_LOG_LEVEL", "WARNING"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
     code = main(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()

@@ -1,0 +1,23 @@
+"""Named values of one moment, whoever wants to hear them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+
+class Buckets(NamedTuple):
+    """Counts of values by upper bound, the last one without a bound, and the sum of the values."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    total: float
+
+
+class Measure(NamedTuple):
+    """One value. `name` has its unit last; a counter's name ends in `_total`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    text: str
+    value: float | Buckets
