@@ -24,6 +24,7 @@ from faststream import AckPolicy
 from faststream.nats import AckPolicy as JetStreamAckPolicy
 from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage, PullSub
 
+from actors.broker import SturdyBroker
 from actors.intents import Derived, Malformed, Said, command_of, refusal_of
 from actors.lanes import Lanes, name_of
 from runtime import telemetry as telemetries
@@ -109,17 +110,7 @@ class Relay:
 
 def broker_of(nats_url: str, relay: Relay) -> NatsBroker:
     """A FastStream broker whose subscribers are the lanes of the intake."""
-    broker = NatsBroker(
-        nats_url.split(","),
-        name="troupe intake",
-        max_reconnect_attempts=-1,
-        ping_interval=2,
-        max_outstanding_pings=2,
-        graceful_timeout=ATTEMPT_S,
-        decoder=_undecoded,
-        logger=_log,
-        log_level=logging.DEBUG,
-    )
+    broker = SturdyBroker(nats_url, "troupe intake", _log, graceful_timeout=ATTEMPT_S, decoder=_undecoded)
 
     async def take(message: NatsMessage) -> None:
         raw = message.raw_message

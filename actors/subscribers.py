@@ -26,6 +26,7 @@ from types import ModuleType
 from fast_depends.msgspec import MsgSpecSerializer
 from faststream.nats import NatsBroker, NatsRouter
 
+from actors.broker import SturdyBroker
 from actors.intake import until_stopped
 from runtime import telemetry as telemetries
 from runtime.client import Client
@@ -37,26 +38,12 @@ from runtime.telemetry import logs
 _log = logging.getLogger("troupe.subscribers")
 
 
-def broker_of(nats_url: str) -> NatsBroker:
-    """The broker that users' routers are included in."""
-    return NatsBroker(
-        nats_url.split(","),
-        name="troupe subscribers",
-        max_reconnect_attempts=-1,
-        ping_interval=2,
-        max_outstanding_pings=2,
-        serializer=MsgSpecSerializer(),
-        logger=_log,
-        log_level=logging.DEBUG,
-    )
-
-
 def brokers_of(nats_url: str, modules: Sequence[ModuleType]) -> list[NatsBroker]:
     """One broker with the routers of these modules, and the brokers they define themselves.
 
     Raises Misconfigured when a module defines neither a router nor a broker.
     """
-    ours = broker_of(nats_url)
+    ours = SturdyBroker(nats_url, "troupe subscribers", _log, serializer=MsgSpecSerializer())
     found: list[NatsBroker] = [ours]
     included: list[NatsRouter] = []
     for module in modules:

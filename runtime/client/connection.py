@@ -115,11 +115,10 @@ class Connection(Client):
             # nats-py writes what is pending to a transport that may be gone, which uvloop refuses.
             _log.debug("the connection was broken when it was closed", exc_info=True)
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        try:
-            await super()._process_msg(sid, subject, reply, data, headers)
-        except UnicodeDecodeError:  # it would end the read loop just as well
-            _log.warning("a message whose subject is not UTF-8 is dropped: %r", subject[:200])
+    def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Any:
+        # A subject may hold any bytes, and an exception would end the read loop just as well.
+        readable = subject.decode("utf-8", "backslashreplace").encode()
+        return super()._build_message(sid, readable, reply, data, headers)
 
     async def request(self, *arguments: Any, **named: Any) -> Any:
         """As nats-py's; a cancellation always ends it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import msgspec
 import nats
@@ -10,9 +11,9 @@ import pytest
 from nats.js.api import StreamConfig
 
 from actors import intake
-from schemas.subjects import INTENT_LANES
 from schemas.wire import Failure, Intent
 from tests.protocol.conftest import Start
+from tests.protocol.raw import Wire
 from tests.protocol.sessions import adding, empty, ends, facts, serving
 from tests.support.system import System, until
 
@@ -80,15 +81,29 @@ async def test_given_a_method_that_does_not_exist_then_the_session_shows_the_pod
         assert msgspec.json.decode(fact.data, type=Failure).code == "unknown_method"
 
 
-async def test_given_an_intent_that_passes_for_a_status_message_then_it_holds_up_its_lane_only_for_a_while(
-    running: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def impatient(running: System, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within it, an intent that nobody settles is left behind sooner."""
     monkeypatch.setattr(intake, "ACK_WAIT_S", 0.5)
     monkeypatch.setattr(intake, "WATCH_S", 0.2)
+    asyncio.run(forget_consumers(running))  # they have been made with the longer wait
+    yield
+    asyncio.run(forget_consumers(running))
+
+
+async def forget_consumers(system: System) -> None:
+    connection = await nats.connect(system.nats_url)
+    jetstream = connection.jetstream()
+    for consumer in await jetstream.consumers_info("INTENT"):
+        await jetstream.delete_consumer("INTENT", consumer.name)
+    await connection.close()
+
+
+async def test_given_an_intent_that_passes_for_a_status_message_then_it_holds_up_its_lane_only_for_a_while(
+    running: System, impatient: None
+) -> None:
     connection = await nats.connect(running.nats_url)
     jetstream = connection.jetstream()
-    for lane in range(INTENT_LANES):  # they have been made with the longer wait
-        await jetstream.delete_consumer("INTENT", f"intake-{lane}")
     async with serving(running), running.client() as client:
         body = msgspec.json.encode(adding("status", 1, id="poison"))
         await jetstream.publish("intent.default.status", body, headers={"Status": "503"})
@@ -96,9 +111,23 @@ async def test_given_an_intent_that_passes_for_a_status_message_then_it_holds_up
         seen = await facts(client, "status", ends(2))
         assert {fact.command for fact in seen if fact.type == "result"} == {"poison", "healthy"}
         await until(lambda: empty(running))
-    for lane in range(INTENT_LANES):
-        await jetstream.delete_consumer("INTENT", f"intake-{lane}")
     await connection.close()
+
+
+async def test_given_intents_on_subjects_that_are_no_text_then_they_are_settled_and_the_next_one_is_done(
+    running: System, impatient: None
+) -> None:
+    wire = Wire(running.nats_url)
+    for subject in (b"intent.default.\xff", b"intent.default.a\x0bb", b"intent.a\x00b.s", b"intent.default.a\x00b"):
+        wire.publish(subject, body=msgspec.json.encode(adding("hostile", 1)))
+    wire.close()
+    async with serving(running), running.client() as client:
+        for number in range(20):  # in every lane
+            await client.intent(f"friendly-{number}", adding("friendly", 1))
+        for number in range(20):
+            await facts(client, f"friendly-{number}", ends(1))
+        await until(lambda: empty(running))
+    assert running.sql("SELECT count(*) FROM actors WHERE key = 'hostile'") == [(0,)]
 
 
 async def test_given_a_stream_made_anew_then_the_intake_goes_on_with_it(
