@@ -17,7 +17,7 @@ from schemas.address import Address, check_name, encode_token
 
 CMD_STREAM = "CMD"
 INTENT_STREAM = "INTENT"
-INTENT_LANES = 8
+INTENT_LANES = 16
 """Into how many lanes sessions are hashed; one intent of a lane is in flight at a time, whoever takes it."""
 
 EV_STREAM = "EV"
