@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -14,7 +15,7 @@ from runtime.errors import CallFailed, Misconfigured
 from runtime.telemetry.measures import Buckets, Measure
 from runtime.telemetry.prometheus import Endpoint, render
 from runtime.telemetry.settings import TelemetrySettings, from_environment
-from tests.support.system import System, until
+from tests.support.system import ROOT, System, until
 from tests.telemetry.collector import Collector
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +82,16 @@ async def test_given_a_collector_then_it_gets_the_same_measures(
     assert len(histogram.bucket_counts) == len(histogram.explicit_bounds) + 1
     assert collector.metrics["troupe_owned_lanes"].gauge.data_points[0].as_int == shared_system.partitions
     assert collector.metrics["troupe_command_seconds"].unit == "s"
+
+
+def test_given_the_document_then_it_names_every_metric_and_every_variable(pod: dict[str, Any]) -> None:
+    text = (ROOT / "docs" / "observability.md").read_text()
+    documented = dict(re.findall(r"^\| `(troupe_\w+)` \| (\w+) \|", text, flags=re.MULTILINE))
+    with urllib.request.urlopen(pod["metrics"], timeout=20) as response:
+        served = dict(re.findall(r"^# TYPE (\w+) (\w+)$", response.read().decode(), flags=re.MULTILINE))
+    assert documented == served
+    code = "".join(file.read_text() for file in (ROOT / "runtime" / "telemetry").glob("*.py"))
+    assert set(re.findall(r"RUNTIME_[A-Z_]+", code)) <= set(re.findall(r"`(RUNTIME_[A-Z_]+)`", text))
 
 
 async def test_given_another_path_then_the_endpoint_says_what_there_is(pod: dict[str, Any]) -> None:
