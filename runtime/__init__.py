@@ -19,6 +19,7 @@ What a program that defines or calls actors needs is here: `from runtime import 
     jetstream/    the broker's streams and consumers
     postgres/     the event log and everything that commits with it
     host/         a pod: partitions, mailboxes, turns, group commit
+    telemetry/    traces, metrics and logs, off by default
     infra/        the embedded nats-server and Postgres
     cli/          the command line
 
