@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -27,7 +26,7 @@ from runtime.host.ports import (
 from runtime.kind import StoredEvent
 from runtime.postgres.arrays import hexes, numbers, plain, texts
 from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect
-from runtime.postgres.queries import query
+from runtime.postgres.pipeline import Pipeline, Statement
 
 
 class PostgresCommitLog:
@@ -46,87 +45,66 @@ class PostgresCommitLog:
         self._code_version = code_version
         self._ttl_s = lease_ttl_s
         self._connection: Connection | None = None
-        self._open = AsyncExitStack()
+        self._pipeline: Pipeline | None = None
 
     async def begin(self, wanted: Wanted) -> Found:
         try:
-            connection = await self._ready()
-            # The pipeline stays open until the commit: leaving it is a round trip of its own.
-            pipeline = await self._open.enter_async_context(connection.pipeline())
-            await connection.execute("BEGIN")
-            cursors = await self._ask(connection, wanted)
-            await pipeline.sync()
-            return await _gather(cursors)
+            pipeline = await self._ready()
+            asked = _questions(wanted, self._pod)
+            rows = await pipeline.run(asked, begin=True)
+            return _found({name: found for (name, _), found in zip(asked, rows, strict=True)})
         except BaseException as error:
             raise await self._failed(error) from error
 
     async def commit(self, changes: Changes) -> None:
-        connection = self._connection
-        if connection is None:
+        if self._pipeline is None:
             raise LogUnavailable("the connection to Postgres broke between reading and writing")
         try:
-            for name, parameters in _writes(changes, self._code_version):
-                await connection.execute(query(name), parameters)
-            await connection.execute("COMMIT")
-            await self._open.aclose()
+            await self._pipeline.run(_writes(changes, self._code_version), end="COMMIT")
         except BaseException as error:
             raise await self._failed(error) from error
 
     async def rollback(self) -> None:
-        connection = self._connection
-        if connection is None:
+        if self._connection is None or self._pipeline is None:
             return
         try:
-            await self._open.aclose()
-            if connection.info.transaction_status != TransactionStatus.IDLE:
-                await connection.execute("ROLLBACK")
+            if self._connection.info.transaction_status != TransactionStatus.IDLE:
+                await self._pipeline.run([], end="ROLLBACK")
         except BaseException as error:
             raise await self._failed(error) from error
 
     async def probe(self, lanes: Sequence[tuple[int, int, int]]) -> dict[int, int]:
         try:
-            connection = await self._ready()
+            pipeline = await self._ready()
             lane_ids, epochs, seqs = zip(*lanes, strict=True)
-            cursor = await connection.execute(
-                query("probe"), (plain(lane_ids), plain(epochs), plain(seqs), self._pod)
-            )
-            return dict(await cursor.fetchall())
+            (counts,) = await pipeline.run([("probe", (plain(lane_ids), plain(epochs), plain(seqs), self._pod))])
+            return dict(counts)
         except BaseException as error:
             raise await self._failed(error) from error
 
     async def close(self) -> None:
         """Closes the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None and not connection.closed:
-            await self._leave_pipeline()
-        self._open = AsyncExitStack()
+        connection, self._connection, self._pipeline = self._connection, None, None
         await close(connection)
 
-    async def _leave_pipeline(self) -> None:
-        try:
-            await self._open.aclose()
-        except (psycopg.Error, OSError):
-            pass  # the error that brought us here, again
-
-    async def _ready(self) -> Connection:
-        if self._connection is None:
+    async def _ready(self) -> Pipeline:
+        if self._connection is None or self._pipeline is None:
             connection = await connect(self._url, settings=COMMIT_SETTINGS | {"lock_timeout": "2s"})
             ttl_ms = int(self._ttl_s * 1000)
             name = "transaction_timeout" if connection.info.server_version >= 170000 else "statement_timeout"
             await connection.execute("SELECT set_config(%s, %s, false)", (name, str(ttl_ms)))
-            self._connection = connection
-        return self._connection
+            self._connection, self._pipeline = connection, Pipeline(connection)
+        return self._pipeline
 
     async def _failed(self, error: BaseException) -> BaseException:
         """What to raise for `error`, with no transaction left open."""
         # A broken uniqueness means that what this pod holds in memory is not what the log holds: that is no message's
         # fault, so it counts as a broken connection, after which everything is read again.
         refused = isinstance(error, (psycopg.DataError, pg.QueryCanceled, pg.ProgramLimitExceeded))
-        if refused and self._connection is not None and not self._connection.closed:
+        if refused and self._pipeline is not None and self._connection is not None and not self._connection.closed:
             try:
                 async with asyncio.timeout(self._ttl_s):
-                    await self._leave_pipeline()
-                    await self._connection.execute("ROLLBACK")
+                    await self._pipeline.run([], end="ROLLBACK")
                 return LogRefused(f"Postgres refused the batch: {error}")
             except (psycopg.Error, OSError, TimeoutError):
                 pass  # broken after all
@@ -137,60 +115,52 @@ class PostgresCommitLog:
             return LogUnavailable(f"the connection to Postgres broke: {error}")
         return error
 
-    async def _ask(self, connection: Connection, wanted: Wanted) -> dict[str, Any]:
-        """Sends the read statements; the fence first, so that later ones see all that an older owner wrote."""
-        lanes, epochs, checkpoints, anchors, positions = zip(*wanted.fences, strict=True)
-        cursors: dict[str, Any] = {}
 
-        async def ask(name: str, *parameters: Any) -> None:
-            cursors[name] = await connection.execute(query(name), parameters)
-
-        await ask(
-            "fence", plain(lanes), plain(epochs), plain(checkpoints), plain(anchors), plain(positions), self._pod
-        )
-        for name, pairs in (
-            ("find_inbox", wanted.commands),
-            ("find_pending_ids", wanted.held),
-            ("find_timers", wanted.timers),
-        ):
-            if pairs:
-                actors, ids = zip(*pairs, strict=True)
-                await ask(name, plain(actors), texts(ids))
-        if wanted.next_pending:
-            lane_ids, actors = zip(*wanted.next_pending, strict=True)
-            await ask("next_pending", plain(lane_ids), plain(actors), PENDING_LIMIT)
-        if wanted.dead_letters:
-            await ask("find_parked", plain(wanted.dead_letters))
-        if wanted.cold:
-            actors, partitions, versions = zip(*wanted.cold, strict=True)
-            await ask("find_snapshots", plain(actors), texts(versions))
-            await ask("find_tails", plain(actors), plain(partitions), texts(versions), TAIL_LIMIT + 1)
-        return cursors
+def _questions(wanted: Wanted, pod: str) -> list[Statement]:
+    """The statements that read; the fence first, so that later ones see all that an older owner wrote."""
+    lanes, epochs, checkpoints, anchors, positions = zip(*wanted.fences, strict=True)
+    asked: list[Statement] = [
+        ("fence", (plain(lanes), plain(epochs), plain(checkpoints), plain(anchors), plain(positions), pod))
+    ]
+    for name, pairs in (
+        ("find_inbox", wanted.commands),
+        ("find_pending_ids", wanted.held),
+        ("find_timers", wanted.timers),
+    ):
+        if pairs:
+            actors, ids = zip(*pairs, strict=True)
+            asked.append((name, (plain(actors), texts(ids))))
+    if wanted.next_pending:
+        lane_ids, actors = zip(*wanted.next_pending, strict=True)
+        asked.append(("next_pending", (plain(lane_ids), plain(actors), str(PENDING_LIMIT))))
+    if wanted.dead_letters:
+        asked.append(("find_parked", (plain(wanted.dead_letters),)))
+    if wanted.cold:
+        actors, partitions, versions = zip(*wanted.cold, strict=True)
+        asked.append(("find_snapshots", (plain(actors), texts(versions))))
+        asked.append(("find_tails", (plain(actors), plain(partitions), texts(versions), str(TAIL_LIMIT + 1))))
+    return asked
 
 
-async def _gather(cursors: dict[str, Any]) -> Found:
-    async def rows(name: str) -> list[Any]:
-        cursor = cursors.get(name)
-        return [] if cursor is None else await cursor.fetchall()
-
-    lanes = frozenset([row[0] for row in await rows("fence")])
-    inbox = {(row[0], row[1]): InboxEntry(*row[2:]) for row in await rows("find_inbox")}
-    pending = {(row[0], row[1]): row[2] for row in await rows("find_pending_ids")}
-    timers = {(row[0], row[1]): row[2] for row in await rows("find_timers")}
-    snapshots = {row[0]: (row[1], row[2]) for row in await rows("find_snapshots")}
+def _found(rows: Mapping[str, list[Any]]) -> Found:
+    lanes = frozenset([row[0] for row in rows.get("fence", ())])
+    inbox = {(row[0], row[1]): InboxEntry(*row[2:]) for row in rows.get("find_inbox", ())}
+    pending = {(row[0], row[1]): row[2] for row in rows.get("find_pending_ids", ())}
+    timers = {(row[0], row[1]): row[2] for row in rows.get("find_timers", ())}
+    snapshots = {row[0]: (row[1], row[2]) for row in rows.get("find_snapshots", ())}
     tails: dict[str, list[StoredEvent]] = defaultdict(list)
-    for row in await rows("find_tails"):
+    for row in rows.get("find_tails", ()):
         tails[row[0]].append(StoredEvent(*row[1:]))
     next_pending: dict[str, list[PendingRow]] = defaultdict(list)
-    for row in await rows("next_pending"):
+    for row in rows.get("next_pending", ()):
         next_pending[row[1]].append(PendingRow(*row))
-    parked = frozenset([row[0] for row in await rows("find_parked")])
+    parked = frozenset([row[0] for row in rows.get("find_parked", ())])
     return Found(lanes, inbox, pending, next_pending, timers, snapshots, tails, parked)
 
 
-def _writes(changes: Changes, code_version: str) -> list[tuple[str, tuple[Any, ...]]]:
+def _writes(changes: Changes, code_version: str) -> list[Statement]:
     """(statement, parameters) of everything in `changes`, in the order in which they are written."""
-    out: list[tuple[str, tuple[Any, ...]]] = []
+    out: list[Statement] = []
     if changes.actors:
         actors, tenants, kinds, keys, lanes, parts = zip(*changes.actors, strict=True)
         columns = (plain(actors), texts(tenants), texts(kinds), texts(keys), plain(lanes), plain(parts))
@@ -216,14 +186,12 @@ def _writes(changes: Changes, code_version: str) -> list[tuple[str, tuple[Any, .
         ))  # fmt: skip
     if changes.pending_updates:
         c = list(zip(*changes.pending_updates, strict=True))
-        out.append(
-            ("update_pending", (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5])))
-        )
+        out.append(("update_pending", (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]))))
     return out + _rarer_writes(changes)
 
 
-def _rarer_writes(changes: Changes) -> list[tuple[str, tuple[Any, ...]]]:
-    out: list[tuple[str, tuple[Any, ...]]] = []
+def _rarer_writes(changes: Changes) -> list[Statement]:
+    out: list[Statement] = []
     if changes.outbox_done:
         lanes, ords = zip(*changes.outbox_done, strict=True)
         out.append(("delete_outbox", (plain(lanes), plain(ords))))

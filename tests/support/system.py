@@ -183,6 +183,3 @@ async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
 def run(job: Any) -> Any:
     """Runs a coroutine to its end."""
     return asyncio.run(job)
-
-
-
