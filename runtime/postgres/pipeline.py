@@ -74,6 +74,7 @@ class Pipeline:
         pgconn, socket = self._pgconn, self._pgconn.socket
         done: asyncio.Future[list[pq.abc.PGresult]] = loop.create_future()
         results: list[pq.abc.PGresult] = []
+        timer: asyncio.TimerHandle
 
         def unwatch() -> None:
             # At once, and not when `done` is awaited: libpq closes a broken socket, whose number the next one gets.
