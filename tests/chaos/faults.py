@@ -15,6 +15,8 @@ from tests.support.system import PodProcess
 LEASE_TTL_S = 2.0
 """The pods' default. A frozen pod sleeps longer than that, so that it must be fenced when it wakes."""
 
+OUTAGE_S = 60.0
+
 
 @dataclasses.dataclass(slots=True)
 class Fault:
@@ -41,6 +43,8 @@ class Faults:
             "term": self._term,
             "nats": self._nats,
             "postgres": self._postgres,
+            "minute-nats": self._minute_without_nats,
+            "minute-postgres": self._minute_without_postgres,
         }
 
     async def run(self, seconds: float) -> None:
@@ -105,6 +109,14 @@ class Faults:
         down_s = self._chance.choice([0.0, 0.5, 1.5])
         self._note("postgres", "PostgreSQL", f"down for {down_s} s")
         await self._world.crash_postgres(down_s)
+
+    async def _minute_without_nats(self) -> None:
+        self._note("minute-nats", "nats-server", f"down for {OUTAGE_S:g} s")
+        await self._world.crash_nats(OUTAGE_S)
+
+    async def _minute_without_postgres(self) -> None:
+        self._note("minute-postgres", "PostgreSQL", f"down for {OUTAGE_S:g} s")
+        await self._world.crash_postgres(OUTAGE_S)
 
     async def _start_later(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)

@@ -7,9 +7,13 @@ import dataclasses
 from runtime.host.settings import PodSettings
 
 FAULTS = ("kill", "stop", "term", "nats", "postgres")
+"""What a run has unless it is told otherwise."""
+
+OUTAGES = ("minute-nats", "minute-postgres")
+"""A server gone for a whole minute: for runs of some minutes, by FAULTS=minute-nats,minute-postgres."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class ChaosSettings:
     """One run.
 
@@ -36,3 +40,13 @@ class ChaosSettings:
     trim_lag_s: float = 20.0
     warm_up_s: float = 2.0
     calm_s: float = 2.0
+
+    @property
+    def least_faults(self) -> int:
+        """How many faults a run without outages must have had to show anything: 20 in a minute."""
+        return int(self.seconds / 3)
+
+    @property
+    def least_acknowledged(self) -> int:
+        """How many commands such a run must have got done: 50,000 in a minute at the usual rate, else in proportion."""
+        return int(50_000 / 60 * self.seconds * self.rate / ChaosSettings.rate)
