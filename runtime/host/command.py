@@ -37,7 +37,7 @@ class Command:
         stream_seq, stream_at: its place in CMD; 0 when it does not come from there.
         size: bytes of its message.
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
-        doomed: attempts after which its process died; set for a command that is parked instead of tried again.
+        doomed: why it is parked instead of tried (again).
     """
 
     __slots__ = (

@@ -4,7 +4,8 @@
 
 A batch is what arrived while the last one was committed; nothing lingers. An error leaves the outcome of a commit
 unknown, and then nothing in memory is believed any more: every lane is given up and taken again, and the inbox sorts
-out what had been done. Only a batch that the log refuses for its content is split, down to the one command at fault.
+out what had been done. Only a batch that the log refuses, for its content or its time, is split, down to the one item
+at fault.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from functools import partial
 
 from runtime.clock import Clock
 from runtime.host.command import Command
-from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch
+from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch, name_of
 from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.meter import Meter
 from runtime.host.observer import Marks, Observer
 from runtime.host.plan import Plan
-from runtime.host.ports import Cold, CommitLog, Fence, Found, LogRefused, LogUnavailable, Wanted
+from runtime.host.ports import Cold, CommitLog, Fence, Found, LogRefused, LogTimedOut, LogUnavailable, Wanted
+from runtime.host.suspects import Suspects
 from runtime.host.turn_thread import StuckInHandler, TurnThread
 from runtime.host.turns import Running, Turns
 from runtime.kind import Decision, Kind
@@ -35,7 +37,7 @@ DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
 
 REFUSALS_BEFORE_PARKING = 3
-"""Times one command alone is refused before it is parked: a slow disk may be at fault instead of the command."""
+"""Times an item alone is refused for its content before what it wanted is parked."""
 
 
 class Committer:
@@ -71,6 +73,7 @@ class Committer:
         self._queue: deque[Item] = deque()
         self._gated: set[Lane] = set()
         self._wake = asyncio.Event()
+        self._suspects = Suspects(clock.monotonic, self._wake.set)
         self._thread = TurnThread()
         self._isolated: dict[tuple[str, str], float] = {}
         self.observer: Observer | None = None
@@ -100,13 +103,11 @@ class Committer:
             _give_up(item, LogUnavailable("the connection to the log broke; ask again"))
         self._queue.clear()
         self._gated.clear()
+        self._suspects.clear()
 
     async def run(self) -> None:
         """Commits batches, for ever."""
         while True:
-            while not self._queue and not self._gated:
-                self._wake.clear()
-                await self._wake.wait()
             batch, careful = self._take()
             if not batch:
                 self._wake.clear()
@@ -134,6 +135,8 @@ class Committer:
         Careful lanes give one command each. A command that was in such a batch when the process died is a suspect, and
         runs in a batch of its own, so that no other command is blamed for its deed.
         """
+        if self._suspects and (suspect := self._suspects.due()) is not None:
+            return [suspect], []
         careful: list[Command] = []
         for lane in list(self._gated):
             if not lane.alive or (not lane.backlog and not lane.blocked):
@@ -159,22 +162,25 @@ class Committer:
         while queue and len(batch) < self._max_batch:
             item = queue.popleft()
             if item.lane.alive:
-                batch.append(item)
+                if not self._suspects or not self._suspects.hold(item):
+                    batch.append(item)
             else:
                 _give_up(item, LogUnavailable("this pod does not own the actor any more; ask again"))
         return batch, careful
 
     async def _probe(self, careful: Sequence[Command]) -> None:
         counted = [(command.lane.lane, command.lane.epoch, command.probe_key) for command in careful]
-        attempts = await self._log.probe(counted)
+        try:
+            attempts = await self._log.probe(counted)
+        except LogRefused as error:
+            raise LogUnavailable(f"attempts could not be counted: {error}") from error
         for command in careful:
             # An attempt is counted before it is made: what was counted more often than allowed killed its process.
             count = attempts.get(command.lane.lane, 1)
             if count > DOOMED_AFTER:
                 command.attempts = count - 1
                 command.doomed = (
-                    f"the process died {count - 1} times while {command} was handled: look at its handler before you "
-                    "replay it"
+                    f"the process died {count - 1} times while it was handled: look at its handler before you replay it"
                 )
 
     # -- committing -----------------------------------------------------------------------------------------------
@@ -183,20 +189,38 @@ class Committer:
         try:
             await self._attempt(batch)
         except LogRefused as error:
-            if len(batch) > 1:
-                _log.warning("a batch of %d is split: %s", len(batch), error)
-                middle = len(batch) // 2
-                await self._commit(batch[:middle])
-                await self._commit(batch[middle:])
+            if len(batch) == 1:
+                await self._refused(batch[0], error, refusals)
                 return
-            if refusals < REFUSALS_BEFORE_PARKING:
-                await self._commit(batch, refusals + 1)
-                return
-            only = batch[0]
-            if type(only) is not Command or only.doomed:
-                raise LogUnavailable(f"the log refuses {only!r}, which cannot be parked: {error}") from error
-            only.doomed = f"the log refused what came of {only}: {error}"
-            await self._commit(batch)
+            _log.warning("a batch of %d is split: %s", len(batch), error)
+            middle = len(batch) // 2
+            for half in (batch[:middle], batch[middle:]):
+                if self._suspects:  # what was set aside meanwhile holds back what comes behind it
+                    half = [item for item in half if not self._suspects.hold(item)]
+                if half:
+                    await self._commit(half)
+        else:
+            if self._suspects and len(batch) == 1:
+                self._queue.extendleft(reversed(self._suspects.settled(batch[0])))
+
+    async def _refused(self, item: Item, error: LogRefused, refusals: int) -> None:
+        """Deals with an item that the log does not take although it is alone."""
+        if isinstance(item, (Touch, Order)):
+            _give_up(item, type(error)(f"{name_of(item)} failed: {error}"))
+        elif isinstance(item, (Sent, Anchor)):
+            _log.warning("%s is not written, and will be said again: %s", name_of(item), error)
+        elif isinstance(item, Next) and not item.alone:
+            item.alone = True  # it may be one of those behind the head
+            await self._commit([item])
+        elif item.doomed:
+            _log.error("%s cannot be parked: %s", name_of(item), error)
+            item.doomed = ""
+            self._suspects.failed(item, error)
+        elif not isinstance(error, LogTimedOut) and refusals < REFUSALS_BEFORE_PARKING:
+            await self._commit([item], refusals + 1)
+        elif not isinstance(error, LogTimedOut) or self._suspects.failed(item, error):
+            item.doomed = f"the log refused what came of it: {error}"
+            await self._commit([item])
 
     async def _attempt(self, batch: list[Item]) -> None:
         started = time.perf_counter()
@@ -217,9 +241,13 @@ class Committer:
             await self._log.rollback()
         done = time.perf_counter()
         self._meter.batch(len(kept), read - started, ran - read, done - ran)
+        if plan.changes.events or plan.changes.inbox:
+            self._suspects.committed()
         for lane, fence in zip(lanes, wanted.fences, strict=True):
             if lane.lane in found.lanes:
                 lane.checkpoint, lane.checkpoint_at = fence.checkpoint, fence.checkpoint_at
+            if lane.loose:
+                lane.loose.difference_update([item.stream_seq for item in batch if type(item) is Command])
         for item in batch:
             if fenced and item.lane.lane not in found.lanes:
                 _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
@@ -293,7 +321,7 @@ class Committer:
                 continue
             actor = _actor_of(item)
             if type(item) is Command:
-                if item.stream_seq:
+                if item.stream_seq and not lane.loose:
                     checkpoints[lane] = (item.stream_seq, item.stream_at)
                 wanted.commands.append((actor, item.id))
                 if actor in lane.held or self._runs_beside(item):

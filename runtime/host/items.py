@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Next:
-    """An actor's oldest pending command may go on."""
+    """An actor's oldest pending command may go on, and with `alone` no other.
+
+    `doomed`, here and below: why the log does not take what comes of it; it is parked instead.
+    """
 
     lane: Lane
     actor: str
     kind: str
+    alone: bool = False
+    doomed: str = ""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -31,6 +36,7 @@ class Rerun:
 
     lane: Lane
     row: PendingRow
+    doomed: str = ""
 
 
 class HandedOver(Exception):
@@ -47,6 +53,7 @@ class Finished:
     turn: Turn
     decided: Decided | None
     error: BaseException | None
+    doomed: str = ""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -96,6 +103,23 @@ class Order:
 
 
 Item = Command | Next | Rerun | Finished | Touch | Sent | Anchor | Order
+
+
+def name_of(item: Item) -> str:
+    """What an item is, for logs and errors."""
+    if isinstance(item, Command):
+        return str(item)
+    if isinstance(item, Finished):
+        return f"the end of {item.command}"
+    if isinstance(item, Rerun):
+        return f"{Address(*item.row[3:6])}.{item.row.method} (command {item.row.command_id})"
+    if isinstance(item, Next):
+        return f"the oldest pending command of {item.kind} {item.actor}"
+    if isinstance(item, Touch):
+        return f"a read of {item.address}"
+    if isinstance(item, Order):
+        return f"the order to {item.what} {item.address}"
+    return f"the {type(item).__name__.lower()} mark of lane {item.lane.lane}"
 
 
 @dataclasses.dataclass(slots=True, eq=False)

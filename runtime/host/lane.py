@@ -50,6 +50,7 @@ class Lane:
         active: executions that run in this pod, by (actor, command id).
         careful: messages still to be tried one by one after an unclean death.
         backlog: messages held back while the lane is careful, or waits for bodies from the object store (`blocked`).
+        loose: sequences of messages that are done in another order than the stream's; the checkpoint waits for them.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class Lane:
         "feed",
         "held",
         "lane",
+        "loose",
         "mailboxes",
         "outbox",
         "outbox_ord",
@@ -98,6 +100,7 @@ class Lane:
         self.probe_count = taken.probe_count
         self.backlog: deque[Command] = deque()
         self.blocked = 0
+        self.loose: set[int] = set()
         self.queued = 0
         self.bytes = 0
         self.reads: list[Unsubscribable] = []

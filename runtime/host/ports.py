@@ -21,7 +21,11 @@ class LogUnavailable(TroupeError):
 
 
 class LogRefused(TroupeError):
-    """The log refused a batch for what is in it, or for the time it took; nothing of it was written."""
+    """The log refused a batch for what is in it; nothing of it was written."""
+
+
+class LogTimedOut(LogRefused):
+    """The log took too long over a batch, whose fault that may be or nobody's; nothing of it was written."""
 
 
 class Fence(NamedTuple):
@@ -235,7 +239,7 @@ class CommitLog(Protocol):
         """Fences and reads. Raises LogUnavailable or LogRefused; then no transaction is open."""
 
     async def commit(self, changes: Changes) -> None:
-        """Writes and commits. Raises LogUnavailable (outcome unknown) or LogRefused (nothing written)."""
+        """Writes and commits. Raises LogUnavailable (outcome unknown), or LogRefused or LogTimedOut (nothing written)."""
 
     async def rollback(self) -> None:
         """Gives up the open transaction, if there is one."""

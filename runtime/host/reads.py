@@ -22,7 +22,7 @@ from runtime.host.answers import encode_reply, wants_msgpack
 from runtime.host.command import Command
 from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
-from runtime.host.ports import InboxEntry, LogUnavailable
+from runtime.host.ports import InboxEntry, LogRefused, LogTimedOut, LogUnavailable
 from runtime.host.turn_thread import StuckInHandler, TurnThread
 from runtime.kind import Kind, Read
 from runtime.turn import Turn
@@ -126,8 +126,8 @@ class Reads:
             answer = encode_reply(id_, seq, result, None, packed=packed)
         except Refused as refused:
             answer = encode_reply(id_, 0, b"null", refused.failure, packed=packed)
-        except (LogUnavailable, UnreadableEvent) as error:
-            code = "unavailable" if isinstance(error, LogUnavailable) else "unreadable_log"
+        except (LogUnavailable, LogRefused, UnreadableEvent) as error:
+            code = _code_of(error)
             answer = encode_reply(id_, 0, b"null", Failure(code, str(error)), packed=packed)
         except Exception as error:
             _log.exception("a read on %s failed", subject)
@@ -294,6 +294,12 @@ class Reads:
             return await answered
         except Rejected as error:
             raise Refused("rejected", str(error)) from error
+
+
+def _code_of(error: LogUnavailable | LogRefused | UnreadableEvent) -> str:
+    if isinstance(error, UnreadableEvent):
+        return "unreadable_log"
+    return "unavailable" if isinstance(error, (LogUnavailable, LogTimedOut)) else "rejected"
 
 
 def _decode(body: bytes, kind: type[Any]) -> Any:

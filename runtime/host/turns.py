@@ -182,7 +182,7 @@ class Turns:
         elif self._expired(command):
             plan.refuse(work.lane, command, Failure("expired", f"the deadline of {command} passed before its turn"))
         elif command.doomed:
-            plan.park(work, command, Failure("handler_failed", command.doomed), command.attempts)
+            self._doom(work, command, command.doomed, command.attempts)
         else:
             self._accept(work, kind, command)
 
@@ -325,8 +325,10 @@ class Turns:
         if work.loading:
             plan.wake[item.lane, item.actor] = 0.0
             return
-        for row in rows:
-            if work.paused or (row.actor, row.command_id) in item.lane.active or not self._go_on(work, row):
+        for row in rows[:1] if item.alone else rows:
+            if work.paused or (row.actor, row.command_id) in item.lane.active:
+                return
+            if not self._go_on(work, row, item.doomed):
                 return
         if work.held:
             plan.wake[item.lane, item.actor] = 0.0
@@ -336,10 +338,10 @@ class Turns:
         if work.loading:
             self._plan.reruns.append((item.lane, item.row, LOOK_AGAIN_S))
         else:
-            self._go_on(work, item.row)
+            self._go_on(work, item.row, item.doomed)
 
-    def _go_on(self, work: Work, row: PendingRow) -> bool:
-        """Tries a pending command. True when it is done with, so that the next one may run."""
+    def _go_on(self, work: Work, row: PendingRow, doomed: str) -> bool:
+        """Tries a pending command, or parks a doomed one. True when it is done with, so that the next one may run."""
         plan = self._plan
         command = from_pending(work.lane, row)
         method = work.kind.methods.get(row.method)
@@ -350,7 +352,10 @@ class Turns:
                 plan.reruns.append((work.lane, row, row.due_at - plan.now))
             return False
         done = False
-        if work.unreadable is not None:
+        if doomed:
+            self._doom(work, command, doomed, row.attempts)
+            done = True
+        elif work.unreadable is not None:
             plan.park(work, command, Failure("unreadable_log", str(work.unreadable)), row.attempts, to_log=False)
             done = True
         elif method is None:
@@ -383,6 +388,11 @@ class Turns:
             work.held -= row.holds
         return done
 
+    def _doom(self, work: Work, command: Command, why: str, attempts: int) -> None:
+        """Parks a command for what happened outside its handler."""
+        _log.error("parked %s: %s", command, why)
+        self._plan.park(work, command, Failure("handler_failed", f"{command}: {why}"), attempts)
+
     def _blocks(self, kind: Kind, method: Method) -> bool:
         return (kind.name, method.name) in self._isolated
 
@@ -413,7 +423,9 @@ class Turns:
             update = PendingUpdate(work.actor, command.id, "waiting", turn.attempt - 1, None, None)
             plan.changes.pending_updates.append(update)
             return
-        if item.decided is not None:
+        if item.doomed:
+            done = self._failed(work, command, BadResult(item.doomed), turn.attempt, holds=item.holds, known=True)
+        elif item.decided is not None:
             if item.decided.events:
                 plan.append(work, command, item.decided.events, turn.principal)
                 work.state = item.decided.state

@@ -19,6 +19,7 @@ from runtime.host.ports import (
     Found,
     InboxEntry,
     LogRefused,
+    LogTimedOut,
     LogUnavailable,
     PendingRow,
     Wanted,
@@ -27,6 +28,16 @@ from runtime.kind import StoredEvent
 from runtime.postgres.arrays import hexes, numbers, plain, texts
 from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect
 from runtime.postgres.pipeline import Pipeline, Statement
+
+
+_REFUSED = (
+    psycopg.DataError,
+    pg.QueryCanceled,
+    pg.ProgramLimitExceeded,
+    pg.CheckViolation,
+    pg.NotNullViolation,
+    pg.RaiseException,  # a trigger's
+)
 
 
 class PostgresCommitLog:
@@ -100,17 +111,19 @@ class PostgresCommitLog:
         """What to raise for `error`, with no transaction left open."""
         # A broken uniqueness means that what this pod holds in memory is not what the log holds: that is no message's
         # fault, so it counts as a broken connection, after which everything is read again.
-        refused = isinstance(error, (psycopg.DataError, pg.QueryCanceled, pg.ProgramLimitExceeded))
+        refused = isinstance(error, _REFUSED)
+        timed_out = isinstance(error, (pg.QueryCanceled, pg.TransactionTimeout))
+        verdict = (LogTimedOut if timed_out else LogRefused)(f"Postgres refused the batch: {error}")
         if refused and self._pipeline is not None and self._connection is not None and not self._connection.closed:
             try:
                 async with asyncio.timeout(self._ttl_s):
                     await self._pipeline.run([], end="ROLLBACK")
-                return LogRefused(f"Postgres refused the batch: {error}")
+                return verdict
             except (psycopg.Error, OSError, TimeoutError):
                 pass  # broken after all
         await self.close()
-        if refused or isinstance(error, pg.TransactionTimeout):
-            return LogRefused(f"Postgres refused the batch: {error}")
+        if refused or timed_out:
+            return verdict
         if isinstance(error, (psycopg.Error, OSError, NotConnected)):
             return LogUnavailable(f"the connection to Postgres broke: {error}")
         return error
