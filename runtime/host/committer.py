@@ -195,10 +195,9 @@ class Committer:
             _log.warning("a batch of %d is split: %s", len(batch), error)
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
-                if self._suspects:  # what was set aside meanwhile holds back what comes behind it
-                    half = [item for item in half if not self._suspects.hold(item)]
-                if half:
-                    await self._commit(half)
+                # What was set aside meanwhile holds back what comes behind it.
+                if free := [item for item in half if not self._suspects.hold(item)]:
+                    await self._commit(free)
         else:
             if self._suspects and len(batch) == 1:
                 self._queue.extendleft(reversed(self._suspects.settled(batch[0])))

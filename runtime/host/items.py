@@ -105,23 +105,6 @@ class Order:
 Item = Command | Next | Rerun | Finished | Touch | Sent | Anchor | Order
 
 
-def name_of(item: Item) -> str:
-    """What an item is, for logs and errors."""
-    if isinstance(item, Command):
-        return str(item)
-    if isinstance(item, Finished):
-        return f"the end of {item.command}"
-    if isinstance(item, Rerun):
-        return f"{Address(*item.row[3:6])}.{item.row.method} (command {item.row.command_id})"
-    if isinstance(item, Next):
-        return f"the oldest pending command of {item.kind} {item.actor}"
-    if isinstance(item, Touch):
-        return f"a read of {item.address}"
-    if isinstance(item, Order):
-        return f"the order to {item.what} {item.address}"
-    return f"the {type(item).__name__.lower()} mark of lane {item.lane.lane}"
-
-
 @dataclasses.dataclass(slots=True, eq=False)
 class Start:
     """An execution to start once the batch is committed."""
@@ -134,3 +117,23 @@ class Start:
     attempt: int
     holds: bool
     isolated: bool
+
+
+def name_of(item: Item) -> str:
+    """What an item is, for logs and errors."""
+    match item:
+        case Finished():
+            name = f"the end of {item.command}"
+        case Rerun():
+            name = f"{Address(*item.row[3:6])}.{item.row.method} (command {item.row.command_id})"
+        case Next():
+            name = f"the oldest pending command of {item.kind} {item.actor}"
+        case Touch():
+            name = f"a read of {item.address}"
+        case Order():
+            name = f"the order to {item.what} {item.address}"
+        case Sent() | Anchor():
+            name = f"the {type(item).__name__} mark of lane {item.lane.lane}"
+        case _:
+            name = str(item)
+    return name

@@ -239,7 +239,7 @@ class CommitLog(Protocol):
         """Fences and reads. Raises LogUnavailable or LogRefused; then no transaction is open."""
 
     async def commit(self, changes: Changes) -> None:
-        """Writes and commits. Raises LogUnavailable (outcome unknown), or LogRefused or LogTimedOut (nothing written)."""
+        """Writes and commits. Raises LogUnavailable (outcome unknown), LogRefused or LogTimedOut (nothing written)."""
 
     async def rollback(self) -> None:
         """Gives up the open transaction, if there is one."""

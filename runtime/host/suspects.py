@@ -93,7 +93,9 @@ class Suspects:
         if suspect.failures > TRIES:
             suspect.failures = 0  # should the parking fail as well, it is tried from the start
             return True
-        _log.warning("%s is tried again in %.2f s, and others go on meanwhile: %s", name_of(item), suspect.pause_s, error)
+        _log.warning(
+            "%s is tried again in %.2f s, and others go on meanwhile: %s", name_of(item), suspect.pause_s, error
+        )
         suspect.due_at = self._monotonic() + suspect.pause_s
         asyncio.get_running_loop().call_later(suspect.pause_s, self._wake)
         suspect.pause_s = min(2 * suspect.pause_s, LONGEST_PAUSE_S)

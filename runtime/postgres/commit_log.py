@@ -29,7 +29,6 @@ from runtime.postgres.arrays import hexes, numbers, plain, texts
 from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect
 from runtime.postgres.pipeline import Pipeline, Statement
 
-
 _REFUSED = (
     psycopg.DataError,
     pg.QueryCanceled,
