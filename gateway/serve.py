@@ -26,6 +26,7 @@ from gateway.context import Gateway
 from gateway.settings import GatewaySettings, from_environment
 from gateway.streams import ABORT
 from runtime import telemetry as telemetries
+from runtime.garbage import collect_rarely
 from runtime.errors import Misconfigured
 from runtime.telemetry import logs
 
@@ -98,6 +99,7 @@ def serve(settings: GatewaySettings, ready: Callable[[str], None] | None = None)
         timeout_graceful_shutdown=int(settings.grace_s) + 5,
     )
     server = Server(config, app.state.gateway, lambda: ready(url) if ready is not None else None)
+    collect_rarely()
     server.run(sockets=[listener])
     if telemetry is not None:
         asyncio.run(telemetry.close())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from runtime import telemetry as telemetries
 from runtime.errors import Misconfigured, NotConnected, TroupeError
+from runtime.garbage import collect_rarely
 from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings, from_environment
@@ -80,6 +81,7 @@ def main(modules: Sequence[str]) -> int:
         return 2
     import uvloop  # only a process that runs a pod needs it
 
+    collect_rarely()
     try:
         return uvloop.run(serve(settings, kinds, telemetry))
     except Misconfigured as error:
