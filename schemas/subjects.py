@@ -24,7 +24,9 @@ EV_STREAM = "EV"
 OBJECT_BUCKET = "troupe-commands"
 """Object store bucket for bodies of commands in flight that are too big for a message."""
 
-SERVICES = ("info", "capabilities", "ready", "session", "log", "actors", "dead", "partitions")
+SERVICES = (
+    "info", "capabilities", "ready", "session", "log", "actors", "dead", "partitions", "groups", "promote"
+)  # fmt: skip
 """What any pod answers on `svc.<name>`."""
 
 SERVICE_QUEUE = "troupe-pods"

@@ -36,7 +36,8 @@ def register(app: typer.Typer) -> None:
         help="Run pods; list, describe, call, watch and hold actors.", no_args_is_help=True, rich_markup_mode=None
     )
     for command, *lines in (
-        (up, "runtime actors up bank --pods 2", "runtime actors up shop.orders shop.stock --group shop"),
+        (up, "runtime actors up bank --pods 2", "runtime actors up shop.orders shop.stock --group shop",
+         "runtime actors up bank --version v2   # stands by until: runtime groups promote v2"),
         (kinds, "runtime actors kinds"),
         (list_, "runtime actors list --kind account --limit 20"),
         (describe, "runtime actors describe account alice"),
@@ -60,19 +61,28 @@ def up(
     group: Annotated[
         str | None, typer.Option("--group", envvar="RUNTIME_GROUP", show_envvar=True, help="The pods' group.")
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version",
+            help="Pin this version: the pods are a group of this name (or of --group's), which stands by until it is "
+            "promoted. Kept with every event.",
+        ),
+    ] = None,
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Run pods with these modules, here, until Ctrl-C.
 
-    A pod that dies is started again; SIGTERM ends all in order. Without RUNTIME_NATS_URL and RUNTIME_POSTGRES_URL, the
+    A pod that dies is started again; SIGTERM ends all in order. Pods of one group share its work, whatever their code;
+    a group whose kinds are another group's stands by until `runtime groups promote`. Without RUNTIME_NATS_URL and RUNTIME_POSTGRES_URL, the
     embedded servers of the data directory are used: those that run, or else our own, which end with this command.
     """
     from runtime.cli.formation import Formation
 
     formation = Formation(data, as_json=as_json)
     for number in range(1, pods + 1):
-        formation.add_pod(f"pod{number}" if pods > 1 else "pod", modules, group)
+        formation.add_pod(f"pod{number}" if pods > 1 else "pod", modules, group or version, version)
     formation.run()
 
 

@@ -44,10 +44,19 @@ class Formation:
         self._problem: Misconfigured | None = None
         self._output = threading.Lock()
 
-    def add_pod(self, name: str, modules: Sequence[str], group: str | None = None, *, patient: bool = False) -> None:
+    def add_pod(
+        self,
+        name: str,
+        modules: Sequence[str],
+        group: str | None = None,
+        version: str | None = None,
+        *,
+        patient: bool = False,
+    ) -> None:
         """Plans a pod. A `patient` one that is misconfigured waits for `restart_pods` instead of ending everything."""
-        own = {} if group is None else {"RUNTIME_GROUP": group}
-        self._plan(name, "runtime.host.process", modules, own, patient=patient)
+        own = {"RUNTIME_GROUP": group, "RUNTIME_CODE_VERSION": version}
+        given = {variable: value for variable, value in own.items() if value is not None}
+        self._plan(name, "runtime.host.process", modules, given, patient=patient)
 
     def add_gateway(self, host: str | None = None, port: int | None = None) -> None:
         """Plans a gateway. Raises Misconfigured when what it needs is not installed."""

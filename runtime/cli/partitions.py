@@ -28,7 +28,8 @@ def partitions(
     """Show who owns which lane, and how far it has come.
 
     A lane is a group's share of one partition. LAG is how many messages of the whole stream lie behind the lane's
-    checkpoint: an upper bound for those that are the lane's own. Lanes without traffic catch up every few seconds.
+    checkpoint: an upper bound for those that are the lane's own. Lanes without traffic catch up every few seconds; those
+    of a group that stands by read nothing, and have none.
     """
 
     async def look(client: Client) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def partitions(
     found["partitions"] = [lane for lane in found["partitions"] if group in (None, lane["group"])]
     found["pods"] = [pod for pod in found["pods"] if group in (None, pod["group"])]
     for lane in found["partitions"]:
-        lane["lag"] = max(0, last - lane["checkpoint"])
+        lane["lag"] = None if lane["standby"] else max(0, last - lane["checkpoint"])
     if as_json:
         print_json(found)
     else:

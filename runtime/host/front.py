@@ -48,10 +48,14 @@ class Refused(Exception):
 
 
 class Registered:
-    """Which kinds exist beside the pod's own, and which of their methods are queries; asked again after a while."""
+    """Which kinds exist beside those that the pod serves, and which of their methods are queries; asked again after a
+    while.
+    """
 
-    def __init__(self, kinds: Mapping[str, Kind], capabilities: Capabilities, monotonic: Callable[[], float]) -> None:
-        self._kinds = kinds
+    def __init__(
+        self, served: Callable[[], Mapping[str, Kind]], capabilities: Capabilities, monotonic: Callable[[], float]
+    ) -> None:
+        self._served = served
         self._capabilities = capabilities
         self._monotonic = monotonic
         self._others: dict[str, Capability] = {}
@@ -59,7 +63,7 @@ class Registered:
 
     async def is_query(self, kind: str, method: str) -> bool:
         """Whether the method reads. Raises Refused when there is no such kind."""
-        own = self._kinds.get(kind)
+        own = self._served().get(kind)
         if own is not None:
             return isinstance(own.methods.get(method), Read)
         if self._monotonic() - self._asked_at > LOOK_AGAIN_S:

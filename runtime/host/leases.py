@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from runtime.clock import Clock
 from runtime.host.balance import assign
@@ -29,13 +29,14 @@ class Leases:
         took: called with the lanes taken over.
         lost: called with a lane that another pod owns now.
         drain: called with a lane that is about to be released; returns when nothing of it is in hand.
-        released: called after lanes were given back, to tell the other pods that they are free.
+        released: called after lanes were given back, with the group whose pods are to know that they are free.
     """
 
     def __init__(
         self,
         ownership: Ownership,
         pod: str,
+        group: str,
         clock: Clock,
         *,
         ttl_s: float,
@@ -44,10 +45,11 @@ class Leases:
         took: Callable[[Sequence[Taken]], None],
         lost: Callable[[Lane], None],
         drain: Callable[[Lane], Awaitable[None]],
-        released: Callable[[], None],
+        released: Callable[[str], None],
     ) -> None:
         self._ownership = ownership
         self._pod = pod
+        self._group = group
         self._clock = clock
         self._ttl_s = ttl_s
         self._heartbeat_s = heartbeat_s
@@ -60,6 +62,8 @@ class Leases:
         self._look = asyncio.Event()
         self._giving: dict[int, asyncio.Task[None]] = {}
         self.lanes: dict[int, Lane] = {}
+        self.standby: dict[int, int] = {}
+        """Lanes (with their epochs) that this pod owns and does nothing with until its group is promoted."""
         self.until = 0.0
         """Until when (monotonic) nobody else can have taken this pod's lanes."""
 
@@ -85,7 +89,7 @@ class Leases:
 
     async def balance(self) -> None:
         """Takes and hands over lanes, until everything is released after `leave`."""
-        while not (self._leaving and not self.lanes and not self._giving):
+        while not (self._leaving and not self.lanes and not self.standby and not self._giving):
             self._look.clear()
             try:
                 await self._step()
@@ -108,11 +112,13 @@ class Leases:
 
     async def _step(self) -> None:
         live = await self._ownership.live_pods()
-        owners = await self._ownership.owners()
-        for number, lane in list(self.lanes.items()):
-            if owners.get(number) != (self._pod, lane.epoch):
-                self._lost(lane)
+        owners, moved = await self._ownership.owners()
+        self._forget_lost(owners)
+        if moved:
+            for group in await self._ownership.yield_moved():
+                self._released(group)
         if self._leaving:
+            await self._release_standby(self.standby)
             self._give(list(self.lanes.values()))
             return
         alive = [pod.id for pod in live]
@@ -120,23 +126,46 @@ class Leases:
             return  # this pod's own heartbeat has not arrived: it may not take anything
         mine = self._mine(sorted(owners), live)
         ownerless = (None, self._pod, *_gone(owners, alive))
-        free = [number for number in mine - self.lanes.keys() if owners[number][0] in ownerless]
+        free = [number for number in mine - self._held() if owners[number][0] in ownerless]
         if free:
-            taken = await self._ownership.take(sorted(free))
-            if taken:
-                _log.info("took %d lanes", len(taken))
-                self._took(taken)
+            self._keep(await self._ownership.take(sorted(free)))
         self._give([lane for number, lane in self.lanes.items() if number not in mine])
+        await self._release_standby(self.standby.keys() - mine)
         # Lanes that are this pod's by the log, and in nobody's hands: the connection broke between giving them up and
         # releasing them. While this pod lives, nobody else can take them.
         strays = [
             (number, epoch)
             for number, (owner, epoch) in owners.items()
-            if owner == self._pod and number not in mine and number not in self.lanes and number not in self._giving
+            if owner == self._pod and number not in mine and number not in self._held() and number not in self._giving
         ]
         if strays:
             await self._ownership.release(strays)
-            self._released()
+            self._released(self._group)
+
+    def _held(self) -> set[int]:
+        return {*self.lanes, *self.standby}
+
+    def _forget_lost(self, owners: Mapping[int, tuple[str | None, int]]) -> None:
+        """Gives up at once what is another's by the log."""
+        for number, lane in list(self.lanes.items()):
+            if owners.get(number) != (self._pod, lane.epoch):
+                self._lost(lane)
+        for number, epoch in list(self.standby.items()):
+            if owners.get(number) != (self._pod, epoch):
+                del self.standby[number]
+
+    def _keep(self, taken: Sequence[Taken]) -> None:
+        self.standby.update({one.lane: one.epoch for one in taken if one.standby})
+        working = [one for one in taken if not one.standby]
+        if working:
+            _log.info("took %d lanes", len(working))
+            self._took(working)
+
+    async def _release_standby(self, numbers: Iterable[int]) -> None:
+        released = [(number, self.standby.pop(number)) for number in list(numbers)]
+        if released:
+            await self._ownership.release(released)
+            self._released(self._group)
 
     def _mine(self, lanes: Sequence[int], live: Sequence[LivePod]) -> set[int]:
         """The lanes this pod is to own.
@@ -163,7 +192,7 @@ class Leases:
             if lane.alive:
                 self._lost(lane)
                 await self._ownership.release([(lane.lane, lane.epoch)])
-                self._released()
+                self._released(self._group)
         except LogUnavailable as error:
             _log.warning("lane %d is not released yet: %s", lane.lane, error)
         finally:
@@ -171,5 +200,5 @@ class Leases:
             self.look_now()
 
 
-def _gone(owners: dict[int, tuple[str | None, int]], alive: Sequence[str]) -> set[str]:
+def _gone(owners: Mapping[int, tuple[str | None, int]], alive: Sequence[str]) -> set[str]:
     return {owner for owner, _ in owners.values() if owner is not None and owner not in alive}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -40,6 +40,7 @@ from runtime.jetstream.reader import CommandReader, Feed
 from runtime.jetstream.streams import StreamSettings, ensure
 from runtime.kind import Kind
 from runtime.postgres.commit_log import PostgresCommitLog
+from runtime.postgres.groups import PostgresGroups
 from runtime.postgres.keeping import PostgresKeeping
 from runtime.postgres.migrate import migrate
 from runtime.postgres.ownership import PostgresOwnership
@@ -122,8 +123,8 @@ class Pod:
         self._wire()
         partitions, log_id = await self.ownership.register(settings.partitions)
         info = Info(partitions, VERSION, log_id)
-        self.services = Services(self.reader, info, lambda: len(self.lanes), self._post)
-        registered = Registered(self.kinds, self.reader.capabilities, self.clock.monotonic)
+        self.services = Services(self.reader, self.groups, info, self._post)
+        registered = Registered(self._served, self.reader.capabilities, self.clock.monotonic)
         self.front = Front(self.connection, registered, partitions, VERSION, f"pod{self.clock.token(6)}")
         await self.commands.open()
         await self.publisher.open()
@@ -155,6 +156,7 @@ class Pod:
         self.timer_rows = PostgresTimers(url, self.kinds)
         self.snapshots = PostgresSnapshots(url)
         self.keeping = PostgresKeeping(url)
+        self.groups = PostgresGroups(url)
         self.objects = Objects(self.connection)
         self.publisher = JetStreamPublisher(self.connection)
         self.commands = CommandReader(self.connection, list(self.kinds), self._on_command, self.clock)
@@ -166,6 +168,7 @@ class Pod:
         self.leases = Leases(
             self.ownership,
             self.id,
+            settings.group,
             self.clock,
             ttl_s=settings.lease_ttl_s,
             heartbeat_s=settings.heartbeat_s,
@@ -173,7 +176,7 @@ class Pod:
             took=self._on_taken,
             lost=self.lose,
             drain=self._drain,
-            released=lambda: self._post(lanes_moved(settings.group), b""),
+            released=lambda group: self._post(lanes_moved(group), b""),
         )
         self.leases.lanes = self.lanes
         self.aftermath = Aftermath(self)
@@ -231,7 +234,9 @@ class Pod:
             self.reads.close()
             self.executions.loop.close()
             self.committer.close()
-            for closing in (self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping):
+            for closing in (
+                self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping, self.groups
+            ):  # fmt: skip
                 await closing.close()
         if hasattr(self, "front"):
             await self.front.close()
@@ -261,6 +266,10 @@ class Pod:
             await asyncio.sleep(TICK_S)
 
     # -- lanes ----------------------------------------------------------------------------------------------------
+
+    def _served(self) -> Mapping[str, Kind]:
+        """The kinds as this pod knows them, while what it knows is what is current."""
+        return {} if self.leases.standby else self.kinds
 
     def _on_taken(self, taken: Sequence[Taken]) -> None:
         for one in taken:

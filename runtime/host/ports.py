@@ -268,6 +268,19 @@ class Taken(NamedTuple):
     probe_seq: int
     """The message that was tried with care when the process died, and in how many such tries it was (`probe_count`)."""
     probe_count: int
+    standby: bool
+    """Whether nothing is to be done with it: its group waits for its promotion (docs/adr/0007)."""
+
+
+class Owners(NamedTuple):
+    """Who owns a group's lanes.
+
+    `lanes` is lane → (owner, epoch). `moved` says that this pod is still the owner of lanes that a promotion has given
+    to another group: it is to let go of them, and then say so with `yield_moved`.
+    """
+
+    lanes: dict[int, tuple[str | None, int]]
+    moved: bool
 
 
 class LivePod(NamedTuple):
@@ -287,14 +300,17 @@ class Ownership(Protocol):
     async def live_pods(self) -> list[LivePod]:
         """The group's living pods."""
 
-    async def owners(self) -> dict[int, tuple[str | None, int]]:
-        """lane → (owner, epoch) of the whole group."""
+    async def owners(self) -> Owners:
+        """Who owns the lanes of the whole group."""
 
     async def take(self, lanes: Sequence[int]) -> list[Taken]:
         """Takes those of `lanes` that nobody alive owns."""
 
     async def release(self, lanes: Sequence[tuple[int, int]]) -> None:
         """Gives back (lane, epoch)."""
+
+    async def yield_moved(self) -> set[str]:
+        """Gives back the lanes that a promotion has moved to other groups; gives those groups."""
 
     async def leave(self) -> None:
         """Marks this pod as leaving: it gets no new lanes."""

@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 
 from runtime.arguments import encode_json
+from runtime.errors import CallFailed, Rejected
 from runtime.host.answers import encode_reply
 from runtime.host.ports import LogUnavailable
+from runtime.postgres.groups import PostgresGroups
 from runtime.postgres.reading import PostgresReader
 from schemas.address import BadAddress, actor_id, encode_token, partition_of
+from schemas.subjects import lanes_moved
 from schemas.wire import Fact, Failure, Info, LogEvent
 
 _log = logging.getLogger("troupe.services")
@@ -35,6 +38,8 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     after_key: tuple[str, str] = ("", "")
     id: int | None = None
     status: str | None = None
+    group: str | None = None
+    without_kinds: bool = False
     since: datetime.datetime | None = None
     until: datetime.datetime | None = None
     limit: int = 100
@@ -44,14 +49,14 @@ Answer = Callable[[Question], Awaitable[Any]]
 
 
 class Services:
-    """The services of one pod. `lanes_owned` counts its lanes."""
+    """The services of one pod."""
 
     def __init__(
-        self, reader: PostgresReader, info: Info, lanes_owned: Callable[[], int], post: Callable[[str, bytes], None]
+        self, reader: PostgresReader, groups: PostgresGroups, info: Info, post: Callable[[str, bytes], None]
     ) -> None:
         self._reader = reader
+        self._groups = groups
         self._info = info
-        self._lanes_owned = lanes_owned
         self._post = post
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[str, Answer] = {
@@ -63,6 +68,8 @@ class Services:
             "actors": self._actors,
             "dead": self._dead,
             "partitions": self._partitions,
+            "groups": self._list_groups,
+            "promote": self._promote,
         }
 
     @property
@@ -90,6 +97,10 @@ class Services:
             failure = Failure("bad_request", f"svc.{name}: {error}")
         except LogUnavailable as error:
             failure = Failure("unavailable", str(error))
+        except Rejected as error:
+            failure = Failure("rejected", str(error))
+        except CallFailed as error:
+            failure = Failure(error.code, str(error).removeprefix(f"{error.code}: "))
         except Exception as error:
             _log.exception("svc.%s failed", name)
             failure = Failure("handler_failed", f"svc.{name}: {type(error).__name__}: {error}")
@@ -104,7 +115,7 @@ class Services:
     async def _ready(self, question: Question) -> Any:
         await self._reader.ready()
         pods = [pod for pod in await self._reader.pods() if pod["expires_in_s"] > 0]
-        lanes = await self._reader.partitions()
+        lanes = [lane for lane in await self._reader.partitions() if not lane["standby"]]
         owned = sum(1 for lane in lanes if lane["alive"])
         return {
             "nats": True,
@@ -170,6 +181,20 @@ class Services:
 
     async def _partitions(self, question: Question) -> Any:
         return {"partitions": await self._reader.partitions(), "pods": await self._reader.pods()}
+
+    async def _list_groups(self, question: Question) -> Any:
+        return {"groups": await self._groups.groups()}
+
+    async def _promote(self, question: Question) -> Any:
+        """Makes a group the current one of its kinds, and wakes the pods that are to let go of lanes or take them."""
+        if question.group is None:
+            raise ValueError("group is missing")
+        done = await self._groups.promote(question.group, without_kinds=question.without_kinds)
+        for group in (done.replaced, done.group):
+            if group is not None:
+                self._post(lanes_moved(group), b"")
+        _log.info("group %s is the current one of %s", done.group, ", ".join(done.kinds))
+        return done._asdict()
 
 
 def _fact(event: LogEvent) -> Fact:

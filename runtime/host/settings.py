@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.errors import Misconfigured
+from schemas.address import BadAddress, check_name
 
 PREFIX = "RUNTIME_"
 
@@ -18,7 +19,7 @@ class PodSettings:
 
     Attributes:
         nats_url, postgres_url: the servers.
-        group: pods of one group serve the same kinds and share their lanes.
+        group: pods of one group serve the same kinds and share their lanes; one whose kinds are another's stands by.
         partitions: fixed when the stream is made; a group has at most so many working pods (docs/adr/0006).
         replicas: of the streams; 3 in production.
         code_version: kept with every event.
@@ -71,6 +72,10 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: Any)
     settings = PodSettings(**values)
     if not 1 <= settings.partitions <= 1024:
         raise Misconfigured(f"partitions is {settings.partitions}: it must be between 1 and 1024")
+    try:
+        check_name(settings.group, "group")
+    except BadAddress as error:
+        raise Misconfigured(f"{error}; name the pods' group with --group or RUNTIME_GROUP") from error
     if settings.heartbeat_s * 3 > settings.lease_ttl_s:
         raise Misconfigured("lease_ttl_s must be at least three times heartbeat_s, or one lost heartbeat loses lanes")
     return settings

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.errors import Misconfigured
-from runtime.host.ports import LivePod, OutboxRow, PendingRow, Taken
+from runtime.host.ports import LivePod, OutboxRow, Owners, PendingRow, Taken
 from runtime.postgres.queries import query
+from runtime.postgres.registration import register
 from runtime.postgres.session import Session
 
 
@@ -36,29 +36,8 @@ class PostgresOwnership:
         self._work = Session(url, {"statement_timeout": "10s", "lock_timeout": "2s"})
 
     async def register(self, partitions: int) -> tuple[int, str]:
-        """Registers group, lanes and kinds; gives (partitions, log id). Safe to run from many pods at once.
-
-        Raises Misconfigured when the log was made for another number of partitions, or a kind belongs to another group.
-        """
-        await self._run("set_setting", "partitions", str(partitions))
-        stored = int((await self._run("setting", "partitions"))[0][0])
-        if stored != partitions:
-            raise Misconfigured(
-                f"the log was made for {stored} partitions and this pod wants {partitions}: the number is fixed, since "
-                f"changing it would split a key's commands over two partitions; set RUNTIME_PARTITIONS={stored}"
-            )
-        await self._run("register_group", self._group)
-        await self._run("register_lanes", partitions, partitions, self._group)
-        for kind, capability in self._kinds.items():
-            await self._run("register_kind", kind, self._group, self._code_version, capability)
-        owners = dict(await self._run("kind_groups"))
-        for kind in self._kinds:
-            if owners[kind] != self._group:
-                raise Misconfigured(
-                    f"kind {kind!r} is served by group {owners[kind]!r}, and this pod is in group {self._group!r}: "
-                    f"a kind has one group; start the pod with --group {owners[kind]}"
-                )
-        return stored, str((await self._run("setting", "log_id"))[0][0])
+        """See runtime.postgres.registration.register."""
+        return await register(self._work, self._group, self._code_version, self._kinds, partitions)
 
     async def heartbeat(self, ttl_s: float) -> None:
         beat = (self._pod, self._group, socket.gethostname(), os.getpid(), self._code_version, ttl_s)
@@ -67,11 +46,14 @@ class PostgresOwnership:
     async def live_pods(self) -> list[LivePod]:
         return [LivePod(*row) for row in await self._run("live_pods", self._group)]
 
-    async def owners(self) -> dict[int, tuple[str | None, int]]:
-        return {row[0]: (row[2], row[3]) for row in await self._run("owners", self._group)}
+    async def owners(self) -> Owners:
+        rows = await self._run("owners", {"group": self._group, "pod": self._pod})
+        own = {lane: (owner, epoch) for lane, owner, epoch, ours in rows if ours}
+        return Owners(own, len(own) < len(rows))
 
     async def take(self, lanes: Sequence[int]) -> list[Taken]:
-        rows = await self._run("take", {"pod": self._pod, "lanes": list(lanes), "kinds": sorted(self._kinds)})
+        wanted = {"pod": self._pod, "group": self._group, "lanes": list(lanes), "kinds": sorted(self._kinds)}
+        rows = await self._run("take", wanted)
         if not rows:
             return []
         ids = [row[0] for row in rows]
@@ -103,13 +85,20 @@ class PostgresOwnership:
                 outbox[lane],
                 probe_seq,
                 probe_count,
+                standby,
             )
-            for lane, partition, epoch, checkpoint, checkpoint_at, position, unclean, probe_seq, probe_count in rows
+            for (
+                lane, partition, epoch, checkpoint, checkpoint_at, position, unclean, probe_seq, probe_count, standby
+            ) in rows
         ]
 
     async def release(self, lanes: Sequence[tuple[int, int]]) -> None:
         if lanes:
             await self._run("release", [lane for lane, _ in lanes], [epoch for _, epoch in lanes])
+
+    async def yield_moved(self) -> set[str]:
+        rows = await self._run("yield_lanes", {"group": self._group, "pod": self._pod})
+        return {group for (group,) in rows}
 
     async def leave(self) -> None:
         await self._run("leave", self._pod)

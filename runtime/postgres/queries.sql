@@ -158,7 +158,9 @@ FROM pods WHERE group_name = %s AND expires_at > clock_timestamp() ORDER BY id
 DELETE FROM pods WHERE expires_at < clock_timestamp() - interval '1 hour'
 
 -- name: owners
-SELECT lane, partition, owner, epoch FROM partitions WHERE group_name = %s ORDER BY lane
+-- The group's lanes, and those that a promotion has given to another group while this pod still owns them.
+SELECT lane, owner, epoch, group_name = %(group)s FROM partitions
+WHERE group_name = %(group)s OR owner = %(pod)s ORDER BY lane
 
 -- name: take
 -- Takes lanes that nobody alive owns; a row that is being committed right now is skipped and taken at the next try.
@@ -168,16 +170,21 @@ SET owner = %(pod)s, epoch = p.epoch + 1,
     checkpoint_at = CASE WHEN p.kinds @> %(kinds)s THEN p.checkpoint_at ELSE 0 END,
     kinds = %(kinds)s
 FROM (SELECT q.lane, q.owner FROM partitions q
-      WHERE q.lane = ANY(%(lanes)s) AND (q.owner IS NULL OR q.owner = %(pod)s OR NOT EXISTS
+      WHERE q.lane = ANY(%(lanes)s) AND q.group_name = %(group)s AND (q.owner IS NULL OR q.owner = %(pod)s OR NOT EXISTS
             (SELECT FROM pods WHERE pods.id = q.owner AND pods.expires_at > clock_timestamp()))
       ORDER BY q.lane FOR NO KEY UPDATE SKIP LOCKED) was
 WHERE p.lane = was.lane
 RETURNING p.lane, p.partition, p.epoch, p.checkpoint, p.checkpoint_at, p.position,
-          was.owner IS NOT NULL AND was.owner <> %(pod)s, p.probe_seq, p.probe_count
+          was.owner IS NOT NULL AND was.owner <> %(pod)s, p.probe_seq, p.probe_count,
+          p.standby
 
 -- name: release
 UPDATE partitions p SET owner = NULL FROM unnest(%s::int[], %s::bigint[]) u(lane, epoch)
 WHERE p.lane = u.lane AND p.epoch = u.epoch
+
+-- name: yield_lanes
+-- Lets go of lanes that a promotion has given to another group, once nothing of them is in hand.
+UPDATE partitions SET owner = NULL WHERE owner = %(pod)s AND group_name <> %(group)s RETURNING group_name
 
 -- name: lane_positions
 SELECT u.lane, coalesce((SELECT e.position FROM events e WHERE e.lane = u.lane AND e.partition = u.partition
@@ -202,9 +209,18 @@ SELECT lane, ord, message_id, subject, headers, body FROM outbox WHERE lane = AN
 INSERT INTO groups (name) VALUES (%s) ON CONFLICT DO NOTHING
 
 -- name: register_lanes
-INSERT INTO partitions (lane, group_name, partition)
-SELECT g.ordinal * %s + n, g.name, n FROM groups g, generate_series(0, %s - 1) n WHERE g.name = %s
+INSERT INTO partitions (lane, group_name, partition, standby)
+SELECT g.ordinal * %s + n, g.name, n, %s FROM groups g, generate_series(0, %s - 1) n WHERE g.name = %s
 ON CONFLICT DO NOTHING
+
+-- name: open_lanes
+-- Makes the standby lanes of a group live that nobody else's kinds keep waiting: their owners take them anew.
+UPDATE partitions SET standby = false, owner = NULL, epoch = epoch + 1 WHERE group_name = %s AND standby
+
+-- name: register_group_kind
+INSERT INTO group_kinds (group_name, kind, code_version, capability) VALUES (%s, %s, %s, %s)
+ON CONFLICT (group_name, kind) DO UPDATE SET code_version = excluded.code_version, capability = excluded.capability,
+    registered_at = now()
 
 -- name: register_kind
 INSERT INTO kinds (kind, group_name, code_version, capability) VALUES (%s, %s, %s, %s)
@@ -212,8 +228,13 @@ ON CONFLICT (kind) DO UPDATE SET code_version = excluded.code_version, capabilit
     registered_at = now()
 WHERE kinds.group_name = excluded.group_name
 
--- name: kind_groups
-SELECT kind, group_name FROM kinds
+-- name: foreign_kinds
+-- Kinds of this group that are another's by now: (kind, group).
+SELECT k.kind, k.group_name FROM kinds k JOIN group_kinds g ON g.kind = k.kind
+WHERE g.group_name = %s AND k.group_name <> %s
+
+-- name: own_kinds
+SELECT kind FROM kinds WHERE group_name = %s
 
 -- name: setting
 SELECT value FROM settings WHERE name = %s

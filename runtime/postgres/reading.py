@@ -156,7 +156,10 @@ class PostgresReader:
 
     async def partitions(self) -> list[Row]:
         """Every lane: who owns it, and how far it has come."""
-        names = ("lane", "group", "partition", "owner", "epoch", "checkpoint", "position", "alive", "pending", "outbox")
+        names = (
+            "lane", "group", "partition", "owner", "epoch", "checkpoint", "position", "alive", "pending", "outbox",
+            "standby",
+        )  # fmt: skip
         return await self._rows("list_partitions", (), names)
 
     async def pods(self) -> list[Row]:

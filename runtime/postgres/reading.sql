@@ -67,7 +67,8 @@ FROM dead_letters WHERE id = %(id)s AND tenant = %(tenant)s
 -- name: list_partitions
 SELECT p.lane, p.group_name, p.partition, p.owner, p.epoch, p.checkpoint, p.position,
        d.expires_at > clock_timestamp() AS alive,
-       (SELECT count(*) FROM pending q WHERE q.lane = p.lane), (SELECT count(*) FROM outbox o WHERE o.lane = p.lane)
+       (SELECT count(*) FROM pending q WHERE q.lane = p.lane), (SELECT count(*) FROM outbox o WHERE o.lane = p.lane),
+       p.standby
 FROM partitions p LEFT JOIN pods d ON d.id = p.owner ORDER BY p.lane
 
 -- name: list_pods
@@ -88,7 +89,7 @@ FROM timers WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= to_timestamp(%
 SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at
 
 -- name: oldest_needed
-SELECT min(checkpoint) FROM partitions
+SELECT min(checkpoint) FROM partitions WHERE NOT standby
 
 -- name: unread_kinds
 -- Kinds of a group in whose lanes pods that do not know them read: (kind, partition).

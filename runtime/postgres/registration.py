@@ -1,0 +1,77 @@
+"""Registering a group, its lanes and its kinds: as current, or standing by for a promotion (docs/adr/0007)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.errors import Misconfigured
+from runtime.postgres.connection import Connection
+from runtime.postgres.queries import query
+from runtime.postgres.session import Session
+
+_log = logging.getLogger("troupe.leases")
+
+REGISTRATION_LOCK = 7_215_846_001_337_002
+"""Advisory lock of registrations and promotions: which group is a kind's must not change between look and write."""
+
+
+async def register(
+    session: Session, group: str, code_version: str, kinds: Mapping[str, str], partitions: int
+) -> tuple[int, str]:
+    """Registers group, lanes and kinds (kind → its capability as JSON); gives (partitions, log id).
+
+    Safe to run from many pods at once. When the kinds are another group's, this one stands by: its lanes are standby
+    lanes, and its kinds stay that group's until a promotion.
+
+    Raises Misconfigured when the log was made for another number of partitions, or when a group that serves kinds of
+    its own claims another group's; LogUnavailable.
+    """
+    async with session.connection() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (REGISTRATION_LOCK,))
+        stored = await _partitions(connection, partitions)
+        await _run(connection, "register_group", group)
+        for kind, capability in kinds.items():
+            await _run(connection, "register_group_kind", group, kind, code_version, capability)
+        # Those of all its pods: one pod that serves no kind of another group must not make the lanes live for the rest.
+        others = dict(await _run(connection, "foreign_kinds", group, group))
+        if others and await _run(connection, "own_kinds", group):
+            raise Misconfigured(_claimed(group, others))
+        await _run(connection, "register_lanes", stored, bool(others), stored, group)
+        if others:
+            _log.warning(
+                "group %r stands by: %s; `runtime groups promote %s` makes it the current one",
+                group,
+                ", ".join(f"kind {kind!r} is served by group {owner!r}" for kind, owner in sorted(others.items())),
+                group,
+            )
+        else:
+            await _run(connection, "open_lanes", group)
+            for kind, capability in kinds.items():
+                await _run(connection, "register_kind", kind, group, code_version, capability)
+        return stored, str((await _run(connection, "setting", "log_id"))[0][0])
+
+
+async def _partitions(connection: Connection, wanted: int) -> int:
+    await _run(connection, "set_setting", "partitions", str(wanted))
+    stored = int((await _run(connection, "setting", "partitions"))[0][0])
+    if stored != wanted:
+        raise Misconfigured(
+            f"the log was made for {stored} partitions and this pod wants {wanted}: the number is fixed, since "
+            f"changing it would split a key's commands over two partitions; set RUNTIME_PARTITIONS={stored}"
+        )
+    return stored
+
+
+def _claimed(group: str, others: Mapping[str, str]) -> str:
+    kind, owner = min(others.items())
+    return (
+        f"kind {kind!r} is served by group {owner!r}, and group {group!r} serves kinds of its own: a kind has one group, "
+        f"and only one that serves nothing yet can stand by to replace it; start this pod with --group {owner}"
+    )
+
+
+async def _run(connection: Connection, name: str, *parameters: Any) -> list[Any]:
+    cursor = await connection.execute(query(name), parameters)
+    return await cursor.fetchall() if cursor.description else []
