@@ -102,11 +102,13 @@ def test_given_a_kind_nobody_serves_when_it_is_deployed_later_then_its_commands_
     assert system.sql("SELECT count(*) FROM events") == [(1,)]
 
 
-def test_given_a_kind_of_another_group_when_a_pod_claims_it_then_it_is_refused(system: System) -> None:
+def test_given_a_kind_of_another_group_when_a_pod_that_serves_others_claims_it_then_it_is_refused(
+    system: System,
+) -> None:
     async def scenario() -> str:
-        async with system.pod(counter, group="one"):
+        async with system.pod(counter, group="one"), system.pod(double, group="two"):
             with pytest.raises(Misconfigured) as caught:
-                await Pod(system.settings(group="two"), [counter]).start()
+                await Pod(system.settings(group="two"), [counter, double]).start()
             return str(caught.value)
 
     assert "served by group 'one'" in run(scenario())

@@ -167,6 +167,13 @@ async def hesitant(ctx: Turn, fails: int) -> int:
     return ctx.attempt
 
 
+@function(retry=FAST)
+async def patient(ctx: Turn, seconds: float) -> int:
+    """Waits, then gives the attempt's number."""
+    await asyncio.sleep(seconds)
+    return ctx.attempt
+
+
 @function(timeout_s=0.2, retry=RetryPolicy(max_attempts=1))
 async def endless() -> None:
     await asyncio.sleep(3600)
