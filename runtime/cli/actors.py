@@ -36,8 +36,12 @@ def register(app: typer.Typer) -> None:
         help="Run pods; list, describe, call, watch and hold actors.", no_args_is_help=True, rich_markup_mode=None
     )
     for command, *lines in (
-        (up, "runtime actors up bank --pods 2", "runtime actors up shop.orders shop.stock --group shop",
-         "runtime actors up bank --version v2   # stands by until: runtime groups promote v2"),
+        (
+            up,
+            "runtime actors up bank --pods 2",
+            "runtime actors up shop.orders shop.stock --group shop",
+            "runtime actors up bank --version v2",
+        ),
         (kinds, "runtime actors kinds"),
         (list_, "runtime actors list --kind account --limit 20"),
         (describe, "runtime actors describe account alice"),
@@ -75,8 +79,10 @@ def up(
     """Run pods with these modules, here, until Ctrl-C.
 
     A pod that dies is started again; SIGTERM ends all in order. Pods of one group share its work, whatever their code;
-    a group whose kinds are another group's stands by until `runtime groups promote`. Without RUNTIME_NATS_URL and RUNTIME_POSTGRES_URL, the
-    embedded servers of the data directory are used: those that run, or else our own, which end with this command.
+    a group whose kinds are another group's stands by until `runtime groups promote`.
+
+    Without RUNTIME_NATS_URL and RUNTIME_POSTGRES_URL, the embedded servers of the data directory are used: those that
+    run, or else our own, which end with this command.
     """
     from runtime.cli.formation import Formation
 

@@ -28,8 +28,8 @@ def partitions(
     """Show who owns which lane, and how far it has come.
 
     A lane is a group's share of one partition. LAG is how many messages of the whole stream lie behind the lane's
-    checkpoint: an upper bound for those that are the lane's own. Lanes without traffic catch up every few seconds; those
-    of a group that stands by read nothing, and have none.
+    checkpoint: an upper bound for those that are the lane's own. Lanes without traffic catch up every few seconds. A
+    lane of a group that stands by has none.
     """
 
     async def look(client: Client) -> dict[str, Any]:

@@ -67,8 +67,8 @@ async def _partitions(connection: Connection, wanted: int) -> int:
 def _claimed(group: str, others: Mapping[str, str]) -> str:
     kind, owner = min(others.items())
     return (
-        f"kind {kind!r} is served by group {owner!r}, and group {group!r} serves kinds of its own: a kind has one group, "
-        f"and only one that serves nothing yet can stand by to replace it; start this pod with --group {owner}"
+        f"kind {kind!r} is served by group {owner!r}, and group {group!r} serves kinds of its own: a kind has one "
+        f"group, and only one that serves nothing yet can stand by to replace it; start this pod with --group {owner}"
     )
 
 

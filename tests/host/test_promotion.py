@@ -238,7 +238,7 @@ def test_given_a_group_that_is_not_ready_or_lacks_kinds_when_promoted_then_it_sa
                 await promote(client, "v2")
             await new.stop()
             with pytest.raises(CallFailed) as caught:
-                await client.service("promote", {"group": "v2"}, timeout_s=1.0)
+                await client.service("promote", {"group": "v2"}, timeout_s=6.0)
             assert caught.value.code == "unavailable"
             assert f"no living pod of it owns {system.partitions} of its lanes" in str(caught.value)
             assert live(system) == [("v1", system.partitions)]
