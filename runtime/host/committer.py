@@ -32,6 +32,7 @@ from runtime.kind import Decision, Kind
 
 _log = logging.getLogger("troupe.committer")
 
+NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, frozenset())
 ISOLATED_FOR_S = 60.0
 DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
@@ -223,13 +224,24 @@ class Committer:
 
     async def _attempt(self, batch: list[Item]) -> None:
         started = time.perf_counter()
-        wanted, lanes, hot = self._wanted(batch)
-        found = await self._log.begin(wanted)
+        wanted, lanes, hot, early = self._wanted(batch)
+        begun = asyncio.ensure_future(self._log.begin(wanted))
+        try:
+            ahead = await self._turns(early, NOTHING_FOUND, hot) if early else None
+        except BaseException:
+            await asyncio.gather(begun, return_exceptions=True)
+            await self._log.rollback()
+            raise
+        ready = time.perf_counter()
+        found = await begun
+        read = time.perf_counter()
         fenced = [lane for lane in lanes if lane.lane not in found.lanes]
         kept = batch if not fenced else [item for item in batch if item.lane.lane in found.lanes]
-        read = time.perf_counter()
         try:
-            plan = await self._turns(kept, found, hot)
+            if ahead is None or fenced or found.inbox:
+                plan = await self._turns(kept, found, hot)
+            else:
+                plan = await self._turns(kept, found, hot, ahead, early)
         except BaseException:
             await self._log.rollback()
             raise
@@ -239,7 +251,7 @@ class Committer:
         else:
             await self._log.rollback()
         done = time.perf_counter()
-        self._meter.batch(len(kept), read - started, ran - read, done - ran)
+        self._meter.batch(len(kept), read - ready, ready - started + ran - read, done - ran)
         if plan.changes.events or plan.changes.inbox:
             self._suspects.committed()
         for lane, fence in zip(lanes, wanted.fences, strict=True):
@@ -252,15 +264,30 @@ class Committer:
                 _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
         self._after(batch, plan, fenced)
         if self.observer is not None:
-            self.observer.committed(batch, plan, fenced, Marks(started, read, ran, done))
+            self.observer.committed(batch, plan, fenced, Marks(started, ran, done))
 
-    async def _turns(self, items: list[Item], found: Found, hot: Mapping[str, Activation]) -> Plan:
+    async def _turns(
+        self,
+        items: list[Item],
+        found: Found,
+        hot: Mapping[str, Activation],
+        ahead: Plan | None = None,
+        early: Sequence[Item] = (),
+    ) -> Plan:
+        """Runs the turns of `items`. `ahead` is the plan of those of them that ran already, `early`."""
         now = self._clock.monotonic()
         for method, until in list(self._isolated.items()):
             if until < now:
                 del self._isolated[method]
+        plan, rest = ahead, items
+        if plan is not None:
+            if len(early) == len(items):
+                return plan
+            ran = set(map(id, early))
+            rest = [item for item in items if id(item) not in ran]
         while True:
-            plan = Plan(self._clock.now())
+            if plan is None:
+                plan, rest = Plan(self._clock.now()), items
             turns = (Turns if self.observer is None else self.observer.turns)(
                 self._kinds,
                 hot,
@@ -272,10 +299,11 @@ class Committer:
                 random=self._clock.random,
             )
             try:
-                await self._thread.run(partial(turns.run, items), progress=turns.progress)
+                await self._thread.run(partial(turns.run, rest), progress=turns.progress)
                 return plan
             except StuckInHandler:
                 plan.abandoned = True
+                plan = None
                 self._isolate(turns.running)
 
     def _isolate(self, running: Running) -> None:
@@ -297,17 +325,21 @@ class Committer:
             ISOLATED_FOR_S,
         )
 
-    def _wanted(self, batch: Sequence[Item]) -> tuple[Wanted, list[Lane], dict[str, Activation]]:
-        """What to look up for a batch, its lanes in ascending order, and those of its actors that are in memory.
+    def _wanted(self, batch: Sequence[Item]) -> tuple[Wanted, list[Lane], dict[str, Activation], list[Item]]:
+        """What to look up for a batch, its lanes in ascending order, its actors in memory, and what may run meanwhile.
 
         The order keeps two pods from locking crosswise. The actors are noted now, since one may be passivated while the
         log is asked, and an actor that was neither in memory nor asked for would be folded from nothing.
+
+        Commands of actors in memory, of which nothing but their id is looked up, run while the log is asked: it nearly
+        always says that the id is new. If it does not, or a lane is lost, all turns are run again.
         """
         checkpoints: dict[Lane, tuple[int, int]] = {}
         wanted = Wanted([])
         cold: dict[str, Cold] = {}
         nexts: dict[tuple[int, str], None] = {}
         hot: dict[str, Activation] = {}
+        late: set[str] = set()
         for item in batch:
             lane = item.lane
             if lane not in checkpoints:
@@ -325,12 +357,16 @@ class Committer:
                 wanted.commands.append((actor, item.id))
                 if actor in lane.held or self._runs_beside(item):
                     wanted.held.append((actor, item.id))
+                    late.add(actor)
                 if item.timer is not None:
                     wanted.timers.append(item.timer)
-            elif isinstance(item, Next):
-                nexts[lane.lane, actor] = None
-            elif isinstance(item, Order) and item.dead_letter:
-                wanted.dead_letters.append(item.dead_letter)
+                    late.add(actor)
+            else:
+                late.add(actor)
+                if isinstance(item, Next):
+                    nexts[lane.lane, actor] = None
+                elif isinstance(item, Order) and item.dead_letter:
+                    wanted.dead_letters.append(item.dead_letter)
             if actor in hot or actor in cold:
                 continue
             activation = self._activations.get(actor)
@@ -342,7 +378,10 @@ class Committer:
         wanted.fences = [Fence(lane.lane, lane.epoch, *checkpoints[lane], lane.position) for lane in lanes]
         wanted.cold = list(cold.values())
         wanted.next_pending = list(nexts)
-        return wanted, lanes, hot
+        early: list[Item] = [
+            item for item in batch if type(item) is Command and item.actor in hot and item.actor not in late
+        ]
+        return wanted, lanes, hot, early
 
     def _runs_beside(self, command: Command) -> bool:
         """Whether a command may be pending although it does not hold its key."""

@@ -30,8 +30,8 @@ class Histogram:
 class Meter:
     """A pod's counters since its start.
 
-    `read_s`, `turns_s` and `write_s` are the seconds that batches spent in the log's look-ups, in handlers, and in the
-    log's writes.
+    `read_s`, `turns_s` and `write_s` are the seconds that batches waited for the log's look-ups, spent in handlers
+    (while most look-ups go on), and in the log's writes.
     """
 
     batches: int = 0

@@ -12,10 +12,9 @@ from runtime.host.turns import Turns
 
 
 class Marks(NamedTuple):
-    """When a batch began, had read the log, had run its turns, and was committed; `time.perf_counter` seconds."""
+    """When a batch began, had run its turns, and was committed; `time.perf_counter` seconds."""
 
     began: float
-    read: float
     ran: float
     committed: float
 

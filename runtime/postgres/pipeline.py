@@ -64,85 +64,9 @@ class Pipeline:
             pgconn.send_query_params(end.encode(), None)
             asked.append("")
         pgconn.pipeline_sync()
-        results = await self._exchange()
+        results = await _Exchange(pgconn, self._encoding).run()
         pgconn.exit_pipeline_mode()
         return self._rows(asked, results)
-
-    async def _exchange(self) -> list[pq.abc.PGresult]:
-        """Sends what is buffered and receives the results up to the synchronisation point."""
-        loop = asyncio.get_running_loop()
-        pgconn, socket = self._pgconn, self._pgconn.socket
-        done: asyncio.Future[list[pq.abc.PGresult]] = loop.create_future()
-        results: list[pq.abc.PGresult] = []
-        timer: asyncio.TimerHandle
-
-        def unwatch() -> None:
-            # At once, and not when `done` is awaited: libpq closes a broken socket, whose number the next one gets.
-            loop.remove_reader(socket)
-            loop.remove_writer(socket)
-            timer.cancel()
-
-        def receive() -> None:
-            broken: psycopg.Error | None = None
-            synced = False
-            try:
-                pgconn.consume_input()
-            except psycopg.Error as error:
-                broken = error  # the server's last words may still have come
-            try:
-                synced = self._collect(results)
-            except psycopg.Error as error:
-                broken = broken or error
-            if not synced and broken is None and pgconn.status != pq.ConnStatus.OK:
-                broken = psycopg.OperationalError(pgconn.get_error_message(self._encoding))
-            if synced or broken is not None:
-                unwatch()
-                if done.done():
-                    return
-                if broken is None:
-                    done.set_result(results)
-                else:
-                    done.set_exception(self._error_in(results) or broken)
-
-        def look() -> None:
-            nonlocal timer
-            timer = loop.call_later(LOOK_S, look)
-            receive()
-
-        def send() -> None:
-            try:
-                if not pgconn.flush():
-                    loop.remove_writer(socket)
-            except psycopg.Error:
-                receive()  # it says why
-
-        timer = loop.call_later(LOOK_S, look)
-        loop.add_reader(socket, receive)
-        try:
-            if pgconn.flush():
-                loop.add_writer(socket, send)
-            elif pgconn.status != pq.ConnStatus.OK:
-                receive()
-            return await done
-        finally:
-            if not done.done() or done.cancelled():
-                unwatch()
-
-    def _collect(self, results: list[pq.abc.PGresult]) -> bool:
-        """Takes the results that have come; whether the synchronisation point has."""
-        ended = False
-        while not self._pgconn.is_busy():
-            result = self._pgconn.get_result()
-            if result is None:
-                if ended:  # one ends a statement, two in a row that there is nothing more
-                    return False
-                ended = True
-                continue
-            ended = False
-            if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                return True
-            results.append(result)
-        return False
 
     def _rows(self, asked: Sequence[str], results: Sequence[pq.abc.PGresult]) -> list[list[Any]]:
         rows: list[list[Any]] = []
@@ -166,8 +90,89 @@ class Pipeline:
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
 
-    def _error_in(self, results: Sequence[pq.abc.PGresult]) -> Exception | None:
-        for result in results:
+
+class _Exchange:
+    """Sends what a connection has buffered, and receives the results up to the synchronisation point."""
+
+    def __init__(self, pgconn: pq.abc.PGconn, encoding: str) -> None:
+        self._pgconn = pgconn
+        self._encoding = encoding
+        self._loop = asyncio.get_running_loop()
+        self._socket = pgconn.socket
+        self._results: list[pq.abc.PGresult] = []
+        self._done: asyncio.Future[list[pq.abc.PGresult]] = self._loop.create_future()
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+
+    async def run(self) -> list[pq.abc.PGresult]:
+        """Raises psycopg.Error when the connection breaks before the end, with the server's last words if there are."""
+        self._loop.add_reader(self._socket, self._receive)
+        try:
+            if self._pgconn.flush():
+                self._loop.add_writer(self._socket, self._send)
+            elif self._pgconn.status != pq.ConnStatus.OK:
+                self._receive()
+            return await self._done
+        finally:
+            if not self._done.done() or self._done.cancelled():
+                self._unwatch()
+
+    def _unwatch(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._timer.cancel()
+
+    def _receive(self) -> None:
+        broken: psycopg.Error | None = None
+        synced = False
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error as error:
+            broken = error  # the server's last words may still have come
+        try:
+            synced = self._collect()
+        except psycopg.Error as error:
+            broken = broken or error
+        if not synced and broken is None and self._pgconn.status != pq.ConnStatus.OK:
+            broken = psycopg.OperationalError(self._pgconn.get_error_message(self._encoding))
+        if synced or broken is not None:
+            # At once, and not when the future is awaited: libpq closes a broken socket, whose number the next one gets.
+            self._unwatch()
+            if self._done.done():
+                return
+            if broken is None:
+                self._done.set_result(self._results)
+            else:
+                self._done.set_exception(self._last_words() or broken)
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        self._receive()
+
+    def _send(self) -> None:
+        try:
+            if not self._pgconn.flush():
+                self._loop.remove_writer(self._socket)
+        except psycopg.Error:
+            self._receive()  # it says why
+
+    def _collect(self) -> bool:
+        """Takes the results that have come; whether the synchronisation point has."""
+        ended = False
+        while not self._pgconn.is_busy():
+            result = self._pgconn.get_result()
+            if result is None:
+                if ended:  # one ends a statement, two in a row that there is nothing more
+                    return False
+                ended = True
+                continue
+            ended = False
+            if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                return True
+            self._results.append(result)
+        return False
+
+    def _last_words(self) -> Exception | None:
+        for result in self._results:
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 return errors.error_from_result(result, self._encoding)
         return None

@@ -37,9 +37,7 @@ def test_given_statements_when_run_then_their_rows_come_back_in_order_and_typed(
         async with opened(system) as (_, pipeline):
             assert await pipeline.run([("set_setting", ("a", "1")), ("setting", ("a",))]) == [[], [("1",)]]
             assert await pipeline.run([("setting", ("none",)), ("setting", ("a",))]) == [[], [("1",)]]
-            await pipeline.run([("register_group", ("g",))])
-            await pipeline.run([("register_lanes", ("2", "2", "g"))])
-            assert await pipeline.run([("owners", ("g",))]) == [[(0, 0, None, 0), (1, 1, None, 0)]]
+            assert await pipeline.run([("lane_positions", ("{1,2}", "{1,1}"))]) == [[(1, 0), (2, 0)]]
 
     run(scenario())
 
@@ -128,5 +126,5 @@ def test_given_a_session_that_ended_unnoticed_when_written_to_then_the_reason_is
 def test_given_psycopgs_placeholders_when_translated_then_they_are_numbered() -> None:
     assert b"%" not in sql_of("setting")
     assert b"name = $1" in sql_of("setting")
-    assert b"g.ordinal * $1 + n" in sql_of("register_lanes")
-    assert b"generate_series(0, $2 - 1)" in sql_of("register_lanes")
+    assert b"g.ordinal * $1 + n, g.name, n, $2" in sql_of("register_lanes")
+    assert b"generate_series(0, $3 - 1)" in sql_of("register_lanes")
