@@ -18,8 +18,6 @@ from gateway.streams import EventStream, Sink, follow_command, format_of
 from runtime.client import Client, Envelope, Run
 from runtime.errors import CallFailed
 from schemas import headers as h
-from schemas.runs import encode_run_id
-from schemas.wire import Reply
 
 MAX_WAIT_S = 60.0
 STORE_TIMEOUT_S = 10.0
@@ -177,12 +175,14 @@ async def wait(
         if error.code != "timeout" or not isinstance(error.details, dict):
             raise
         if error.details.get("stored"):
-            return accepted(Run(client, run.kind, run.key, error.details["id"]), run.session)
+            known = client.run_of(run.kind, run.key, run.method, body, error.details["id"])
+            return accepted(known, run.session)
         # 202 is a promise, so the broker must say that it has it; the same id makes the second copy harmless.
         return await accept(client, run, body, error.details["id"], envelope)
     if reply.error is not None:
         return respond(reply.error)
-    return Json(_encode(_answer(run, reply)))
+    run_id = client.run_of(run.kind, run.key, run.method, body, reply.id).id
+    return Json(_encode(Answer(reply.id, reply.result, reply.seq, run_id, reply.repeated)))
 
 
 async def accept(client: Client, run: RunBody, body: bytes, id: str | None, envelope: Envelope | None) -> Response[Any]:
@@ -236,10 +236,6 @@ async def _stream(
         await follow_command(sink, reader, run, gateway.settings.heartbeat_s)
 
     return EventStream(gateway, format_of(request), produce, reader)
-
-
-def _answer(run: RunBody, reply: Reply) -> Answer:
-    return Answer(reply.id, reply.result, reply.seq, encode_run_id(run.kind, run.key, reply.id), reply.repeated)
 
 
 def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | None:

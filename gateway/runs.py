@@ -24,7 +24,7 @@ class RunDocument(msgspec.Struct, omit_defaults=True):
     pending    no trace of it in the log yet: it waits in the broker, or was never sent
     accepted   durable, and running
     done       `result` is what it gave
-    rejected, failed    `error` says why
+    rejected, failed    `error` says why; a command that was refused has failed
     """
 
     run_id: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +16,7 @@ from runtime.failure import failure_of, text_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.turn import Turn
 from schemas.address import Address
+from schemas.digest import digest_of
 from schemas.wire import Failure
 
 QUERY = ""
@@ -38,7 +38,7 @@ class Command:
     @property
     def digest(self) -> int:
         """Tells a repeat from another command with the same id."""
-        return zlib.crc32(self.body, zlib.crc32(self.method.encode()))
+        return digest_of(self.method, self.body)
 
     def __str__(self) -> str:
         called = f"{self.address}.{self.method}"
@@ -98,16 +98,21 @@ class Actor:
         self.log: list[StoredEvent] = []
         self.paused = False
         self._inbox: dict[str, tuple[int, Outcome]] = {}
+        self._refused: dict[tuple[str, int], Outcome] = {}
         self._clock = clock
 
     def waits(self, command: Command) -> bool:
         """Whether the command has to wait until a person resumes this actor."""
         method = self.kind.methods.get(command.method)
         exclusive = isinstance(method, Decision) or (isinstance(method, Execution) and method.exclusive)
-        return self.paused and exclusive and command.id not in self._inbox
+        answered = command.id in self._inbox or (command.id, command.digest) in self._refused
+        return self.paused and exclusive and not answered
 
     def process(self, command: Command) -> Done:
         """Takes a command to its end: a repeat is answered, a failing handler tried again by its policy, or parked."""
+        refusal = self._refused.get((command.id, command.digest))
+        if refusal is not None:
+            return Done(refusal)
         if command.id in self._inbox:
             digest, recorded = self._inbox[command.id]
             if digest == command.digest:
@@ -118,16 +123,18 @@ class Actor:
         if method is None:
             known = ", ".join(sorted(self.kind.methods)) or "none"
             text = f"kind {self.kind.name!r} has no method {command.method!r}; it has {known}"
-            return Done(Outcome.of("unknown_method", text))
+            return self._refuse(command, Outcome.of("unknown_method", text))
         try:
             payload = method.arguments.decode(command.body)
         except InvalidArguments as error:
             text = f"{command.address}.{command.method}: {error}"
-            return Done(Outcome.of("invalid_arguments", text, error, path=error.path))
+            return self._refuse(command, Outcome.of("invalid_arguments", text, error, path=error.path))
         if isinstance(method, Read):
-            return Done(self._read(method, payload, command))
-        done = self._try(method, payload, command)
-        self._inbox[command.id] = command.digest, done.outcome
+            done = Done(self._read(method, payload, command))
+        else:
+            done = self._try(method, payload, command)
+        if command.id != QUERY:
+            self._inbox[command.id] = command.digest, done.outcome
         return done
 
     def append(self, events: list[NewEvent]) -> list[StoredEvent]:
@@ -135,6 +142,12 @@ class Actor:
         stored = [StoredEvent(len(self.log) + n, *event) for n, event in enumerate(events, 1)]
         self.log += stored
         return stored
+
+    def _refuse(self, command: Command, outcome: Outcome) -> Done:
+        """The end of a command that was not processed; its id stays free for another one."""
+        if command.id != QUERY:
+            self._refused[command.id, command.digest] = outcome
+        return Done(outcome)
 
     def _read(self, method: Read, payload: Any, command: Command) -> Outcome:
         try:

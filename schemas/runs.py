@@ -22,26 +22,34 @@ class BadRunId(ValueError):
 
 
 class RunKey(NamedTuple):
-    """What a run id holds: the actor's kind and key, and the command's id."""
+    """What a run id holds: the actor's kind and key, the command's id, and the digest of its method and body.
+
+    Without the digest it is whatever was last sent under that id.
+    """
 
     kind: str
     key: str
     command_id: str
+    digest: int | None = None
 
 
-_decode = msgspec.msgpack.Decoder(tuple[str, str, str]).decode
+_decode = msgspec.msgpack.Decoder(list[str | int]).decode
 
 
-def encode_run_id(kind: str, key: str, command_id: str) -> str:
-    """The run id of a command: base64url without padding of the MessagePack list [kind, key, command id]."""
-    return urlsafe_b64encode(msgspec.msgpack.encode((kind, key, command_id))).rstrip(b"=").decode()
+def encode_run_id(kind: str, key: str, command_id: str, digest: int | None = None) -> str:
+    """The run id of a command: base64url without padding of the MessagePack list [kind, key, command id, digest].
+
+    The digest is left out when it is not known.
+    """
+    parts = (kind, key, command_id) if digest is None else (kind, key, command_id, digest)
+    return urlsafe_b64encode(msgspec.msgpack.encode(parts)).rstrip(b"=").decode()
 
 
 def decode_run_id(run_id: str) -> RunKey:
     """What `run_id` holds. Raises BadRunId when it is not one that `encode_run_id` makes."""
     try:
         raw = urlsafe_b64decode(run_id.encode("ascii") + b"=" * (-len(run_id) % 4))
-        key = RunKey(*_decode(raw))
+        key = msgspec.convert(_decode(raw), RunKey)
         check_name(key.kind, "kind")
         encode_token(key.key)
     except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, BadAddress) as error:
@@ -52,10 +60,11 @@ def decode_run_id(run_id: str) -> RunKey:
 
 
 class RunStatus(msgspec.Struct, omit_defaults=True):
-    """What the owner answers to the query `$result` {"id", "wait_s"}.
+    """What the owner answers to the query `$result` {"id", "wait_s", "digest"}.
 
     `unknown`: no trace of the command yet: it waits in the broker, or was never sent, or its entry is past the window.
-    `accepted`: durable and running. `done`: `result` holds. `rejected`, `failed`: `error` holds.
+    `accepted`: durable and running. `done`: `result` holds. `rejected`, `failed`: `error` holds; `failed` is also a
+    command that was refused.
     """
 
     status: Literal["unknown", "accepted", "done", "rejected", "failed"]

@@ -206,7 +206,7 @@ def call(
     elif "result" in answered:
         print_line(as_text(answered["result"]))
     else:
-        print_line(f"stored as {answered['id']}; see the answer by calling again with --id {answered['id']}")
+        print_line(f"stored as {answered['id']}; see the answer with: runtime runs show {answered['run']}")
 
 
 def tail(

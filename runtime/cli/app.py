@@ -9,7 +9,22 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from runtime.cli import actors, db, dead, dev, gateway, groups, infra, init, intake, keys, log, partitions, version
+from runtime.cli import (
+    actors,
+    db,
+    dead,
+    dev,
+    gateway,
+    groups,
+    infra,
+    init,
+    intake,
+    keys,
+    log,
+    partitions,
+    runs,
+    version,
+)
 from runtime.cli.exits import ExitCode, exit_code_of, name_of
 from runtime.errors import TroupeError
 
@@ -35,7 +50,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for noun in (actors, gateway, intake, log, dead, partitions, groups, db, infra, keys, version, init, dev):
+for noun in (actors, runs, gateway, intake, log, dead, partitions, groups, db, infra, keys, version, init, dev):
     noun.register(app)
 
 

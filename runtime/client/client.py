@@ -16,7 +16,7 @@ import msgspec
 
 from runtime.client import connection as connections
 from runtime.client import tracing
-from runtime.client.calls import END, Calls
+from runtime.client.calls import END, Calls, Watch
 from runtime.client.connection import Connection
 from runtime.client.envelope import PLAIN, Envelope, Fields, Packing
 from runtime.client.failures import address_checked, checked_id, decode_as, encode_body, error_of
@@ -32,6 +32,7 @@ from runtime.turn import method_and_payload
 from schemas import headers as h
 from schemas import subjects
 from schemas.address import Address, encode_token, partition_of
+from schemas.digest import digest_of
 from schemas.runs import BadRunId, decode_run_id
 from schemas.wire import Capability, Fact, Info, Intent, LogEvent, Reply
 
@@ -230,7 +231,7 @@ class Client:
         if id is None:
             id = self._calls.new_id()
             watch = self._calls.watch(id)
-        run = Run(self, kind, key, checked_id(id), watch)
+        run = self.run_of(kind, key, method, body, checked_id(id), watch)
         await self._publish(subject, id, body, envelope, timeout_s, watched=watch is not None)
         return run
 
@@ -240,6 +241,12 @@ class Client:
             return Run(self, *decode_run_id(run_id))
         except BadRunId as error:
             raise CallFailed("bad_request", str(error)) from error
+
+    def run_of(self, kind: str, key: str, method: str, body: bytes, id: str, watch: Watch | None = None) -> Run:
+        """The run of exactly this command: an id may have been refused with another body before."""
+        # A pod that could not fetch a large body never knew its digest.
+        digest = digest_of(method, body) if self._packing.fits(body) else None
+        return Run(self, kind, key, id, digest, watch)
 
     async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
         """Says an intent in a session, and returns its id once the broker has stored it; the session shows the rest."""

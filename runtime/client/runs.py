@@ -26,13 +26,22 @@ _decode_status = msgspec.json.Decoder(RunStatus).decode
 class Run:
     """One submitted command. Made by `Client.submit`, or from its id by `Client.run`."""
 
-    def __init__(self, client: Client, kind: str, key: str, command_id: str, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        kind: str,
+        key: str,
+        command_id: str,
+        digest: int | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._client = client
         self._watch = watch
         self.kind = kind
         self.key = key
         self.command_id = command_id
-        self.id = encode_run_id(kind, key, command_id)
+        self.digest = digest
+        self.id = encode_run_id(kind, key, command_id, digest)
 
     def __repr__(self) -> str:
         return f"<Run {self.kind}/{self.key} {self.command_id}>"
@@ -42,11 +51,16 @@ class Run:
 
         Raises CallFailed (unavailable) when the owner does not answer within `timeout_s` seconds on top of that.
         """
+        question: dict[str, Any] = {"id": self.command_id}
+        if wait_s > 0:
+            question["wait_s"] = wait_s
+        if self.digest is not None:
+            question["digest"] = self.digest
         reply = await self._client.read(
             self.kind,
             self.key,
             RESULT_QUERY,
-            msgspec.json.encode({"id": self.command_id, "wait_s": wait_s} if wait_s > 0 else {"id": self.command_id}),
+            msgspec.json.encode(question),
             timeout_s=wait_s + timeout_s,
             attempt_s=wait_s + 5.0,
         )

@@ -47,8 +47,7 @@ class Aftermath:
         self._count(plan, fenced)
         for place in plan.promises:
             self._keep_promise(*place)
-        if plan.changes.inbox:
-            pod.reads.committed([(row.actor, row.command_id) for row in plan.changes.inbox])
+        self._tell_waiting(plan)
         lanes = self._settle_items(batch)
         for lane, rows in plan.outbox.items():
             lane.outbox.extend(rows)
@@ -70,6 +69,15 @@ class Aftermath:
         for lane in lanes:
             if lane.alive:
                 pod.commands.pull(lane.feed)
+
+    def _tell_waiting(self, plan: Plan) -> None:
+        """Commands were answered or refused: who waits for that looks again."""
+        reads, changes = self._pod.reads, plan.changes
+        reads.committed([(row.actor, row.command_id) for row in changes.inbox])
+        if plan.refusing:
+            reads.committed([(row.actor, row.command_id) for row in changes.refused])
+            for lane in plan.refusing:
+                lane.refusals = True
 
     def _settle(self, work: Work, now: float) -> None:
         """Moves an actor in memory to what was committed."""

@@ -86,6 +86,11 @@ def fact(
     return Fact(type, name, command.id, tenant, kind, key, seq, position, at, raw)  # type: ignore[arg-type]  # `type`
 
 
+def id_reused(id: str) -> Failure:
+    """What a command is told whose id another one has."""
+    return Failure("id_reused", f"id {id!r} was used before, with another method or other arguments: use a new id")
+
+
 def failure_json(failure: Failure) -> bytes:
     """A Failure as JSON."""
     return _encode(failure)

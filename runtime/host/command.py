@@ -14,6 +14,7 @@ from runtime.host.ports import PendingRow, TimerRow
 from schemas import headers as names
 from schemas import subjects
 from schemas.address import MAX_TOKEN_BYTES, Address, BadAddress, actor_id, check_name, decode_token, encode_token
+from schemas.digest import digest_of, signed
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Command:
         stream_seq, stream_at: its place in CMD; 0 when it does not come from there.
         size: bytes of its message.
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
+        dropped: the values of headers that could not be used.
         doomed: why it is parked instead of tried (again).
     """
 
@@ -47,6 +49,7 @@ class Command:
         "body",
         "digest",
         "doomed",
+        "dropped",
         "headers",
         "id",
         "key_token",
@@ -84,6 +87,7 @@ class Command:
         self.size = 0
         self.attempts = 0
         self.problem: Failure | None = None
+        self.dropped = ""
         self.parks = False
         self.doomed = ""
         self.timer: tuple[str, str] | None = None
@@ -108,18 +112,19 @@ class Command:
         """Tells this command from the lane's others when attempts are counted: its place in the stream, or a digest."""
         return self.stream_seq or -1 - zlib.crc32(self.id.encode())
 
+    def fingerprint(self, code: str) -> int:
+        """Of all that a refusal with this code was about: a command that differs in it is not refused for it."""
+        told = [self.content_type or "", self.dropped]
+        if code == "expired":
+            told.append(self.headers.get(names.DEADLINE, ""))
+        return signed(zlib.crc32("\n".join(told).encode("utf-8", "surrogatepass"), self.digest & 0xFFFFFFFF))
+
     def headers_json(self) -> str:
         """The headers for a row."""
         return msgspec.json.encode(self.headers).decode()
 
     def __str__(self) -> str:
         return f"{self.address}.{self.method} (command {self.id})"
-
-
-def digest_of(method: str, body: bytes) -> int:
-    """CRC-32 of method and body as a signed number: it finds mistakes, it does not resist an attacker."""
-    value = zlib.crc32(body, zlib.crc32(method.encode()))
-    return value - (1 << 32) if value >= 1 << 31 else value
 
 
 def from_stream(lane: Lane, subject: str, seq: int, at: int, block: bytes, body: bytes) -> Command:
@@ -179,11 +184,11 @@ def _check_headers(command: Command, tenant: str) -> None:
         except BadAddress as error:
             text = f"{names.SESSION}: {str(error).replace('the key', 'the session')}"
             command.problem = command.problem or Failure("bad_request", text)
-            del headers[names.SESSION]
+            command.dropped += headers.pop(names.SESSION)
     deadline = headers.get(names.DEADLINE)
     if deadline is not None and not _DEADLINE.match(deadline):
         command.problem = Failure("bad_request", f"{names.DEADLINE} {deadline[:40]!r} is not Unix milliseconds")
-        del headers[names.DEADLINE]
+        command.dropped += headers.pop(names.DEADLINE)
     for name in (names.CORRELATION, names.CAUSATION, names.TRACEPARENT):
         value = headers.get(name)
         if value is not None and not names.is_id(value):

@@ -355,6 +355,8 @@ class Committer:
                 if item.stream_seq and not lane.loose:
                     checkpoints[lane] = (item.stream_seq, item.stream_at)
                 wanted.commands.append((actor, item.id))
+                if lane.refusals:
+                    wanted.refused.append((actor, item.id))
                 if actor in lane.held or self._runs_beside(item):
                     wanted.held.append((actor, item.id))
                     late.add(actor)

@@ -133,6 +133,8 @@ class Housekeeping:
         """Deletes answers that no repeat can ask for any more."""
         state = (await self._connection.jetstream(timeout=5).stream_info(CMD_STREAM)).state
         oldest = await message_time(self._connection, state.first_seq) if state.messages else None
+        if state.messages and oldest is None:
+            return  # it was purged between the two questions: the next round knows more
         moment = None if oldest is None else datetime.datetime.fromtimestamp(oldest / 1e9, datetime.UTC)
         await self._keeping.trim_inbox(self._inbox_window_s, moment)
 

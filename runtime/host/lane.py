@@ -47,6 +47,7 @@ class Lane:
         reads: the subscriptions on which its queries come in.
         queued: messages taken from the broker and not yet committed.
         held: actors whose key is held by pending commands: how many there are.
+        refusals: whether commands of its partition were refused, within the inbox's window.
         active: executions that run in this pod, by (actor, command id).
         careful: messages still to be tried one by one after an unclean death.
         backlog: messages held back while the lane is careful, or waits for bodies from the object store (`blocked`).
@@ -78,6 +79,7 @@ class Lane:
         "probe_seq",
         "queued",
         "reads",
+        "refusals",
         "sending",
     )
 
@@ -94,6 +96,7 @@ class Lane:
         self.outbox: deque[OutboxRow] = deque(taken.outbox)
         self.outbox_ord = taken.outbox[-1].ord if taken.outbox else 0
         self.sending = False
+        self.refusals = taken.refusals
         self.active: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.careful = careful
         self.probe_seq = taken.probe_seq

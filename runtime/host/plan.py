@@ -25,6 +25,8 @@ from runtime.host.ports import (
     OutboxRow,
     PauseRow,
     PendingRow,
+    Refusal,
+    RefusedRow,
     TimerRow,
 )
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent
@@ -86,7 +88,8 @@ class Plan:
         starts: executions to start after the commit.
         reruns: commands that do not hold their key, with the seconds after which they run again.
         wake: actor → seconds after which its pending commands go on (0: at once).
-        inbox: answers given in this very batch, so that a repeat in it is found too.
+        inbox, refused: answers and refusals of this very batch, so that a repeat in it is found too.
+        refusing: lanes with refusals.
         timers: fire ids of timers that this batch has set; None for those it has fired or cancelled.
         nexts: actors whose pending commands this batch went on with: what was found in the log is used once.
         resolved: dead letters that this batch replays or drops.
@@ -104,6 +107,8 @@ class Plan:
         self.wake: dict[tuple[Lane, str], float] = {}
         self.reruns: list[tuple[Lane, PendingRow, float]] = []
         self.inbox: dict[tuple[str, str], InboxEntry] = {}
+        self.refused: dict[tuple[str, str], list[Refusal]] = {}
+        self.refusing: set[Lane] = set()
         self.pending: dict[tuple[str, str], int] = {}
         self.timers: dict[tuple[str, str], str | None] = {}
         self.nexts: set[str] = set()
@@ -174,13 +179,37 @@ class Plan:
             entry = fact(command, "result", command.method, work.seq, self.now, result)
             self._post_fact(command, work.lane, entry, f"{work.actor}-{command.id}-result")
 
-    def fail(self, work: Work, command: Command, failure: Failure, *, record: bool) -> None:
-        """Answers with a failure; `record` makes it the answer to every repeat."""
-        if record:
-            self._record(work, command, True, failure_json(failure))
-        self.refuse(work.lane, command, failure, work.seq)
+    def fail(self, work: Work, command: Command, failure: Failure) -> None:
+        """Records a failure for repeats, and answers."""
+        self._record(work, command, True, failure_json(failure))
+        self.tell(work.lane, command, failure, work.seq)
 
     def refuse(self, lane: Lane, command: Command, failure: Failure, seq: int = 0) -> None:
+        """Refuses this very command for good, and answers; its id stays free for another one."""
+        text = failure_json(failure).decode()
+        fingerprint = command.fingerprint(failure.code)
+        self.changes.refused.append(
+            RefusedRow(
+                command.actor, command.id, fingerprint, command.digest, lane.partition, seq, failure.code, text
+            )
+        )  # fmt: skip
+        refusal = Refusal(fingerprint, failure.code, seq, text)
+        self.refused.setdefault((command.actor, command.id), []).append(refusal)
+        self.refusing.add(lane)
+        self.tell(lane, command, failure, seq)
+
+    def refuse_again(self, command: Command, found: Mapping[tuple[str, str], list[Refusal]]) -> bool:
+        """Answers a command that was refused before with the same refusal; False when it was not."""
+        place = (command.actor, command.id)
+        for refusal in (*found.get(place, ()), *self.refused.get(place, ())):
+            if refusal.fingerprint == command.fingerprint(refusal.code):
+                self.repeated += 1
+                failure = msgspec.json.decode(refusal.failure, type=Failure)
+                self._answer(command, answer(command, refusal.seq, NULL, failure, repeated=True))
+                return True
+        return False
+
+    def tell(self, lane: Lane, command: Command, failure: Failure, seq: int = 0) -> None:
         """Answers with a failure, without a trace in the log."""
         self._answer(command, answer(command, seq, NULL, failure))
         if command.session is not None:
@@ -282,7 +311,7 @@ class Plan:
         if to_log and not work.loading:  # before it is loaded nobody knows the next sequence number
             payload = {"command_id": command.id, "method": command.method, "code": failure.code, "error": message}
             self.system_event(work, command, "parked", payload | {"attempts": attempts})
-        self.fail(work, command, failure, record=True)
+        self.fail(work, command, failure)
 
     def pause(self, work: Work, command: Command, reason: str, by: str | None) -> None:
         """Stops the key until a person resumes it."""

@@ -15,7 +15,7 @@ from runtime.client.objects import Objects
 from runtime.clock import Clock, system_clock
 from runtime.errors import CallFailed, Misconfigured, NotConnected
 from runtime.host.aftermath import Aftermath
-from runtime.host.command import Command, digest_of, from_stream
+from runtime.host.command import Command, from_stream
 from runtime.host.committer import Committer
 from runtime.host.executions import Executions
 from runtime.host.front import Front, Registered
@@ -49,6 +49,7 @@ from runtime.postgres.snapshots import PostgresSnapshots
 from runtime.postgres.timers import PostgresTimers
 from runtime.version import VERSION
 from schemas import headers as names
+from schemas.digest import digest_of
 from schemas.subjects import SERVICE_QUEUE, lanes_moved
 from schemas.wire import Capability, Failure, Info
 

@@ -59,6 +59,8 @@ class Wanted:
     """(lane, actor) whose oldest pending commands are to run."""
     timers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """(actor, timer name) that are due."""
+    refused: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """(actor, command id) that may have been refused before."""
     cold: list[Cold] = dataclasses.field(default_factory=list)
     dead_letters: list[int] = dataclasses.field(default_factory=list)
     """Dead letters that are to be replayed or dropped."""
@@ -71,6 +73,15 @@ class InboxEntry(NamedTuple):
     digest: int
     failed: bool
     result: str
+
+
+class Refusal(NamedTuple):
+    """A recorded refusal. `failure` is JSON; see Command.fingerprint."""
+
+    fingerprint: int
+    code: str
+    seq: int
+    failure: str
 
 
 class PendingRow(NamedTuple):
@@ -108,6 +119,8 @@ class Found(NamedTuple):
     """Events after the snapshot, at most TAIL_LIMIT + 1: one more than the limit says that there are more."""
     parked: frozenset[int]
     """Those of the dead letters that nobody has replayed or dropped."""
+    refused: dict[tuple[str, str], list[Refusal]]
+    """What was refused under these ids."""
 
 
 TAIL_LIMIT = 512
@@ -152,6 +165,17 @@ class InboxRow(NamedTuple):
     digest: int
     failed: bool
     result: str
+
+
+class RefusedRow(NamedTuple):
+    actor: str
+    command_id: str
+    fingerprint: int
+    digest: int
+    partition: int
+    seq: int
+    code: str
+    failure: str
 
 
 class PendingUpdate(NamedTuple):
@@ -218,6 +242,7 @@ class Changes:
     inbox_forgotten: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """(actor, command id) of answers that a replay takes back."""
     inbox: list[InboxRow] = dataclasses.field(default_factory=list)
+    refused: list[RefusedRow] = dataclasses.field(default_factory=list)
     pending: list[PendingRow] = dataclasses.field(default_factory=list)
     pending_updates: list[PendingUpdate] = dataclasses.field(default_factory=list)
     pending_done: list[tuple[str, str]] = dataclasses.field(default_factory=list)
@@ -270,6 +295,8 @@ class Taken(NamedTuple):
     probe_count: int
     standby: bool
     """Whether nothing is to be done with it: its group waits for its promotion (docs/adr/0007)."""
+    refusals: bool
+    """Whether commands of its partition were refused, so that it must be asked which."""
 
 
 class Owners(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -18,11 +18,11 @@ from runtime.arguments import InvalidArguments, encode_json
 from runtime.client.connection import parse_headers
 from runtime.errors import Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
-from runtime.host.answers import encode_reply, wants_msgpack
+from runtime.host.answers import encode_reply, id_reused, wants_msgpack
 from runtime.host.command import Command
 from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
-from runtime.host.ports import InboxEntry, LogRefused, LogTimedOut, LogUnavailable
+from runtime.host.ports import InboxEntry, LogRefused, LogTimedOut, LogUnavailable, Refusal
 from runtime.host.turn_thread import StuckInHandler, TurnThread
 from runtime.kind import Kind, Read
 from runtime.turn import Turn
@@ -31,6 +31,8 @@ from schemas.address import Address, BadAddress, actor_id, decode_token, encode_
 from schemas.wire import Failure
 
 _log = logging.getLogger("troupe.reads")
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
 
 READ_TIMEOUT_S = 30.0
 MAX_WAIT_S = 60.0
@@ -45,10 +47,14 @@ class Refused(Exception):
 
 
 class ResultQuestion(msgspec.Struct, forbid_unknown_fields=True):
-    """Arguments of $result: the command's id, and how long to wait for its end (seconds)."""
+    """Arguments of $result: the command's id, and how long to wait for its end (seconds).
+
+    An id may have been refused with one body and used with another: `digest` says which is meant.
+    """
 
     id: str
     wait_s: float = 0.0
+    digest: Int32 | None = None
 
 
 class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,7 +70,8 @@ class ReadSource(Protocol):
     """What reads need of the log beside the activations; see runtime.postgres.reading.PostgresReader."""
 
     async def inbox_entry(self, actor: str, command_id: str) -> InboxEntry | None: ...
-    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None] | None: ...
+    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None, int] | None: ...
+    async def refusal(self, actor: str, command_id: str, digest: int | None) -> Refusal | None: ...
     async def describe(self, actor: str) -> dict[str, Any]: ...
     async def dead_letter(self, id: int, tenant: str) -> dict[str, Any] | None: ...
 
@@ -224,27 +231,38 @@ class Reads:
         while True:
             ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(place, []).append(ended)  # before looking, or its end could slip between
-            entry = await self._source.inbox_entry(*place)
-            if entry is not None:
-                break
-            left = end - asyncio.get_running_loop().time()
-            if left <= 0:
-                break
-            await asyncio.wait([ended], timeout=left)
-        waiters = self._waiting.get(place, [])
-        if ended in waiters:
-            waiters.remove(ended)
-        if not waiters:
-            self._waiting.pop(place, None)
-        if entry is None:
-            pending = await self._source.pending_entry(*place)
-            return {"status": "unknown" if pending is None else "accepted"}
-        result = msgspec.Raw(entry.result.encode())
-        if not entry.failed:
-            return {"status": "done", "seq": entry.seq, "result": result}
-        failure = msgspec.json.decode(entry.result, type=Failure)
-        status = "rejected" if failure.code == "rejected" else "failed"
-        return {"status": status, "seq": entry.seq, "error": result}
+            try:
+                status = await self._status(*place, question.digest)
+                left = end - asyncio.get_running_loop().time()
+                if status["status"] not in ("unknown", "accepted") or left <= 0:
+                    return status
+                await asyncio.wait([ended], timeout=left)
+            finally:
+                waiters = self._waiting.get(place, [])
+                if ended in waiters:
+                    waiters.remove(ended)
+                if not waiters:
+                    self._waiting.pop(place, None)
+
+    async def _status(self, actor: str, id: str, digest: int | None) -> dict[str, Any]:
+        """What is known of a command now, as a RunStatus."""
+        entry = await self._source.inbox_entry(actor, id)
+        if entry is not None and digest in (None, entry.digest):
+            result = msgspec.Raw(entry.result.encode())
+            if not entry.failed:
+                return {"status": "done", "seq": entry.seq, "result": result}
+            failure = msgspec.json.decode(entry.result, type=Failure)
+            status = "rejected" if failure.code == "rejected" else "failed"
+            return {"status": status, "seq": entry.seq, "error": result}
+        pending = await self._source.pending_entry(actor, id)
+        if pending is not None and digest in (None, pending[3]):
+            return {"status": "accepted"}
+        refusal = await self._source.refusal(actor, id, digest)
+        if refusal is not None:
+            return {"status": "failed", "seq": refusal.seq, "error": msgspec.Raw(refusal.failure.encode())}
+        if entry is not None:
+            return {"status": "failed", "seq": entry.seq, "error": id_reused(id)}
+        return {"status": "unknown"}
 
     async def _describe(self, lane: Lane, actor: str, address: Address, kind: Kind) -> dict[str, Any]:
         described: dict[str, Any] = {"address": address._asdict(), "actor": actor}

@@ -17,7 +17,6 @@ from runtime.arguments import InvalidArguments
 from runtime.errors import BadResult, Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
 from runtime.host import handling
-from runtime.host.answers import answer
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Finished, HandedOver, Item, Next, Order, Rerun, Sent, Start, Touch
 from runtime.host.plan import Plan, Work
@@ -161,6 +160,8 @@ class Turns:
                 return  # cancelled or replaced meanwhile, or in this very batch: no row, no effect
             plan.changes.timers_done.append(command.timer)
             plan.timers[command.timer] = None
+        if (found.refused or plan.refused) and plan.refuse_again(command, found.refused):
+            return
         recorded = plan.inbox.get(place) or found.inbox.get(place)
         if recorded is not None:
             plan.repeat(command, recorded)
@@ -169,7 +170,7 @@ class Turns:
         if waiting is not None:
             if waiting != command.digest:
                 failure = Failure("id_reused", f"id {command.id!r} is pending with other arguments")
-                plan.refuse(command.lane, command, failure)
+                plan.tell(command.lane, command, failure)
             return  # it is on its way: its caller will be answered
         kind = self._kinds.get(command.address.kind)
         if kind is None or (command.problem is not None and not command.parks):
@@ -245,10 +246,9 @@ class Turns:
         try:
             result = method.read(work.state, payload, self._turn(work, command, 1))
         except BaseException as error:
-            self._plan.refuse(work.lane, command, failure_of(error, command), work.seq)
+            self._plan.fail(work, command, failure_of(error, command))
         else:
-            if (reply := answer(command, work.seq, result)) is not None:
-                self._plan.answers.append(reply)
+            self._plan.succeed(work, command, result)
 
     def _decide(
         self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow | None = None
@@ -280,7 +280,7 @@ class Turns:
         """Settles a failed attempt. `known`: the command has a pending row. True when it is done with."""
         plan, policy = self._plan, work.kind.behaviour.retry
         if isinstance(error, Rejected):
-            plan.fail(work, command, failure_of(error, command), record=True)
+            plan.fail(work, command, failure_of(error, command))
             return True
         hopeless = isinstance(error, (BadResult, *policy.never))
         if attempt < policy.max_attempts and not hopeless:
@@ -360,7 +360,7 @@ class Turns:
             done = True
         elif method is None:
             text = f"kind {work.kind.name!r} has no method {row.method!r}"
-            plan.fail(work, command, Failure("unknown_method", text), record=True)
+            plan.refuse(work.lane, command, Failure("unknown_method", text), work.seq)
             done = True
         elif row.state == "running" and row.attempts >= max(work.kind.behaviour.retry.max_attempts, 3):
             text = f"the process died {row.attempts} times while {command} ran: see the handler before you replay it"

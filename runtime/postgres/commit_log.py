@@ -22,6 +22,7 @@ from runtime.host.ports import (
     LogTimedOut,
     LogUnavailable,
     PendingRow,
+    Refusal,
     Wanted,
 )
 from runtime.kind import StoredEvent
@@ -138,6 +139,7 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
         ("find_inbox", wanted.commands),
         ("find_pending_ids", wanted.held),
         ("find_timers", wanted.timers),
+        ("find_refused", wanted.refused),
     ):
         if pairs:
             actors, ids = zip(*pairs, strict=True)
@@ -167,7 +169,10 @@ def _found(rows: Mapping[str, list[Any]]) -> Found:
     for row in rows.get("next_pending", ()):
         next_pending[row[1]].append(PendingRow(*row))
     parked = frozenset([row[0] for row in rows.get("find_parked", ())])
-    return Found(lanes, inbox, pending, next_pending, timers, snapshots, tails, parked)
+    refused: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
+    for row in rows.get("find_refused", ()):
+        refused[row[0], row[1]].append(Refusal(*row[2:]))
+    return Found(lanes, inbox, pending, next_pending, timers, snapshots, tails, parked, refused)
 
 
 def _writes(changes: Changes, code_version: str) -> list[Statement]:
@@ -204,6 +209,9 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
 
 def _rarer_writes(changes: Changes) -> list[Statement]:
     out: list[Statement] = []
+    if changes.refused:
+        c = list(zip(*changes.refused, strict=True))
+        out.append(("insert_refused", (plain(c[0]), texts(c[1]), *map(plain, c[2:6]), texts(c[6]), texts(c[7]))))
     if changes.outbox_done:
         lanes, ords = zip(*changes.outbox_done, strict=True)
         out.append(("delete_outbox", (plain(lanes), plain(ords))))

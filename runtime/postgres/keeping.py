@@ -50,9 +50,13 @@ class PostgresKeeping:
         await self._session.run(query("park_unknown"), (*command, text))
 
     async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
-        """Deletes a page of answers older than `age_s`, and than the oldest message that the stream still holds."""
+        """Deletes a page of answers, and one of refusals.
+
+        Those older than `age_s`, and than the oldest message that the stream still holds.
+        """
         wanted = {"age_s": age_s, "oldest_message": oldest_message, "limit": INBOX_PAGE}
         await self._session.run(query("trim_inbox"), wanted)
+        await self._session.run(query("trim_refused"), wanted)
 
     async def forget_pods(self) -> None:
         """Deletes the rows of pods that died an hour ago."""

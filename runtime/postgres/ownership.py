@@ -70,6 +70,7 @@ class PostgresOwnership:
         outbox: dict[int, list[OutboxRow]] = defaultdict(list)
         for row in await self._run("lane_outbox", ids):
             outbox[row[0]].append(OutboxRow(*row))
+        refused = {row[0] for row in await self._run("refused_partitions", [row[1] for row in rows])}
         return [
             Taken(
                 lane,
@@ -86,6 +87,7 @@ class PostgresOwnership:
                 probe_seq,
                 probe_count,
                 standby,
+                partition in refused,
             )
             for (
                 lane, partition, epoch, checkpoint, checkpoint_at, position, unclean, probe_seq, probe_count, standby

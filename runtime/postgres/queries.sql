@@ -30,6 +30,11 @@ SELECT t.actor, t.name, t.fire_id
 FROM unnest(%s::uuid[], %s::text[]) u(actor, name)
 JOIN timers t ON t.actor = u.actor AND t.name = u.name
 
+-- name: find_refused
+SELECT r.actor, r.command_id, r.fingerprint, r.code, r.seq, r.failure
+FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
+JOIN refused r ON r.actor = u.actor AND r.command_id = u.command_id
+
 -- name: find_parked
 SELECT id FROM dead_letters WHERE id = ANY(%s::bigint[]) AND status = 'parked'
 
@@ -66,6 +71,11 @@ WHERE i.actor = u.actor AND i.command_id = u.command_id
 -- name: insert_inbox
 INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::int[], %s::bool[], %s::text[])
+
+-- name: insert_refused
+INSERT INTO refused (actor, command_id, fingerprint, digest, partition, seq, code, failure)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::smallint[], %s::bigint[], %s::text[], %s::text[])
+ON CONFLICT DO NOTHING
 
 -- name: insert_pending
 INSERT INTO pending (lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts, due_at,
@@ -201,6 +211,10 @@ SELECT lane, actor, min(kind), count(*) FROM pending WHERE lane = ANY(%s) AND ho
 
 -- name: lane_paused
 SELECT lane, actor FROM paused WHERE lane = ANY(%s)
+
+-- name: refused_partitions
+SELECT u.partition FROM unnest(%s::int[]) u(partition)
+WHERE EXISTS (SELECT FROM refused r WHERE r.partition = u.partition)
 
 -- name: lane_outbox
 SELECT lane, ord, message_id, subject, headers, body FROM outbox WHERE lane = ANY(%s) ORDER BY lane, ord

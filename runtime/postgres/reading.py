@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.host.ports import InboxEntry
+from runtime.host.ports import InboxEntry, Refusal
 from runtime.kind import StoredEvent
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
@@ -117,8 +117,14 @@ class PostgresReader:
         rows = await self._session.run(query("inbox_entry"), (actor, command_id))
         return InboxEntry(*rows[0]) if rows else None
 
-    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None] | None:
-        """(state, attempts, last error) of a command that is not done."""
+    async def refusal(self, actor: str, command_id: str, digest: int | None) -> Refusal | None:
+        """The last refusal under this id; with a digest, that of this very command."""
+        wanted = {"actor": actor, "command_id": command_id, "digest": digest}
+        rows = await self._session.run(query("refusal"), wanted)
+        return Refusal(*rows[0]) if rows else None
+
+    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None, int] | None:
+        """(state, attempts, last error, digest) of a command that is not done."""
         rows = await self._session.run(query("pending_entry"), (actor, command_id))
         return tuple(rows[0]) if rows else None
 

@@ -35,7 +35,12 @@ FROM partitions p ORDER BY p.lane
 SELECT seq, digest, failed, result FROM inbox WHERE actor = %s AND command_id = %s
 
 -- name: pending_entry
-SELECT state, attempts, error FROM pending WHERE actor = %s AND command_id = %s
+SELECT state, attempts, error, digest FROM pending WHERE actor = %s AND command_id = %s
+
+-- name: refusal
+SELECT fingerprint, code, seq, failure FROM refused
+WHERE actor = %(actor)s AND command_id = %(command_id)s AND (%(digest)s::int IS NULL OR digest = %(digest)s)
+ORDER BY at DESC LIMIT 1
 
 -- name: actor_pending
 SELECT command_id, method, state, holds, attempts, extract(epoch FROM due_at)::float8, error, since
@@ -107,6 +112,14 @@ DELETE FROM inbox WHERE ctid = ANY(ARRAY(
                        (SELECT min(o.at) FROM outbox o))
       AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = i.actor AND p.command_id = i.command_id)
       AND NOT EXISTS (SELECT FROM timers t WHERE t.actor = i.actor AND t.fire_id = i.command_id)
+    LIMIT %(limit)s))
+
+-- name: trim_refused
+-- A refusal is kept as long as an answer is.
+DELETE FROM refused WHERE ctid = ANY(ARRAY(
+    SELECT r.ctid FROM refused r
+    WHERE r.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s,
+                       (SELECT min(o.at) FROM outbox o))
     LIMIT %(limit)s))
 
 -- name: park_unknown

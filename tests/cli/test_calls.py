@@ -34,6 +34,19 @@ def test_given_no_wait_when_an_actor_is_called_then_the_command_is_stored_and_an
     assert "stored as" in runtime.ok("actors", "call", "counter", "later", "add", "amount=5", "--no-wait").out
 
 
+def test_given_no_wait_when_the_run_is_looked_for_then_it_ends_as_the_call_would_have(runtime: Runtime) -> None:
+    def run(*words: str) -> str:
+        found: str = runtime.ok("actors", "call", "counter", "run", *words, "--no-wait", "--json").json["run"]
+        return found
+
+    assert runtime.ok("runs", "show", run("add", "amount=5")).out == "5\n"
+    assert "only 5 are left" in runtime.fails(4, "runs", "show", run("take", "amount=9"))
+    refused = run("take", "amount=x")
+    assert "Expected `int`" in runtime.fails(2, "runs", "show", refused)
+    assert json.loads(runtime("runs", "show", refused, "--json").err)["error"]["code"] == "invalid_arguments"
+    assert "is not a run id" in runtime.fails(2, "runs", "show", "nonsense")
+
+
 def test_given_arguments_in_a_file_or_on_stdin_then_they_are_read(runtime: Runtime, tmp_path: Path) -> None:
     (tmp_path / "arguments.json").write_text('{"item": "tea", "quantity": 2}')
     assert runtime.ok("actors", "call", "cart", "c", "put", f"@{tmp_path / 'arguments.json'}").out == "2\n"

@@ -36,6 +36,28 @@ def test_given_wrong_arguments_then_the_answer_names_the_place(shared_gateway: G
     assert answer.json()["error"]["path"] == "$.amount"
 
 
+def test_given_a_command_that_is_refused_when_its_run_is_looked_for_then_it_says_why_and_the_id_is_free(
+    shared_gateway: GatewayProcess,
+) -> None:
+    body = {"kind": "counter", "key": "refused", "method": "add", "id": "corrected"}
+    wrong = shared_gateway.http.post("/runs", json=body | {"args": {"amount": "three"}}).json()
+    run = shared_gateway.http.get(wrong["links"]["self"], params={"wait_s": 30}).json()
+    assert (run["status"], run["error"]["code"], run["error"]["path"]) == ("failed", "invalid_arguments", "$.amount")
+    right = shared_gateway.http.post("/runs", json=body | {"args": {"amount": 3}}).json()
+    ended = shared_gateway.http.get(right["links"]["self"], params={"wait_s": 30}).json()
+    assert (ended["status"], ended["result"]) == ("done", 3)
+    assert shared_gateway.http.get(wrong["links"]["self"]).json() == run
+    again = shared_gateway.intent("counter", "refused", "add", {"amount": "three"}, id="corrected")
+    assert error_of(again) == (400, "invalid_arguments")
+
+
+def test_given_a_command_past_its_deadline_then_its_run_says_so(shared_gateway: GatewayProcess) -> None:
+    body = {"kind": "counter", "key": "late", "method": "add", "args": {"amount": 3}, "deadline_ms": 1000}
+    accepted = shared_gateway.http.post("/runs", json=body).json()
+    run = shared_gateway.http.get(accepted["links"]["self"], params={"wait_s": 30}).json()
+    assert (run["status"], run["error"]["code"]) == ("failed", "expired")
+
+
 def test_given_a_command_that_takes_longer_than_the_wait_then_it_goes_on_and_its_run_tells_the_end(
     shared_gateway: GatewayProcess,
 ) -> None:
