@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runtime.errors import NotConnected
-from runtime.host.answers import Answer, encode_reply, join
+from runtime.host.answers import MESSAGE_MARGIN_BYTES, Answer, join, within
 from runtime.host.command import Command
 from runtime.host.items import Anchor, Finished, Item, Next, Rerun
 from runtime.host.lane import Activation, Lane
 from runtime.host.plan import Plan, Work
 from schemas.subjects import commits
-from schemas.wire import Failure
 
 if TYPE_CHECKING:
     from runtime.host.pod import Pod
@@ -131,12 +130,10 @@ class Aftermath:
     def _answer(self, answers: Sequence[Answer]) -> None:
         """Publishes replies; those of one caller that wants them so share a message."""
         batched: dict[tuple[str, bool], list[bytes]] = {}
-        limit = self._pod.connection.max_payload - 1024
+        most = self._pod.connection.max_payload
+        limit = most - MESSAGE_MARGIN_BYTES
         for answer in answers:
-            body = answer.body
-            if len(body) > limit:
-                text = f"the result has {len(body)} bytes, more than a message may have; it is kept in the log"
-                body = encode_reply(answer.id, 0, b"null", Failure("too_large", text), packed=answer.packed)
+            body = within(most, answer.body, answer.id, packed=answer.packed, kept="; it is kept in the log")
             if answer.batched:
                 batched.setdefault((answer.subject, answer.packed), []).append(body)
             else:

@@ -15,6 +15,8 @@ from schemas.wire import Fact, Failure, Reply
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 NULL = b"null"
+MESSAGE_MARGIN_BYTES = 1024
+"""What is left of a message for its subject and headers."""
 
 
 class Answer(NamedTuple):
@@ -59,6 +61,14 @@ def encode_reply(
     except (OverflowError, RecursionError) as error:
         text = f"the result has no MessagePack form ({error}); it is kept in the log: ask again with its id, in JSON"
         return _pack(Reply(id, seq, msgspec.Raw(_pack(None)), Failure("too_large", text), repeated))
+
+
+def within(limit: int, body: bytes, id: str, *, packed: bool, kept: str = "") -> bytes:
+    """An encoded reply, or the failure that says that it is too large for a message of `limit` bytes."""
+    if len(body) <= limit - MESSAGE_MARGIN_BYTES:
+        return body
+    text = f"the result has {len(body)} bytes, more than a message may have{kept}"
+    return encode_reply(id, 0, NULL, Failure("too_large", text), packed=packed)
 
 
 def join(answers: list[bytes], packed: bool) -> bytes:

@@ -12,7 +12,7 @@ import asyncio
 import datetime
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
 from runtime.jetstream.reader import NO_MESSAGE, CommandReader, message_time, nanoseconds
 from runtime.postgres.keeping import PostgresKeeping, UnknownCommand
+from schemas import headers as names
 from schemas.subjects import CMD_STREAM
 
 _log = logging.getLogger("troupe.housekeeping")
@@ -47,7 +48,10 @@ FULL_ENOUGH = 0.5
 
 
 class Housekeeping:
-    """The housekeeping of a pod. `lanes` gives its lanes; `put` puts an Anchor into the next batch."""
+    """The housekeeping of a pod.
+
+    `lanes` gives its lanes, `put` puts an Anchor into the next batch, `fetch` gives an object of the broker's.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Housekeeping:
         lanes: Callable[[], list[Lane]],
         put: Callable[[Anchor], None],
         clock: Clock,
+        fetch: Callable[[str], Awaitable[bytes]],
         *,
         trim_lag_s: float,
         inbox_window_s: float,
@@ -67,6 +72,7 @@ class Housekeeping:
         self._lanes = lanes
         self._put = put
         self._clock = clock
+        self._fetch = fetch
         self._trim_lag_s = trim_lag_s
         self._inbox_window_s = inbox_window_s
         self._samples: deque[tuple[float, int]] = deque()
@@ -150,14 +156,14 @@ class Housekeeping:
         for subjects in nobodys:
             seq = first
             while (found := await self._next(subjects, seq)) is not None and found.seq < upto:
-                command = self._command(found)
+                command = await self._command(found)
                 if command is None:
                     return
                 await self._keeping.park_unknown(command)
                 _log.warning("nobody serves kind %r: command %s is a dead letter now", command.kind, command.command_id)
                 seq = found.seq + 1
 
-    def _command(self, found: _Message) -> UnknownCommand | None:
+    async def _command(self, found: _Message) -> UnknownCommand | None:
         """What is kept of a message; None when this pod has no lane any more, and so no say."""
         lane = next(iter(self._lanes()), None)
         if lane is None:
@@ -165,6 +171,13 @@ class Housekeeping:
         at = nanoseconds(found.time)
         command = from_stream(lane, found.subject, found.seq, at, found.hdrs, found.data)
         tenant, kind, key = command.address
+        name = command.headers.get(names.OBJECT)
+        if name is not None:
+            try:
+                command.body = await self._fetch(name)
+                del command.headers[names.OBJECT]
+            except Exception as error:  # anybody may write to the object store; a replay looks there again
+                _log.warning("the body of %s is not kept with it: %r", command, error)
         return UnknownCommand(
             command.actor, tenant, readable(kind), key, readable(command.method), command.id, command.headers_json(),
             command.body,

@@ -124,7 +124,7 @@ class Pod:
         self._wire()
         partitions, log_id = await self.ownership.register(settings.partitions)
         info = Info(partitions, VERSION, log_id)
-        self.services = Services(self.reader, self.groups, info, self._post)
+        self.services = Services(self.reader, self.groups, info, self._post, lambda: self.connection.max_payload)
         registered = Registered(self._served, self.reader.capabilities, self.clock.monotonic)
         self.front = Front(self.connection, registered, partitions, VERSION, f"pod{self.clock.token(6)}")
         await self.commands.open()
@@ -198,7 +198,7 @@ class Pod:
         self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)
         self.reads = Reads(
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
-            self._post, self.clock.now,
+            self._post, self.clock.now, self.objects.get, lambda: self.connection.max_payload,
         )  # fmt: skip
         self.housekeeping = Housekeeping(
             self.connection,
@@ -207,6 +207,7 @@ class Pod:
             lambda: list(self.lanes.values()),
             self.committer.put,
             self.clock,
+            self.objects.get,
             trim_lag_s=settings.trim_lag_s,
             inbox_window_s=settings.inbox_window_s,
         )
@@ -351,6 +352,7 @@ class Pod:
             body = await self._object(lane, command.headers[names.OBJECT])
             if body is not None:
                 command.body, command.digest = body, digest_of(command.method, body)
+                del command.headers[names.OBJECT]  # whatever is kept of the command holds the body itself
         except CallFailed as error:
             command.problem, command.parks = Failure(error.code, str(error)), True
         except Exception as error:  # anybody may write to the object store

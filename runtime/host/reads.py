@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
 
 from runtime.arguments import InvalidArguments, encode_json
 from runtime.client.connection import parse_headers
-from runtime.errors import Rejected, UnreadableEvent
+from runtime.errors import CallFailed, Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
-from runtime.host.answers import encode_reply, id_reused, wants_msgpack
+from runtime.host.answers import encode_reply, id_reused, wants_msgpack, within
 from runtime.host.command import Command
 from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
@@ -77,7 +77,7 @@ class ReadSource(Protocol):
 
 
 class Reads:
-    """The reads of a pod's lanes."""
+    """The reads of a pod's lanes. `fetch` gives an object of the broker's; `max_payload` what a message may have."""
 
     def __init__(
         self,
@@ -89,6 +89,8 @@ class Reads:
         source: ReadSource,
         post: Callable[[str, bytes], None],
         now: Callable[[], float],
+        fetch: Callable[[str], Awaitable[bytes]],
+        max_payload: Callable[[], int],
     ) -> None:
         self._kinds = kinds
         self._activations = activations
@@ -98,6 +100,8 @@ class Reads:
         self._source = source
         self._post = post
         self._now = now
+        self._fetch = fetch
+        self._max_payload = max_payload
         self._thread = TurnThread()
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,7 +144,7 @@ class Reads:
             _log.exception("a read on %s failed", subject)
             failure = Failure("handler_failed", text_of(error))
             answer = encode_reply(id_, 0, b"null", failure, packed=packed)
-        self._post(reply, answer)
+        self._post(reply, within(self._max_payload(), answer, id_, packed=packed))
 
     async def _answer(self, subject: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, int]:
         _, partition, tenant, kind_name, token, method_name = subject.split(".")
@@ -286,15 +290,7 @@ class Reads:
                 raise Refused("invalid_arguments", f"{name} holds a NUL, which the log cannot keep", f"$.{name}")
         command = None
         if question.what in ("replay", "drop"):
-            row = await self._source.dead_letter(question.dead_letter, address.tenant)
-            if row is None or (row["kind"], row["key"]) != (address.kind, address.key):
-                raise Refused("not_found", f"{address} has no dead letter {question.dead_letter}")
-            if row["status"] != "parked":
-                raise Refused("rejected", f"dead letter {question.dead_letter} was {row['status']} already")
-            headers = msgspec.json.decode(row["headers"], type=dict[str, str])
-            headers.pop(names.DEADLINE, None)  # it has passed, and a person wants it done now
-            command = Command(lane, address, encode_token(address.key), row["method"], headers, row["body"])
-            command.id = row["command_id"]
+            command = await self._parked(lane, address, question)
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         order = Order(
             lane,
@@ -312,6 +308,33 @@ class Reads:
             return await answered
         except Rejected as error:
             raise Refused("rejected", str(error)) from error
+
+
+    async def _parked(self, lane: Lane, address: Address, question: OrderQuestion) -> Command:
+        """The command of a dead letter, with its body."""
+        number = question.dead_letter
+        row = await self._source.dead_letter(number, address.tenant)
+        if row is None or (row["kind"], row["key"]) != (address.kind, address.key):
+            raise Refused("not_found", f"{address} has no dead letter {number}")
+        if row["status"] != "parked":
+            raise Refused("rejected", f"dead letter {number} was {row['status']} already")
+        headers = msgspec.json.decode(row["headers"], type=dict[str, str])
+        headers.pop(names.DEADLINE, None)  # it has passed, and a person wants it done now
+        body = row["body"]
+        if question.what == "replay" and (name := headers.pop(names.OBJECT, None)) is not None:
+            try:
+                body = await self._fetch(name)
+            except CallFailed as error:
+                if error.code != "not_found":
+                    raise Refused(error.code, str(error)) from error
+                text = (
+                    f"the body of dead letter {number} lay in the object store under {name!r}, where it is kept for a "
+                    "day, and is gone: drop the letter, and send the command anew"
+                )
+                raise Refused("not_found", text) from error
+        command = Command(lane, address, encode_token(address.key), row["method"], headers, body)
+        command.id = row["command_id"]
+        return command
 
 
 def _code_of(error: LogUnavailable | LogRefused | UnreadableEvent) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from runtime.arguments import encode_json
 from runtime.errors import CallFailed, Rejected
-from runtime.host.answers import encode_reply
+from runtime.host.answers import encode_reply, within
 from runtime.host.ports import LogUnavailable
 from runtime.postgres.groups import PostgresGroups
 from runtime.postgres.reading import PostgresReader
@@ -23,6 +23,8 @@ from schemas.wire import Fact, Failure, Info, LogEvent
 _log = logging.getLogger("troupe.services")
 
 MAX_LIMIT = 1000
+SHOWN_BYTES = 64 * 1024
+"""What is shown of a dead letter's body."""
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -49,15 +51,21 @@ Answer = Callable[[Question], Awaitable[Any]]
 
 
 class Services:
-    """The services of one pod."""
+    """The services of one pod. `max_payload` is what a message may have."""
 
     def __init__(
-        self, reader: PostgresReader, groups: PostgresGroups, info: Info, post: Callable[[str, bytes], None]
+        self,
+        reader: PostgresReader,
+        groups: PostgresGroups,
+        info: Info,
+        post: Callable[[str, bytes], None],
+        max_payload: Callable[[], int],
     ) -> None:
         self._reader = reader
         self._groups = groups
         self._info = info
         self._post = post
+        self._max_payload = max_payload
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[str, Answer] = {
             "info": self._get_info,
@@ -104,7 +112,8 @@ class Services:
         except Exception as error:
             _log.exception("svc.%s failed", name)
             failure = Failure("handler_failed", f"svc.{name}: {type(error).__name__}: {error}")
-        self._post(reply, encode_reply("", 0, encode_json(result), failure))
+        answer = encode_reply("", 0, encode_json(result), failure)
+        self._post(reply, within(self._max_payload(), answer, "", packed=False, kept=": ask with a smaller limit"))
 
     async def _get_info(self, question: Question) -> Info:
         return self._info
@@ -172,7 +181,8 @@ class Services:
         if question.id is not None:
             letter = await self._reader.dead_letter(question.id, question.tenant)
             if letter is not None:
-                letter["body"] = letter["body"].decode("utf-8", "backslashreplace")
+                letter["body_bytes"] = len(letter["body"])
+                letter["body"] = letter["body"][:SHOWN_BYTES].decode("utf-8", "backslashreplace")
             return {"letter": letter}
         found = await self._reader.dead_letters(
             question.tenant, question.kind, question.status, question.after_id, question.limit
