@@ -1,8 +1,7 @@
 """Stream INTENT as the broker sees it: are the lanes' consumers there, and did one leave an intent behind?
 
-A consumer goes past an intent after its last delivery: one whose intakes died each time, or one that the library's
-fetch takes for a status message because its author gave it a `Status` header. Such an intent stays in the stream, and
-is handed out here, so that it is settled like every other.
+A consumer goes past an intent after its last delivery: one whose intakes died each time. Such an intent stays in the
+stream, and is handed out here, so that it is settled like every other.
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ Direct = Callable[[str, str, bytes, bytes], None]
 _log = logging.getLogger("troupe.nats")
 _HEADER_LINE = b"NATS/1.0\r\n"
 _UNBOUNDED = 2**31
+_STATUS = "Status"
+_STORED = b"$JS.ACK."
+"""How the reply subject of a stored message begins."""
 _PING = b"PING\r\n"
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 
@@ -118,6 +121,9 @@ class Connection(Client):
     def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Any:
         # A subject may hold any bytes, and an exception would end the read loop just as well.
         readable = subject.decode("utf-8", "backslashreplace").encode()
+        if headers and _STATUS in headers and reply.startswith(_STORED):
+            # nats-py's fetch takes every message with this header for the broker's own word, which has no such reply.
+            headers[_STATUS.lower()] = headers.pop(_STATUS)
         return super()._build_message(sid, readable, reply, data, headers)
 
     async def request(self, *arguments: Any, **named: Any) -> Any:

@@ -99,19 +99,29 @@ async def forget_consumers(system: System) -> None:
     await connection.close()
 
 
-async def test_given_an_intent_that_passes_for_a_status_message_then_it_holds_up_its_lane_only_for_a_while(
-    running: System, impatient: None
-) -> None:
-    connection = await nats.connect(running.nats_url)
-    jetstream = connection.jetstream()
-    async with serving(running), running.client() as client:
-        body = msgspec.json.encode(adding("status", 1, id="poison"))
-        await jetstream.publish("intent.default.status", body, headers={"Status": "503"})
-        await client.intent("status", adding("status", 2, id="healthy"))
-        seen = await facts(client, "status", ends(2))
-        assert {fact.command for fact in seen if fact.type == "result"} == {"poison", "healthy"}
-        await until(lambda: empty(running))
+async def deliveries(system: System) -> int:
+    """How often intents have been handed to intakes."""
+    connection = await nats.connect(system.nats_url)
+    consumers = await connection.jetstream().consumers_info("INTENT")
     await connection.close()
+    return sum(consumer.delivered.consumer_seq for consumer in consumers if consumer.delivered is not None)
+
+
+@pytest.mark.parametrize("status", ["503", "404", "100", "nonsense"])
+async def test_given_an_intent_that_passes_for_a_status_message_then_it_is_done_like_any_other(
+    running: System, status: str
+) -> None:
+    session, key = f"status-{status}", f"poison-{status}"
+    async with serving(running), running.client() as client:
+        before = await deliveries(running)
+        body = msgspec.json.encode(adding(key, 1, id=key))
+        subject = f"intent.default.{session}"
+        await client.connection.jetstream().publish(subject, body, headers={"Status": status, "Description": "x"})
+        await client.intent(session, adding(key, 2, id=f"healthy-{status}"))
+        seen = await facts(client, session, ends(2))
+        assert [fact.command for fact in seen if fact.type == "result"] == [key, f"healthy-{status}"]
+        await until(lambda: empty(running))
+        assert await deliveries(running) == before + 2, "the broker had to say it again"
 
 
 async def test_given_intents_on_subjects_that_are_no_text_then_they_are_settled_and_the_next_one_is_done(
