@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from gateway.context import Gateway
+from gateway.dead import drop_dead_letter, get_dead, get_dead_letter, replay_dead_letter
 from gateway.docs import get_docs, get_openapi
 from gateway.errors import on_exception
 from gateway.intent import invoke, post_intent, post_run
@@ -44,6 +45,10 @@ def create_app(settings: GatewaySettings) -> Litestar:
             invoke,
             get_run,
             get_stream,
+            get_dead,
+            get_dead_letter,
+            replay_dead_letter,
+            drop_dead_letter,
             get_capabilities,
             get_functions,
             get_health,

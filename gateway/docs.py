@@ -13,14 +13,22 @@ import msgspec
 from litestar import Litestar, MediaType, Response, get
 
 from gateway.context import IDEMPOTENCY_KEY, gateway_of
+from gateway.dead import Resolution
 from gateway.intent import IntentBody, RunBody
 from gateway.responses import AnyRequest, Json
 
-BODIES: dict[str, type[msgspec.Struct] | None] = {"/intent": IntentBody, "/runs": RunBody, "/invoke/{function}": None}
+BODIES: dict[str, type[msgspec.Struct] | None] = {
+    "/intent": IntentBody,
+    "/runs": RunBody,
+    "/invoke/{function}": None,
+    "/dead/{letter}/replay": Resolution,
+}
+COMMANDS = ("/intent", "/runs", "/invoke/{function}")
 EXAMPLES = {
     "/intent": {"kind": "account", "key": "alice", "method": "deposit", "args": {"amount": 30}},
     "/runs": {"kind": "account", "key": "alice", "method": "deposit", "args": {"amount": 30}},
     "/invoke/{function}": {"x": 21},
+    "/dead/{letter}/replay": {"reason": "mended in 2.1"},
 }
 _REF = "#/components/schemas/{name}"
 
@@ -37,7 +45,8 @@ def document(app: Litestar, *, keys: bool) -> dict[str, Any]:
         described = {} if body is None else {"$ref": _REF.format(name=body.__name__)}
         media = {"schema": described, "example": EXAMPLES[path]}
         operation["requestBody"] = {"required": True, "content": {"application/json": media}}
-        operation.setdefault("parameters", []).append(
+    for path in COMMANDS:
+        schema["paths"][path]["post"].setdefault("parameters", []).append(
             {
                 "name": IDEMPOTENCY_KEY.decode().title(),
                 "in": "header",

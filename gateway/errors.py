@@ -85,8 +85,8 @@ def on_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
         return respond(failure_of(error))
     asked = f"{request.method} {request.scope['path'][:200]}"
     if isinstance(error, MethodNotAllowedException) or error.status_code == HTTP_405_METHOD_NOT_ALLOWED:
-        failure = Failure("bad_request", f"{asked} is not possible: see /docs for the methods of each path")
-        return respond(failure, error.status_code, error.headers)
+        failure = Failure("method_not_allowed", f"{asked} is not possible: see /docs for the methods of each path")
+        return respond(failure, headers=error.headers)
     if isinstance(error, NotFoundException):
         return respond(Failure("not_found", f"there is no {asked}: see /docs for what there is"))
     if error.status_code == HTTP_413_REQUEST_ENTITY_TOO_LARGE:

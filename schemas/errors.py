@@ -27,6 +27,7 @@ _CODES = (
     Code("not_found", 404, False, "there is no such thing"),
     Code("unknown_kind", 404, False, "no pod serves this kind"),
     Code("unknown_method", 404, False, "the kind has no such method"),
+    Code("method_not_allowed", 405, False, "the path exists, and takes other HTTP methods"),
     Code("expired", 408, False, "the deadline had passed before the command's turn"),
     Code("rejected", 409, False, "the actor refused the command; nothing changed"),
     Code("id_reused", 409, False, "the command's id was used before with another method or other arguments"),

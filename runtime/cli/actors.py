@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -268,8 +268,16 @@ def resume(
     _order("resume", (kind, key), by, reason, Reach(data, tenant, timeout_s), as_json=as_json)
 
 
-def _order(what: str, actor: tuple[str, str], by: str | None, reason: str, reach: Reach, *, as_json: bool) -> None:
-    from runtime.cli.orders import order
+def _order(
+    what: Literal["pause", "resume"],
+    actor: tuple[str, str],
+    by: str | None,
+    reason: str,
+    reach: Reach,
+    *,
+    as_json: bool,
+) -> None:
+    from runtime.client.orders import order
 
     answer = reach.run(lambda client: order(client, *actor, what, by, reason, timeout_s=reach.timeout_s))
     if as_json:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runtime.cli.options import AsJson, By, DataDir, Limit, OnlyKind, Reason, Tenant, TimeoutS, examples
+from runtime.cli.options import AsJson, By, DataDir, Limit, OnlyKey, OnlyKind, Reason, Tenant, TimeoutS, examples
 from runtime.cli.output import print_json, print_line, print_table
 from runtime.cli.reach import Reach
 from runtime.errors import CallFailed
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     kind: OnlyKind = None,
+    key: OnlyKey = None,
     status: Annotated[Status, typer.Option("--status", help="Only those.")] = Status.PARKED,
     after: Annotated[int, typer.Option("--after", min=0, help="Begin behind this number: the next page.")] = 0,
     limit: Limit = 100,
@@ -56,8 +57,10 @@ def list_(
     """List dead letters by their numbers; those that still wait, if nothing else is asked for."""
 
     async def ask(client: Client) -> dict[str, Any]:
+        question: dict[str, Any]
         wanted = None if status is Status.ALL else status.value
-        question = {"tenant": client.tenant, "kind": kind, "status": wanted, "after_id": after, "limit": limit}
+        question = {"tenant": client.tenant, "kind": kind, "key": key, "status": wanted}
+        question |= {"after_id": after, "limit": limit}
         found: dict[str, Any] = await client.service("dead", question, timeout_s=timeout_s)
         return found
 
@@ -110,8 +113,16 @@ def drop(
     _resolve("drop", ids, by, reason, Reach(data, tenant, timeout_s), as_json=as_json)
 
 
-def _resolve(what: str, ids: list[int], by: str | None, reason: str, reach: Reach, *, as_json: bool) -> None:
-    from runtime.cli.orders import order
+def _resolve(
+    what: Literal["replay", "drop"],
+    ids: list[int],
+    by: str | None,
+    reason: str,
+    reach: Reach,
+    *,
+    as_json: bool,
+) -> None:
+    from runtime.client.orders import order
 
     done = "replayed" if what == "replay" else "dropped"
 

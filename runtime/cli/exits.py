@@ -23,6 +23,7 @@ _OF_CODE = {
     "bad_request": ExitCode.USAGE,
     "invalid_arguments": ExitCode.USAGE,
     "bad_address": ExitCode.USAGE,
+    "method_not_allowed": ExitCode.USAGE,
     "too_large": ExitCode.USAGE,
     "not_found": ExitCode.NOT_FOUND,
     "unknown_kind": ExitCode.NOT_FOUND,

@@ -24,6 +24,7 @@ TimeoutS = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to 
 Kind = Annotated[str, typer.Argument(help="The kind of actor.")]
 Key = Annotated[str, typer.Argument(help="The actor's key.")]
 OnlyKind = Annotated[str | None, typer.Option("--kind", help="Only this kind.")]
+OnlyKey = Annotated[str | None, typer.Option("--key", help="Only this key.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
 By = Annotated[str | None, typer.Option("--by", envvar="USER", help="Who gives the order; kept in the log.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log.")]

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from runtime.client.failures import decode_as
+
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client.client import Client
+
+ORDER_QUERY = "$order"
 
 
 async def order(
     client: Client,
     kind: str,
     key: str,
-    what: str,
+    what: Literal["pause", "resume", "replay", "drop"],
     by: str | None,
     reason: str,
     *,
     dead_letter: int = 0,
     timeout_s: float,
+    type: Any = Any,
 ) -> Any:
-    """Gives the order to the actor's owner and returns what it answers. Raises CallFailed and Rejected."""
-    from runtime.client.failures import decode_as
+    """Gives the order to the actor's owner, and returns what it answers, read as `type`.
 
+    Replay and drop are of the dead letter of that number. Raises Rejected for one that was settled already, and
+    CallFailed (not_found, unavailable).
+    """
     question = {"what": what, "by": by, "reason": reason, "dead_letter": dead_letter}
-    reply = await client.read(kind, key, "$order", msgspec.json.encode(question), timeout_s=timeout_s)
-    return decode_as(reply.result, Any)
+    reply = await client.read(kind, key, ORDER_QUERY, msgspec.json.encode(question), timeout_s=timeout_s)
+    return decode_as(reply.result, type)

@@ -63,7 +63,7 @@ class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
     what: str
     by: str | None = None
     reason: str = ""
-    dead_letter: int = 0
+    dead_letter: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class ReadSource(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,6 +27,10 @@ SHOWN_BYTES = 64 * 1024
 """What is shown of a dead letter's body."""
 
 
+Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a bigint of the log can be compared with."""
+
+
 class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The fields that requests to services have; each service names those it needs."""
 
@@ -34,11 +38,11 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     kind: str | None = None
     key: str | None = None
     session: str | None = None
-    from_seq: int = 1
-    after: dict[str, int] | None = None
-    after_id: int = 0
+    from_seq: Number = 1
+    after: dict[str, Number] | None = None
+    after_id: Number = 0
     after_key: tuple[str, str] = ("", "")
-    id: int | None = None
+    id: Number | None = None
     status: str | None = None
     group: str | None = None
     without_kinds: bool = False
@@ -97,6 +101,8 @@ class Services:
         result: Any = None
         try:
             question = msgspec.json.decode(body or b"{}", type=Question)
+            if any(isinstance(one, str) and "\0" in one for one in msgspec.structs.astuple(question)):
+                raise ValueError("a NUL, which nothing in the log holds")
             question.limit = max(1, min(question.limit, MAX_LIMIT))
             result = await self._answers[name](question)
         except msgspec.DecodeError as error:
@@ -185,7 +191,7 @@ class Services:
                 letter["body"] = letter["body"][:SHOWN_BYTES].decode("utf-8", "backslashreplace")
             return {"letter": letter}
         found = await self._reader.dead_letters(
-            question.tenant, question.kind, question.status, question.after_id, question.limit
+            question.tenant, question.kind, question.key, question.status, question.after_id, question.limit
         )
         return {"letters": found, "more": len(found) == question.limit}
 

@@ -149,10 +149,10 @@ class PostgresReader:
         return await self._rows("list_actors", wanted, names)
 
     async def dead_letters(
-        self, tenant: str, kind: str | None, status: str | None, after: int, limit: int
+        self, tenant: str, kind: str | None, key: str | None, status: str | None, after: int, limit: int
     ) -> list[Row]:
         """Dead letters by id, after an id; `status` parked, replayed, dropped or None for all."""
-        wanted = {"tenant": tenant, "kind": kind, "status": status, "after": after, "limit": limit}
+        wanted = {"tenant": tenant, "kind": kind, "key": key, "status": status, "after": after, "limit": limit}
         return await self._rows("list_dead", wanted, _DEAD)
 
     async def dead_letter(self, id: int, tenant: str) -> Row | None:

@@ -62,7 +62,7 @@ WHERE a.tenant = %(tenant)s AND (%(kind)s::text IS NULL OR a.kind = %(kind)s)
 -- name: list_dead
 SELECT id, tenant, kind, key, method, command_id, code, error, attempts, parked_at, status, resolved_at, resolved_by
 FROM dead_letters WHERE tenant = %(tenant)s AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-  AND (%(status)s::text IS NULL OR status = %(status)s) AND id > %(after)s ORDER BY id LIMIT %(limit)s
+  AND (%(key)s::text IS NULL OR key = %(key)s) AND (%(status)s::text IS NULL OR status = %(status)s) AND id > %(after)s ORDER BY id LIMIT %(limit)s
 
 -- name: dead_letter
 SELECT id, tenant, kind, key, method, command_id, code, error, attempts, parked_at, status, resolved_at, resolved_by,

@@ -134,8 +134,10 @@ def test_given_what_is_no_run_id_then_it_is_a_bad_request(shared_gateway: Gatewa
 
 @pytest.mark.parametrize(
     "path",
-    ["/runs/x?wait_s=-1", "/runs/x?wait_s=soon", "/stream/s?since=abc", "/stream/s?since=-1", "/stream/s?format=xml"],
-)
+    ["/runs/x?wait_s=-1", "/runs/x?wait_s=soon", "/stream/s?since=abc", "/stream/s?since=-1", "/stream/s?format=xml",
+     "/dead?after=-1", "/dead?limit=0", "/dead?limit=9999", "/dead?status=lost", "/dead?kind=a%00b", "/dead/0",
+     f"/dead/{2**63}"],
+)  # fmt: skip
 def test_given_a_parameter_that_cannot_be_read_then_it_is_a_bad_request(
     shared_gateway: GatewayProcess, path: str
 ) -> None:
@@ -149,7 +151,7 @@ def test_given_a_path_that_is_not_there_then_it_is_not_found_in_the_same_shape(s
 
 def test_given_a_method_that_is_not_possible_then_the_answer_says_which_are(shared_gateway: GatewayProcess) -> None:
     answer = shared_gateway.http.delete("/intent")
-    assert error_of(answer) == (405, "bad_request")
+    assert error_of(answer) == (405, "method_not_allowed")
     assert "POST" in answer.headers["allow"]
 
 

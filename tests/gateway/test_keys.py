@@ -206,6 +206,26 @@ def test_given_keys_of_two_tenants_then_each_has_actors_streams_and_runs_of_its_
     assert first.data["tenant"] == "globex"
 
 
+def test_given_a_dead_letter_then_only_its_own_tenant_sees_it_and_who_settles_it_is_in_the_log(
+    guarded: Guarded, shared_system: System
+) -> None:
+    http, ann, eve = guarded.gateway.http, guarded.headers("ann"), guarded.headers("eve")
+    guarded.gateway.intent("counter", "ill", "boom", headers=ann)
+    assert http.get("/dead", headers=eve).json() == {"letters": [], "more": False}
+    (letter,) = http.get("/dead", headers=ann).json()["letters"]
+    place = f"/dead/{letter['id']}"
+    for answer in (
+        http.get(place, headers=eve),
+        http.post(f"{place}/replay", json={}, headers=eve),
+        http.delete(place, headers=eve),
+    ):
+        assert error_of(answer) == (404, "not_found")
+    assert error_of(http.get(place)) == (401, "unauthenticated")
+    assert http.delete(place, params={"reason": "not needed"}, headers=ann).status_code == 200
+    (payload,) = shared_system.sql("SELECT payload FROM log WHERE key = 'ill' AND type = 'troupe.dropped'")[0]
+    assert (payload["by"], payload["reason"]) == ("ann", "not needed")
+
+
 def test_given_headers_that_claim_something_then_only_the_key_counts(guarded: Guarded) -> None:
     claims = {"Troupe-Principal": "root", "Troupe-Tenant": "globex", "X-API-Key": guarded.keys["eve"]}
     answer = guarded.gateway.intent("note", "signed", "sign", headers={**guarded.headers("ann"), **claims})

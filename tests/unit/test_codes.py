@@ -28,6 +28,7 @@ def test_given_the_codes_when_released_once_then_none_is_renamed_and_no_status_c
         "not_found": 404,
         "unknown_kind": 404,
         "unknown_method": 404,
+        "method_not_allowed": 405,
         "expired": 408,
         "rejected": 409,
         "id_reused": 409,
