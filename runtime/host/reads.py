@@ -309,7 +309,6 @@ class Reads:
         except Rejected as error:
             raise Refused("rejected", str(error)) from error
 
-
     async def _parked(self, lane: Lane, address: Address, question: OrderQuestion) -> Command:
         """The command of a dead letter, with its body."""
         number = question.dead_letter
