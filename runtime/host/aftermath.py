@@ -71,10 +71,10 @@ class Aftermath:
 
     def _tell_waiting(self, plan: Plan) -> None:
         """Commands were answered or refused: who waits for that looks again."""
-        reads, changes = self._pod.reads, plan.changes
-        reads.committed([(row.actor, row.command_id) for row in changes.inbox])
+        outcomes, changes = self._pod.reads.outcomes, plan.changes
+        outcomes.committed([(row.actor, row.command_id) for row in changes.inbox])
         if plan.refusing:
-            reads.committed([(row.actor, row.command_id) for row in changes.refused])
+            outcomes.committed([(row.actor, row.command_id) for row in changes.refused])
             for lane in plan.refusing:
                 lane.refusals = True
 

@@ -19,6 +19,14 @@ MESSAGE_MARGIN_BYTES = 1024
 """What is left of a message for its subject and headers."""
 
 
+class Refused(Exception):
+    """The read is answered with this failure."""
+
+    def __init__(self, code: str, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.failure = Failure(code, message, path)
+
+
 class Answer(NamedTuple):
     """One reply, encoded. Batched ones to the same subject may share a message."""
 

@@ -18,11 +18,12 @@ from runtime.arguments import InvalidArguments, encode_json
 from runtime.client.connection import parse_headers
 from runtime.errors import CallFailed, Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
-from runtime.host.answers import encode_reply, id_reused, wants_msgpack, within
+from runtime.host.answers import Refused, encode_reply, wants_msgpack, within
 from runtime.host.command import Command
 from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
-from runtime.host.ports import InboxEntry, LogRefused, LogTimedOut, LogUnavailable, Refusal
+from runtime.host.outcomes import Outcomes, OutcomeSource, ResultQuestion
+from runtime.host.ports import LogRefused, LogTimedOut, LogUnavailable
 from runtime.host.turn_thread import StuckInHandler, TurnThread
 from runtime.kind import Kind, Read
 from runtime.turn import Turn
@@ -32,29 +33,7 @@ from schemas.wire import Failure
 
 _log = logging.getLogger("troupe.reads")
 
-Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
-
 READ_TIMEOUT_S = 30.0
-MAX_WAIT_S = 60.0
-
-
-class Refused(Exception):
-    """The read is answered with this failure."""
-
-    def __init__(self, code: str, message: str, path: str | None = None) -> None:
-        super().__init__(message)
-        self.failure = Failure(code, message, path)
-
-
-class ResultQuestion(msgspec.Struct, forbid_unknown_fields=True):
-    """Arguments of $result: the command's id, and how long to wait for its end (seconds).
-
-    An id may have been refused with one body and used with another: `digest` says which is meant.
-    """
-
-    id: str
-    wait_s: float = 0.0
-    digest: Int32 | None = None
 
 
 class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,12 +45,9 @@ class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
     dead_letter: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
-class ReadSource(Protocol):
+class ReadSource(OutcomeSource, Protocol):
     """What reads need of the log beside the activations; see runtime.postgres.reading.PostgresReader."""
 
-    async def inbox_entry(self, actor: str, command_id: str) -> InboxEntry | None: ...
-    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None, int] | None: ...
-    async def refusal(self, actor: str, command_id: str, digest: int | None) -> Refusal | None: ...
     async def describe(self, actor: str) -> dict[str, Any]: ...
     async def dead_letter(self, id: int, tenant: str) -> dict[str, Any] | None: ...
 
@@ -106,7 +82,7 @@ class Reads:
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._slow: set[tuple[str, str]] = set()
-        self._waiting: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
+        self.outcomes = Outcomes(source)
 
     def on_message(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
         """Receives a query."""
@@ -114,14 +90,6 @@ class Reads:
             task = asyncio.ensure_future(self._serve(subject, reply, body, parse_headers(block)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-
-    def committed(self, answered: list[tuple[str, str]]) -> None:
-        """Commands (actor, id) were answered: whoever waits for their results looks again."""
-        if self._waiting:
-            for place in answered:
-                for future in self._waiting.pop(place, ()):
-                    if not future.done():
-                        future.set_result(None)
 
     def close(self) -> None:
         """Ends the thread and what is being answered."""
@@ -220,53 +188,12 @@ class Reads:
 
     async def _own(self, name: str, lane: Lane, actor: str, address: Address, kind: Kind, body: bytes) -> bytes:
         if name == "$result":
-            return encode_json(await self._result(actor, _decode(body, ResultQuestion)))
+            return encode_json(await self.outcomes.of(actor, _decode(body, ResultQuestion)))
         if name == "$describe":
             return encode_json(await self._describe(lane, actor, address, kind))
         if name == "$order":
             return encode_json(await self._order(lane, actor, address, _decode(body, OrderQuestion)))
         raise Refused("unknown_method", f"there is no {name}")
-
-    async def _result(self, actor: str, question: ResultQuestion) -> dict[str, Any]:
-        if not names.is_id(question.id):
-            raise Refused("invalid_arguments", f"{question.id[:80]!r} cannot be a command's id", "$.id")
-        place = (actor, question.id)
-        end = asyncio.get_running_loop().time() + min(max(question.wait_s, 0.0), MAX_WAIT_S)
-        while True:
-            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(place, []).append(ended)  # before looking, or its end could slip between
-            try:
-                status = await self._status(*place, question.digest)
-                left = end - asyncio.get_running_loop().time()
-                if status["status"] not in ("unknown", "accepted") or left <= 0:
-                    return status
-                await asyncio.wait([ended], timeout=left)
-            finally:
-                waiters = self._waiting.get(place, [])
-                if ended in waiters:
-                    waiters.remove(ended)
-                if not waiters:
-                    self._waiting.pop(place, None)
-
-    async def _status(self, actor: str, id: str, digest: int | None) -> dict[str, Any]:
-        """What is known of a command now, as a RunStatus."""
-        entry = await self._source.inbox_entry(actor, id)
-        if entry is not None and digest in (None, entry.digest):
-            result = msgspec.Raw(entry.result.encode())
-            if not entry.failed:
-                return {"status": "done", "seq": entry.seq, "result": result}
-            failure = msgspec.json.decode(entry.result, type=Failure)
-            status = "rejected" if failure.code == "rejected" else "failed"
-            return {"status": status, "seq": entry.seq, "error": result}
-        pending = await self._source.pending_entry(actor, id)
-        if pending is not None and digest in (None, pending[3]):
-            return {"status": "accepted"}
-        refusal = await self._source.refusal(actor, id, digest)
-        if refusal is not None:
-            return {"status": "failed", "seq": refusal.seq, "error": msgspec.Raw(refusal.failure.encode())}
-        if entry is not None:
-            return {"status": "failed", "seq": entry.seq, "error": id_reused(id)}
-        return {"status": "unknown"}
 
     async def _describe(self, lane: Lane, actor: str, address: Address, kind: Kind) -> dict[str, Any]:
         described: dict[str, Any] = {"address": address._asdict(), "actor": actor}
