@@ -27,13 +27,14 @@ class Health(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """The broker and the database answered, by way of a pod."""
+    """The broker and the database answered, by way of a pod. `warnings` are for people; requests are served."""
 
     nats: bool
     postgres: bool
     pods: int
     partitions: int
     partitions_owned: int
+    warnings: list[str] = []
 
 
 @get(

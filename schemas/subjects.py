@@ -25,7 +25,7 @@ OBJECT_BUCKET = "troupe-commands"
 """Object store bucket for bodies of commands in flight that are too big for a message."""
 
 SERVICES = (
-    "info", "capabilities", "ready", "session", "log", "actors", "dead", "partitions", "groups", "promote"
+    "info", "capabilities", "ready", "session", "log", "actors", "dead", "partitions", "groups", "promote", "retire",
 )  # fmt: skip
 """What any pod answers on `svc.<name>`."""
 

@@ -1,4 +1,4 @@
-"""`runtime groups`: which version serves what, and the promotion of another one."""
+"""`runtime groups`: which version serves what, the promotion of another one, and letting go of one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from runtime.client import Client
 
 
+_LEFT = (("pending", "commands that wait"), ("outbox", "messages to send"), ("timers", "timers"))
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     groups = typer.Typer(
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
     )
     groups.command("list", epilog=examples("runtime groups list", "runtime groups list --json"))(list_)
     groups.command(epilog=examples("runtime groups promote v2", "runtime groups promote v1 --without-kinds"))(promote)
+    groups.command(epilog=examples("runtime groups retire v1"))(retire)
     app.add_typer(groups, name="groups")
 
 
@@ -97,7 +101,35 @@ def promote(
         print_line(f"group {group} is the current one of {', '.join(done['kinds'])}{instead}")
 
 
+def retire(
+    group: Annotated[str, typer.Argument(help="The group that nobody runs any more: see `runtime groups list`.")],
+    data: DataDir = None,
+    timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the stream no longer for a group that nobody runs.
+
+    Its commands that were not done become dead letters when the stream is trimmed past them. A pod that starts in the
+    group takes it up again. Refused while a pod of it lives.
+    """
+
+    async def ask(client: Client) -> dict[str, Any]:
+        done: dict[str, Any] = await client.service("retire", {"group": group}, timeout_s=timeout_s)
+        return done
+
+    done = Reach(data, None, timeout_s).run(ask)
+    if as_json:
+        print_json(done)
+        return
+    print_line(f"group {group} is retired" + (f"; nobody serves {', '.join(done['kinds'])}" if done["kinds"] else ""))
+    left = [f"{done[what]} {text}" for what, text in _LEFT if done[what]]
+    if left:
+        print_line(f"a pod of it would go on with {', '.join(left)}")
+
+
 def _state(group: dict[str, Any]) -> str:
+    if group["retired_at"]:
+        return "retired"
     if group["current"]:
         return "current"
     if not group["standby"]:

@@ -67,6 +67,8 @@ def _print(found: dict[str, Any]) -> None:
     alive = sum(1 for pod in pods if pod["expires_in_s"] > 0)
     stream = found["stream"]
     print_line("")
+    for warning in found["warnings"]:
+        print_line(f"warning: {warning}")
     print_line(
         f"{owned} of {len(lanes)} lanes have a live owner; {alive} pods live; "
         f"stream {stream['name']} ends at {stream['last_sequence']}"

@@ -109,7 +109,7 @@ class Housekeeping:
         """Purges what every group has processed, the lag ago; gives the sequence it purged up to (0: nothing)."""
         now = self._clock.monotonic()
         unread = await self._keeping.unread_kinds()  # before the checkpoints: who takes a kind up sets its lanes' back
-        needed = await self._keeping.oldest_needed()
+        needed, retired = await self._keeping.needed()
         if needed is None:
             return 0
         self._samples.append((now, needed))
@@ -130,8 +130,13 @@ class Housekeeping:
             waiting = []
             if upto <= first:
                 return 0
-        unknown = await self._kinds_in_stream() - await self._keeping.known_kinds()
-        await self._keep([*waiting, *[f"p.*.*.{kind}.*.*" for kind in unknown]], first, upto)
+        present = await self._kinds_in_stream()
+        unknown = present - await self._keeping.known_kinds()
+        nobodys = [(subjects, first) for subjects in (*waiting, *[f"p.*.*.{kind}.*.*" for kind in unknown])]
+        for kind, partition, checkpoint in retired:
+            if kind in present:
+                nobodys.append((f"p.{partition}.*.{kind}.*.*", max(first, checkpoint + 1)))
+        await self._keep(nobodys, upto)
         await self._connection.jetstream(timeout=30).purge_stream(CMD_STREAM, seq=upto)
         return upto
 
@@ -151,9 +156,9 @@ class Housekeeping:
                 upto = min(upto, found.seq)
         return upto
 
-    async def _keep(self, nobodys: Sequence[str], first: int, upto: int) -> None:
-        """Puts the messages of these subjects below `upto` among the dead letters."""
-        for subjects in nobodys:
+    async def _keep(self, nobodys: Sequence[tuple[str, int]], upto: int) -> None:
+        """Puts the messages of (subjects, first sequence) below `upto` among the dead letters."""
+        for subjects, first in nobodys:
             seq = first
             while (found := await self._next(subjects, seq)) is not None and found.seq < upto:
                 command = await self._command(found)

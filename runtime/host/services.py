@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from runtime.arguments import encode_json
+from runtime.clock import system_clock
 from runtime.errors import CallFailed, Rejected
 from runtime.host.answers import encode_reply, within
 from runtime.host.ports import LogUnavailable
@@ -82,6 +83,7 @@ class Services:
             "partitions": self._partitions,
             "groups": self._list_groups,
             "promote": self._promote,
+            "retire": self._retire,
         }
 
     @property
@@ -138,7 +140,23 @@ class Services:
             "pods": len(pods),
             "partitions": len(lanes),
             "partitions_owned": owned,
+            "warnings": await self._warnings(),
         }
+
+    async def _warnings(self) -> list[str]:
+        now = system_clock.now()
+        return [
+            f"no pod of group {group!r} lives, and the stream has been kept for it for {now - since:.0f} s: start its "
+            f"pods, or give it up with `runtime groups retire {group}`"
+            for group, since in await self._reader.absent_groups()
+        ]
+
+    async def _retire(self, question: Question) -> Any:
+        if question.group is None:
+            raise ValueError("group is missing")
+        done = await self._groups.retire(question.group)
+        _log.warning("group %r is retired: the stream is not kept for it any more", done.group)
+        return done._asdict()
 
     async def _session(self, question: Question) -> Any:
         if question.session is None:
@@ -196,7 +214,11 @@ class Services:
         return {"letters": found, "more": len(found) == question.limit}
 
     async def _partitions(self, question: Question) -> Any:
-        return {"partitions": await self._reader.partitions(), "pods": await self._reader.pods()}
+        return {
+            "partitions": await self._reader.partitions(),
+            "pods": await self._reader.pods(),
+            "warnings": await self._warnings(),
+        }
 
     async def _list_groups(self, question: Question) -> Any:
         return {"groups": await self._groups.groups()}

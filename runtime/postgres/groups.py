@@ -1,4 +1,4 @@
-"""Groups on Postgres: what each serves, and the promotion of one to be the current group of its kinds.
+"""Groups on Postgres: what each serves, the promotion of one to be the current group of its kinds, and its end.
 
 A promotion exchanges the lanes of two groups and moves nothing that names a lane: docs/adr/0007 says why that suffices.
 """
@@ -25,6 +25,16 @@ class Promotion(NamedTuple):
     """The kinds whose current group it is."""
 
 
+class Retirement(NamedTuple):
+    """A retired group, and how much of it waits in the log for a pod that starts in it again."""
+
+    group: str
+    kinds: list[str]
+    pending: int
+    outbox: int
+    timers: int
+
+
 class PostgresGroups:
     """Runs on a connection of its own."""
 
@@ -36,11 +46,12 @@ class PostgresGroups:
         """Every group: its kinds, pods and lanes. Raises LogUnavailable.
 
         `current` are the kinds whose current group it is; `kinds` those that its pods can serve; `ready` says of one
-        that stands by that living pods own all its lanes; `checkpoint` is the lowest of its lanes that are worked on.
+        that stands by that living pods own all its lanes; `checkpoint` is the lowest of its lanes that are worked on;
+        the stream is kept from there on for every group but those with a time in `retired_at`.
         """
         found = []
         for row in await self._session.run(query("list_groups")):
-            name, versions, current, kinds, pods, lanes, owned, standby, checkpoint = row
+            name, versions, current, kinds, pods, lanes, owned, standby, checkpoint, retired_at = row
             found.append({
                 "group": name,
                 "versions": sorted(versions),
@@ -52,6 +63,7 @@ class PostgresGroups:
                 "standby": standby,
                 "ready": bool(lanes) and owned == lanes,
                 "checkpoint": None if standby else checkpoint,
+                "retired_at": retired_at,
             })  # fmt: skip
         return found
 
@@ -83,6 +95,21 @@ class PostgresGroups:
                 await _run(connection, "make_current", group)
             kinds = [kind for (kind,) in await _run(connection, "own_kinds", group)]
         return Promotion(group, promoted, replaced[0] if replaced else None, sorted(kinds))
+
+    async def retire(self, group: str) -> Retirement:
+        """Keeps the stream no longer for a group; a pod that starts in it takes it up again.
+
+        Raises CallFailed (not_found); Rejected while a pod of the group lives; LogUnavailable.
+        """
+        async with self._session.connection() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (REGISTRATION_LOCK,))
+            found = await _run(connection, "retire_group", {"group": group})
+            if not found:
+                raise CallFailed("not_found", f"there is no group {group!r}: see `runtime groups list`")
+            (pods,) = found[0]
+            if pods:
+                raise Rejected(f"group {group!r} is served by {', '.join(pods)}: stop its pods first")
+            return Retirement(group, *(await _run(connection, "group_leaves", {"group": group}))[0])
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -2,14 +2,14 @@
 
 -- name: list_groups
 -- (group, its code versions, kinds it is current for, kinds its pods can serve, living pods, lanes, of them with a living
--- owner who stays, whether they stand by, lowest checkpoint)
+-- owner who stays, whether they stand by, lowest checkpoint, since when it is retired)
 SELECT g.name,
        (SELECT coalesce(array_agg(DISTINCT d.code_version), '{}') FROM pods d
         WHERE d.group_name = g.name AND d.expires_at > clock_timestamp()),
        (SELECT coalesce(array_agg(k.kind ORDER BY k.kind), '{}') FROM kinds k WHERE k.group_name = g.name),
        (SELECT coalesce(array_agg(s.kind ORDER BY s.kind), '{}') FROM group_kinds s WHERE s.group_name = g.name),
        (SELECT count(*) FROM pods d WHERE d.group_name = g.name AND d.expires_at > clock_timestamp()),
-       l.lanes, l.owned, l.standby, l.checkpoint
+       l.lanes, l.owned, l.standby, l.checkpoint, g.retired_at
 FROM groups g
 LEFT JOIN LATERAL (SELECT count(*) AS lanes, count(*) FILTER (WHERE o.id IS NOT NULL) AS owned,
                           coalesce(bool_or(p.standby), false) AS standby, min(p.checkpoint) AS checkpoint
@@ -69,3 +69,19 @@ ON CONFLICT (kind) DO UPDATE SET group_name = excluded.group_name, code_version 
 UPDATE kinds SET group_name = %(new)s,
     capability = jsonb_set(capability::jsonb, '{group}', to_jsonb(%(new)s::text))::json
 WHERE group_name = %(old)s
+
+-- name: retire_group
+-- Retires a group in which no pod lives. (ids of those that do)
+WITH found AS (SELECT g.name, ARRAY(SELECT d.id::text FROM pods d WHERE d.group_name = g.name
+                                    AND d.expires_at > clock_timestamp() ORDER BY d.id) AS pods
+               FROM groups g WHERE g.name = %(group)s),
+     retired AS (UPDATE groups g SET retired_at = coalesce(g.retired_at, now()) FROM found f
+                 WHERE g.name = f.name AND f.pods = '{}' RETURNING g.name)
+SELECT f.pods FROM found f LEFT JOIN retired r ON r.name = f.name
+
+-- name: group_leaves
+-- (kinds, pending commands, messages to send, timers) of a group.
+SELECT ARRAY(SELECT k.kind::text FROM kinds k WHERE k.group_name = %(group)s ORDER BY k.kind),
+       (SELECT count(*) FROM pending q JOIN partitions p ON p.lane = q.lane WHERE p.group_name = %(group)s),
+       (SELECT count(*) FROM outbox o JOIN partitions p ON p.lane = o.lane WHERE p.group_name = %(group)s),
+       (SELECT count(*) FROM timers t JOIN partitions p ON p.lane = t.lane WHERE p.group_name = %(group)s)

@@ -24,17 +24,31 @@ class UnknownCommand(NamedTuple):
     body: bytes
 
 
+class RetiredLane(NamedTuple):
+    """A kind of a retired group in one partition: its commands beyond the checkpoint are read by nobody."""
+
+    kind: str
+    partition: int
+    checkpoint: int
+
+
+class Needed(NamedTuple):
+    """The stream is needed from the lowest checkpoint `upto` on; None when there is none."""
+
+    upto: int | None
+    retired: list[RetiredLane]
+
+
 class PostgresKeeping:
     """Runs on a connection of its own."""
 
     def __init__(self, url: str) -> None:
         self._session = Session(url, {"statement_timeout": "30s", "lock_timeout": "1s"})
 
-    async def oldest_needed(self) -> int | None:
-        """The lowest checkpoint of all groups: the stream is needed from there on."""
-        rows = await self._session.run(query("oldest_needed"))
-        oldest: int | None = rows[0][0]
-        return oldest
+    async def needed(self) -> Needed:
+        """What trimming has to look to."""
+        upto, retired = (await self._session.run(query("needed")))[0]
+        return Needed(upto, [RetiredLane(*lane) for lane in retired])
 
     async def unread_kinds(self) -> list[tuple[str, int]]:
         """(kind, partition) whose commands wait: the partition's owner serves the group, but not that kind."""
@@ -47,14 +61,15 @@ class PostgresKeeping:
     async def park_unknown(self, command: UnknownCommand) -> None:
         """Keeps a command of a kind that nobody serves among the dead letters."""
         text = f"no pod serves kind {command.kind!r}: deploy one and replay this, or drop it"
-        await self._session.run(query("park_unknown"), (*command, text))
+        await self._session.run(query("park_unknown"), command._asdict() | {"error": text})
 
     async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
         """Deletes a page of answers, and one of refusals.
 
         Those older than `age_s`, and than the oldest message that the stream still holds.
         """
-        wanted = {"age_s": age_s, "oldest_message": oldest_message, "limit": INBOX_PAGE}
+        unsent = (await self._session.run(query("oldest_unsent")))[0][0]
+        wanted = {"age_s": age_s, "oldest_message": oldest_message, "oldest_unsent": unsent, "limit": INBOX_PAGE}
         await self._session.run(query("trim_inbox"), wanted)
         await self._session.run(query("trim_refused"), wanted)
 

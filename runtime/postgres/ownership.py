@@ -56,6 +56,7 @@ class PostgresOwnership:
         rows = await self._run("take", wanted)
         if not rows:
             return []
+        await self._run("take_up_group", self._group)  # it may have been retired between registering and now
         ids = [row[0] for row in rows]
         positions = dict(await self._run("lane_positions", ids, [row[1] for row in rows]))
         held: dict[int, dict[str, tuple[str, int]]] = defaultdict(dict)

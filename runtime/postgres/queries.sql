@@ -188,6 +188,9 @@ RETURNING p.lane, p.partition, p.epoch, p.checkpoint, p.checkpoint_at, p.positio
           was.owner IS NOT NULL AND was.owner <> %(pod)s, p.probe_seq, p.probe_count,
           p.standby
 
+-- name: take_up_group
+UPDATE groups SET retired_at = NULL WHERE name = %s AND retired_at IS NOT NULL
+
 -- name: release
 UPDATE partitions p SET owner = NULL FROM unnest(%s::int[], %s::bigint[]) u(lane, epoch)
 WHERE p.lane = u.lane AND p.epoch = u.epoch
@@ -220,7 +223,8 @@ WHERE EXISTS (SELECT FROM refused r WHERE r.partition = u.partition)
 SELECT lane, ord, message_id, subject, headers, body FROM outbox WHERE lane = ANY(%s) ORDER BY lane, ord
 
 -- name: register_group
-INSERT INTO groups (name) VALUES (%s) ON CONFLICT DO NOTHING
+-- A retired one is taken up again.
+INSERT INTO groups (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET retired_at = NULL
 
 -- name: register_lanes
 INSERT INTO partitions (lane, group_name, partition, standby)

@@ -173,6 +173,10 @@ class PostgresReader:
         names = ("id", "group", "host", "pid", "code_version", "started_at", "expires_in_s", "leaving")
         return await self._rows("list_pods", (), names)
 
+    async def absent_groups(self) -> list[tuple[str, float]]:
+        """(group, Unix time since when the stream is kept for it) of groups in which no pod lives."""
+        return [(row[0], row[1]) for row in await self._session.run(query("absent_groups"))]
+
     async def capabilities(self) -> list[Any]:
         """The capabilities of every kind that was registered."""
         return [msgspec.json.decode(row[0]) for row in await self._session.run(query("capabilities"))]

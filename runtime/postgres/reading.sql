@@ -93,23 +93,43 @@ FROM timers WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= to_timestamp(%
 -- name: actor_timers
 SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at
 
--- name: oldest_needed
-SELECT min(checkpoint) FROM partitions WHERE NOT standby
+-- name: needed
+-- The lowest checkpoint of the groups that are not retired, and [kind, partition, checkpoint] of those that are: in one
+-- statement, since a group that is taken up in between would lose commands.
+SELECT (SELECT min(p.checkpoint) FROM partitions p JOIN groups g ON g.name = p.group_name
+        WHERE g.retired_at IS NULL AND NOT p.standby),
+       (SELECT coalesce(json_agg(json_build_array(k.kind, p.partition, p.checkpoint)), '[]')
+        FROM groups g JOIN kinds k ON k.group_name = g.name JOIN partitions p ON p.group_name = g.name
+        WHERE g.retired_at IS NOT NULL AND NOT p.standby)
 
 -- name: unread_kinds
 -- Kinds of a group in whose lanes pods that do not know them read: (kind, partition).
 SELECT k.kind, p.partition FROM kinds k JOIN partitions p ON p.group_name = k.group_name
-WHERE NOT p.kinds @> ARRAY[k.kind::text]
+JOIN groups g ON g.name = k.group_name
+WHERE g.retired_at IS NULL AND NOT p.kinds @> ARRAY[k.kind::text]
+
+-- name: absent_groups
+-- Groups that hold back trimming although no pod of theirs lives: (group, Unix time of what it processed last).
+SELECT g.name, min(CASE WHEN p.checkpoint_at > 0 THEN p.checkpoint_at / 1e9 ELSE extract(epoch FROM g.created_at) END
+                  )::float8
+FROM groups g JOIN partitions p ON p.group_name = g.name
+WHERE g.retired_at IS NULL AND NOT p.standby
+  AND NOT EXISTS (SELECT FROM pods d WHERE d.group_name = g.name AND d.expires_at > clock_timestamp())
+GROUP BY g.name ORDER BY g.name
 
 -- name: known_kinds
 SELECT kind FROM kinds
+
+-- name: oldest_unsent
+-- When the oldest message was written that some outbox has still to send; those of retired groups do not count.
+SELECT min(o.at) FROM outbox o JOIN partitions p ON p.lane = o.lane JOIN groups g ON g.name = p.group_name
+WHERE g.retired_at IS NULL
 
 -- name: trim_inbox
 -- An answer is kept for the window, and longer while the stream, an outbox or a running command may still repeat it.
 DELETE FROM inbox WHERE ctid = ANY(ARRAY(
     SELECT i.ctid FROM inbox i
-    WHERE i.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s,
-                       (SELECT min(o.at) FROM outbox o))
+    WHERE i.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s, %(oldest_unsent)s)
       AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = i.actor AND p.command_id = i.command_id)
       AND NOT EXISTS (SELECT FROM timers t WHERE t.actor = i.actor AND t.fire_id = i.command_id)
     LIMIT %(limit)s))
@@ -118,13 +138,17 @@ DELETE FROM inbox WHERE ctid = ANY(ARRAY(
 -- A refusal is kept as long as an answer is.
 DELETE FROM refused WHERE ctid = ANY(ARRAY(
     SELECT r.ctid FROM refused r
-    WHERE r.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s,
-                       (SELECT min(o.at) FROM outbox o))
+    WHERE r.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s, %(oldest_unsent)s)
     LIMIT %(limit)s))
 
 -- name: park_unknown
+-- Unless it was processed while its kind was served.
 INSERT INTO dead_letters (actor, tenant, kind, key, method, command_id, headers, body, code, error, attempts)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'unknown_kind', %s, 0)
+SELECT u.actor, %(tenant)s, %(kind)s, %(key)s, %(method)s, u.command_id, %(headers)s, %(body)s, 'unknown_kind',
+       %(error)s, 0
+FROM (VALUES (%(actor)s::uuid, %(command_id)s::text)) u(actor, command_id)
+WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.actor = u.actor AND i.command_id = u.command_id)
+  AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = u.actor AND p.command_id = u.command_id)
 ON CONFLICT (actor, command_id) WHERE status = 'parked' DO NOTHING
 
 -- name: save_snapshots

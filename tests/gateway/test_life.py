@@ -22,6 +22,7 @@ def test_given_all_is_there_then_ready_says_what_answered(shared_gateway: Gatewa
         "pods": 1,
         "partitions": world.partitions,
         "partitions_owned": world.partitions,
+        "warnings": [],
     }
     assert shared_gateway.http.get("/health").json()["status"] == "ok"
 

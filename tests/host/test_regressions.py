@@ -33,7 +33,7 @@ from tests.support.system import PodProcess, System, run, until
 
 def lane_of(number: int) -> Lane:
     """A lane just taken, with nothing in it."""
-    taken = Taken(number, number, 1, 0, 0, 0, False, {}, [], frozenset(), [], 0, 0, False)
+    taken = Taken(number, number, 1, 0, 0, 0, False, {}, [], frozenset(), [], 0, 0, False, False)
     return Lane(taken, f"test_{number}", 0, Mailboxes())
 
 
