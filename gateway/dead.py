@@ -17,8 +17,8 @@ from gateway.context import decoded, gateway_of, json_body
 from gateway.errors import ErrorDocument
 from gateway.responses import AnyRequest, Json
 from runtime.client import Client
-from runtime.client.orders import order
-from runtime.errors import CallFailed
+from runtime.client.orders import settle
+from runtime.errors import CallFailed, Rejected
 
 TIMEOUT_S = 5.0
 MAX_ID = 2**63 - 1
@@ -67,7 +67,7 @@ class Resolution(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Resolved(msgspec.Struct):
-    """What became of a dead letter; `seq` is the actor's sequence number after it."""
+    """What became of a dead letter; `seq` is the actor's sequence number after it, 0 where no pod serves the kind."""
 
     id: int
     status: Literal["replayed", "dropped"]
@@ -80,13 +80,8 @@ class _Found(msgspec.Struct):
     letter: WholeDeadLetter | None
 
 
-class _Held(msgspec.Struct):
-    seq: int
-
-
 _encode = msgspec.json.Encoder().encode
 _decode_resolution: msgspec.json.Decoder[Resolution] = msgspec.json.Decoder(Resolution)
-
 
 
 def _error(description: str) -> ResponseSpec:
@@ -168,19 +163,11 @@ async def _resolve(
     client: Client, caller: Caller, number: int, what: Literal["replay", "drop"], reason: str
 ) -> Response[Any]:
     letter = await _find(client, number)
-    held: _Held = await order(
-        client,
-        letter.kind,
-        letter.key,
-        what,
-        caller.principal,
-        reason,
-        dead_letter=number,
-        timeout_s=TIMEOUT_S,
-        type=_Held,
-    )
+    if letter.status != "parked":
+        raise Rejected(f"dead letter {number} was {letter.status} already")
+    seq = await settle(client, number, letter.kind, letter.key, what, caller.principal, reason, timeout_s=TIMEOUT_S)
     status: Literal["replayed", "dropped"] = "replayed" if what == "replay" else "dropped"
-    return Json(_encode(Resolved(number, status, letter.kind, letter.key, held.seq)))
+    return Json(_encode(Resolved(number, status, letter.kind, letter.key, seq)))
 
 
 async def _find(client: Client, number: int) -> WholeDeadLetter:

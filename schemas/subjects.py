@@ -26,6 +26,7 @@ OBJECT_BUCKET = "troupe-commands"
 
 SERVICES = (
     "info", "capabilities", "ready", "session", "log", "actors", "dead", "partitions", "groups", "promote", "retire",
+    "drop",
 )  # fmt: skip
 """What any pod answers on `svc.<name>`."""
 

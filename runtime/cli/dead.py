@@ -122,7 +122,7 @@ def _resolve(
     *,
     as_json: bool,
 ) -> None:
-    from runtime.client.orders import order
+    from runtime.client.orders import settle
 
     done = "replayed" if what == "replay" else "dropped"
 
@@ -130,7 +130,7 @@ def _resolve(
         for id in ids:
             letter = await _letter(client, id, reach.timeout_s)
             kind, key = letter["kind"], letter["key"]
-            await order(client, kind, key, what, by, reason, dead_letter=id, timeout_s=reach.timeout_s)
+            await settle(client, id, kind, key, what, by, reason, timeout_s=reach.timeout_s)
             if not as_json:
                 print_line(f"{done} {id}: {letter['method']} of {kind}/{key}")
 

@@ -34,3 +34,28 @@ async def order(
     question = {"what": what, "by": by, "reason": reason, "dead_letter": dead_letter}
     reply = await client.read(kind, key, ORDER_QUERY, msgspec.json.encode(question), timeout_s=timeout_s)
     return decode_as(reply.result, type)
+
+
+async def settle(
+    client: Client,
+    number: int,
+    kind: str,
+    key: str,
+    what: Literal["replay", "drop"],
+    by: str | None,
+    reason: str,
+    *,
+    timeout_s: float,
+) -> int:
+    """Replays or drops the dead letter `number` of the actor, and gives the actor's sequence number after it.
+
+    One of a kind that nobody serves has no actor to be told: it can only be dropped, and the number is 0. Raises as
+    `order` does, and CallFailed (unknown_kind).
+    """
+    if what == "drop":
+        question = {"tenant": client.tenant, "id": number, "by": by}
+        if (await client.service("drop", question, timeout_s=timeout_s))["dropped"]:
+            return 0
+    answer = await order(client, kind, key, what, by, reason, dead_letter=number, timeout_s=timeout_s)
+    seq: int = answer["seq"]
+    return seq

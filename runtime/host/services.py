@@ -46,6 +46,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     id: Number | None = None
     status: str | None = None
     group: str | None = None
+    by: str | None = None
     without_kinds: bool = False
     since: datetime.datetime | None = None
     until: datetime.datetime | None = None
@@ -84,6 +85,7 @@ class Services:
             "groups": self._list_groups,
             "promote": self._promote,
             "retire": self._retire,
+            "drop": self._drop,
         }
 
     @property
@@ -212,6 +214,11 @@ class Services:
             question.tenant, question.kind, question.key, question.status, question.after_id, question.limit
         )
         return {"letters": found, "more": len(found) == question.limit}
+
+    async def _drop(self, question: Question) -> Any:
+        if question.id is None:
+            raise ValueError("id is missing")
+        return {"dropped": await self._reader.drop_unserved(question.id, question.tenant, question.by)}
 
     async def _partitions(self, question: Question) -> Any:
         return {

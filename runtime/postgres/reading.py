@@ -160,6 +160,10 @@ class PostgresReader:
         rows = await self._rows("dead_letter", {"id": id, "tenant": tenant}, (*_DEAD, "headers", "body"))
         return rows[0] if rows else None
 
+    async def drop_unserved(self, id: int, tenant: str, by: str | None) -> bool:
+        """Drops a dead letter of a kind that nobody serves; False for every other."""
+        return bool(await self._session.run(query("drop_unserved"), {"id": id, "tenant": tenant, "by": by or ""}))
+
     async def partitions(self) -> list[Row]:
         """Every lane: who owns it, and how far it has come."""
         names = (

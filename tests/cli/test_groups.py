@@ -62,8 +62,27 @@ def test_given_a_pinned_version_when_it_is_promoted_and_the_old_one_again_then_t
     assert sorted(system.sql("SELECT DISTINCT code_version FROM events")) == [("1",), ("2.0",)]
 
 
+def test_given_a_group_that_nobody_runs_when_it_is_retired_then_the_list_says_so_and_nothing_warns_of_it(
+    system: System, tmp_path: Path
+) -> None:
+    runtime = Runtime(system.environment(), tmp_path)
+    with runtime.start("actors", "up", KINDS, "--group", "front", "--json") as front:
+        up(front)
+        with runtime.start("actors", "up", "tests.gateway.kinds", "--group", "back", "--json") as back:
+            up(back)
+            assert "group 'back' is served by back-" in runtime.fails(4, "groups", "retire", "back")
+            assert "warning" not in runtime.ok("partitions").out
+            assert back.end() == 0
+        assert "warning: no pod of group 'back' lives" in runtime.ok("partitions").out
+        assert runtime.ok("groups", "retire", "back").out == "group back is retired; nobody serves note\n"
+        assert state(runtime, "back")["state"] == "retired"
+        assert "warning" not in runtime.ok("partitions").out
+        assert runtime.ok("groups", "retire", "back", "--json").json["kinds"] == ["note"]
+
+
 def test_given_no_such_group_or_a_name_that_is_none_then_the_error_says_what_to_do(
     runtime: Runtime, tmp_path: Path
 ) -> None:
     assert "there is no group 'v9'" in runtime.fails(3, "groups", "promote", "v9")
+    assert "there is no group 'v9'" in runtime.fails(3, "groups", "retire", "v9")
     assert "group 'v1.2' is not a name" in runtime.fails(2, "actors", "up", KINDS, "--version", "v1.2")

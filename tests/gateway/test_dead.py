@@ -70,3 +70,18 @@ def test_given_a_page_elsewhere_that_posts_a_form_then_nothing_is_replayed(share
         assert error_of(answer) == (400, "bad_request")
     assert error_of(shared_gateway.http.post(f"/dead/{letter['id']}/replay", json={"why": 1})) == (400, "bad_request")
     assert shared_gateway.http.get(f"/dead/{letter['id']}").json()["status"] == "parked"
+
+
+def test_given_a_dead_letter_of_a_kind_that_nobody_serves_then_it_can_be_dropped_but_not_replayed(
+    shared_gateway: GatewayProcess, world: System
+) -> None:
+    http = shared_gateway.http
+    ((number,),) = world.sql(
+        "INSERT INTO dead_letters (actor, tenant, kind, key, method, command_id, headers, body, code, error, attempts) "
+        "VALUES (gen_random_uuid(), 'default', 'cuonter', 'k', 'add', 'slip', '{}', '', 'unknown_kind', 'slip', 0) "
+        "RETURNING id"
+    )
+    assert error_of(http.post(f"/dead/{number}/replay", json={})) == (404, "unknown_kind")
+    assert http.delete(f"/dead/{number}").json()["status"] == "dropped"
+    assert world.sql("SELECT status FROM dead_letters WHERE id = %s", number) == [("dropped",)]
+    assert error_of(http.delete(f"/dead/{number}")) == (409, "rejected")
