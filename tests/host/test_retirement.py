@@ -75,11 +75,11 @@ def test_given_a_kind_taken_away_when_the_stream_is_full_then_only_what_was_not_
                 assert await client.ask(double, "k", "run", {"x": 1}, id="done") == 2
             async with system.pod(counter, trim_lag_s=0.0) as pod:
                 await client.tell(double, "k", "run", {"x": 21}, id="late")
-                jetstream = pod.connection.jetstream()
-                config = (await jetstream.stream_info("CMD")).config
-                config.max_bytes = 2048
                 await client.ask(counter, "a", Add(1))
-                await jetstream.update_stream(config)
+                jetstream = pod.connection.jetstream()
+                info = await jetstream.stream_info("CMD")
+                info.config.max_bytes = info.state.bytes + 100
+                await jetstream.update_stream(info.config)
                 await until(lambda: trimmed(pod))
 
     run(scenario())
