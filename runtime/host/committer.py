@@ -32,7 +32,7 @@ from runtime.kind import Decision, Kind
 
 _log = logging.getLogger("troupe.committer")
 
-NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, frozenset())
+NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, frozenset(), {})
 ISOLATED_FOR_S = 60.0
 DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
@@ -238,7 +238,7 @@ class Committer:
         fenced = [lane for lane in lanes if lane.lane not in found.lanes]
         kept = batch if not fenced else [item for item in batch if item.lane.lane in found.lanes]
         try:
-            if ahead is None or fenced or found.inbox:
+            if ahead is None or fenced or found.inbox or found.refused:
                 plan = await self._turns(kept, found, hot)
             else:
                 plan = await self._turns(kept, found, hot, ahead, early)
