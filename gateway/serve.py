@@ -26,8 +26,8 @@ from gateway.context import Gateway
 from gateway.settings import GatewaySettings, from_environment
 from gateway.streams import ABORT
 from runtime import telemetry as telemetries
-from runtime.garbage import collect_rarely
 from runtime.errors import Misconfigured
+from runtime.garbage import collect_rarely
 from runtime.telemetry import logs
 
 BACKLOG = 2048
