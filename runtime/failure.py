@@ -11,10 +11,18 @@ from typing import Any
 import msgspec
 
 from runtime.arguments import UNENCODABLE, encode_json, nests_too_deep
-from runtime.errors import HandlerError, Rejected
+from runtime.errors import CallFailed, HandlerError, Rejected
 from schemas.wire import Failure
 
 MAX_TEXT_LENGTH = 4000
+
+
+CYCLE = "call_cycle"
+
+
+def is_cycle(error: BaseException) -> bool:
+    """Whether a call was refused because it would have waited for itself: trying again cannot help."""
+    return isinstance(error, CallFailed) and error.code == CYCLE
 
 
 def text_of(error: BaseException) -> str:
@@ -29,6 +37,8 @@ def failure_of(error: BaseException, command: object) -> Failure:
         message = _message(error)
         details, problem = _plain(error.details)
         return Failure("rejected", _kept(f"{message} ({problem})" if problem else message), details=details)
+    if is_cycle(error):
+        return Failure(CYCLE, _kept(_message(error).removeprefix(f"{CYCLE}: ")))
     code = error.code if isinstance(error, HandlerError) else "handler_failed"
     return Failure(code, _kept(f"{command}: {text_of(error)}"))
 

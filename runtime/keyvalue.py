@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar, overload
 
@@ -133,6 +133,12 @@ class KeyValue:
         """See Turn.tell."""
         self._check_writable("send messages")
         self.turn.tell(kind, key, command, args)
+
+    def ask(
+        self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0
+    ) -> Awaitable[Any]:
+        """See Turn.ask; for `async` handlers."""
+        return self.turn.ask(kind, key, command, args, type=type, timeout_s=timeout_s)
 
     def schedule(
         self, name: str, command: Any, args: Any = None, *, after_s: float | None = None, at: float | None = None

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import random
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from runtime.arguments import encode_json
-from runtime.errors import BadResult
-from schemas.address import Address, check_name, encode_token
+from runtime.arguments import encode_json, json_decoder
+from runtime.errors import BadResult, CallFailed
+from schemas.address import Address, actor_id, check_name, encode_token
 
 if TYPE_CHECKING:
     from runtime.kind import Kind
@@ -53,6 +55,21 @@ class CancelTimer:
     name: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """A command whose answer an execution waits for. `id` is the same however often the execution starts anew."""
+
+    address: Address
+    method: str
+    body: bytes
+    id: str
+    timeout_s: float
+
+
+Asker = Callable[[Question], Awaitable[bytes]]
+"""Asks for an execution, and gives the result as JSON. Raises Rejected, CallFailed or NotConnected."""
+
+
 class Turn:
     """The context of one turn, for handlers that take a parameter `ctx`.
 
@@ -69,6 +86,8 @@ class Turn:
     """
 
     __slots__ = (
+        "_asked",
+        "_asker",
         "_random",
         "_reply",
         "address",
@@ -108,6 +127,8 @@ class Turn:
         self.headers = headers or {}
         self.messages: list[Message] = []
         self.timers: list[SetTimer | CancelTimer] = []
+        self._asker: Asker | None = None
+        self._asked: Counter[tuple[Address, str]] = Counter()
         self._reply: Any = None
         self._random: random.Random | None = None
 
@@ -152,6 +173,38 @@ class Turn:
             )
         self.messages.append(Message(Address(self.address.tenant, name, key), method, body))
 
+    def ask(
+        self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0
+    ) -> Awaitable[Any]:
+        """Sends a command to another actor of this tenant at once, and waits for its result, read as `type`.
+
+        For `async` handlers, which are executions: one that starts anew after a crash or a failure asks with the same
+        ids, and gets the answers that were recorded. The id follows from this command's id, the actor and method asked,
+        and how many times they were asked before: so the same questions must be asked again, each with the same
+        arguments. `command` is as in `tell`; `timeout_s` is how long to wait, in seconds.
+
+        Raises Rejected when the actor refuses; CallFailed otherwise: `timeout` when no answer came (it may still be
+        processed), `call_cycle` when the actor is held by this very chain of calls; NotConnected without a broker.
+        """
+        if self._asker is None:
+            raise BadResult(
+                "only an async handler may ask another actor and wait: use ctx.tell, or make it an async handler (in a "
+                "test, one that a World runs)"
+            )
+        name, method, payload = method_and_payload(kind, command, args)
+        address = Address(self.address.tenant, name, key)
+        tenant, own_kind, own_key = self.address
+        occurrence = self._asked[address, method]
+        self._asked[address, method] += 1
+        asked = f"{actor_id(tenant, own_kind, encode_token(own_key))}/{self.command_id}/{name}/{encode_token(key)}"
+        id = blake2b(f"{asked}/{method}/{occurrence}".encode(), digest_size=16).hexdigest()
+        body = b"" if payload is None else encode_json(payload)
+        return _answer(self._asker(Question(address, method, body, id, timeout_s)), type)
+
+    def asks_through(self, asker: Asker) -> None:
+        """Lets the handler ask; for who runs an execution."""
+        self._asker = asker
+
     def schedule(
         self, name: str, command: Any, args: Any = None, *, after_s: float | None = None, at: float | None = None
     ) -> None:
@@ -172,6 +225,14 @@ class Turn:
     def cancel(self, name: str) -> None:
         """Takes back the timer of that name; nothing happens when there is none."""
         self.timers.append(CancelTimer(name))
+
+
+async def _answer(asking: Awaitable[bytes], type: Any) -> Any:
+    result = await asking
+    try:
+        return json_decoder(type).decode(result)
+    except ValueError as error:  # msgspec's and pydantic's errors are ValueErrors
+        raise CallFailed("bad_result", f"the answer is not of the type that was asked for: {error}") from error
 
 
 def is_text(text: str) -> bool:

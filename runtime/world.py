@@ -7,7 +7,8 @@
     world.replay()     # state equals the fold of the log, for every actor
 
 Commands are decoded, deduplicated, decided, recorded, retried and parked as a pod does it, one at a time, in the order
-in which they were sent; a call returns when everything that followed from it is done. It is a test harness and keeps
+in which they were sent; a call returns when everything that followed from it is done, and what a handler asks of
+another actor is answered while it waits. It is a test harness and keeps
 none of a pod's promises: nothing is stored, nothing runs side by side. An async handler runs to its end on an event
 loop of its own, also when the test is itself async, so it cannot wait for something on the test's loop.
 """
@@ -202,15 +203,31 @@ class World:
             if command.address.kind not in self._kinds or self._actor(command.address).waits(command):
                 self.waiting.append(command)
                 continue
-            done = self._actor(command.address).process(command)
-            self._append(command, done.events)
-            if done.turn is not None:
-                self._carry(command, done.turn)
-            if done.dead is not None:
-                self.dead.append(done.dead)
+            answer = self._process(command)
             if command is awaited:
-                outcome = done.outcome
+                outcome = answer
         return outcome
+
+    def _process(self, command: Command) -> Outcome:
+        done = self._actor(command.address).process(command)
+        self._append(command, done.events)
+        if done.turn is not None:
+            self._carry(command, done.turn)
+        if done.dead is not None:
+            self.dead.append(done.dead)
+        return done.outcome
+
+    def _answer(self, command: Command) -> Outcome:
+        """What a handler that waits for it is answered."""
+        kind = command.address.kind
+        if kind not in self._kinds:
+            known = ", ".join(sorted(self._kinds))
+            return Outcome.of("unknown_kind", f"this world has no kind {kind!r}; it has {known}")
+        if self._actor(command.address).waits(command):
+            self.waiting.append(command)
+            text = f"{command.address} is paused: command {command.id!r} waits until it is resumed"
+            return Outcome.of("timeout", text)
+        return self._process(command)
 
     def _next_timer(self, until: float) -> SetTimer | None:
         timer = min((timer for timer, _ in self._timers.values()), key=lambda timer: timer.due_at, default=None)
@@ -230,7 +247,7 @@ class World:
     def _actor(self, address: Address) -> Actor:
         actor = self._actors.get(address)
         if actor is None:
-            actor = self._actors[address] = Actor(self._kinds[address.kind], self.clock)
+            actor = self._actors[address] = Actor(self._kinds[address.kind], self.clock, self._answer)
         return actor
 
     def _append(self, command: Command, events: list[NewEvent]) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 from runtime.arguments import InvalidArguments, encode_json, json_decoder
 from runtime.clock import ManualClock
 from runtime.errors import BadResult, CallFailed, Rejected
-from runtime.failure import failure_of, text_of
+from runtime.failure import CYCLE, failure_of, is_cycle, text_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
-from runtime.turn import Turn
+from runtime.turn import Asker, Question, Turn
+from schemas import chain
 from schemas.address import Address
+from schemas.chain import MAX_CALLS, Call
 from schemas.digest import digest_of
 from schemas.wire import Failure
 
@@ -34,6 +36,8 @@ class Command:
     correlation_id: str | None = None
     causation_id: str | None = None
     principal: str | None = None
+    calls: tuple[Call, ...] = ()
+    """The calls that wait for its answer."""
 
     @property
     def digest(self) -> int:
@@ -92,8 +96,10 @@ class Done:
 class Actor:
     """An actor in memory: its state, the log it is the fold of, and the answers it has given."""
 
-    def __init__(self, kind: Kind, clock: ManualClock) -> None:
+    def __init__(self, kind: Kind, clock: ManualClock, answer: Callable[[Command], Outcome]) -> None:
+        """`answer` processes what a handler asks of another actor."""
         self.kind = kind
+        self._answer = answer
         self.state = kind.initial()
         self.log: list[StoredEvent] = []
         self.paused = False
@@ -156,28 +162,50 @@ class Actor:
             return Outcome(failure=failure_of(error, command), cause=error)
 
     def _try(self, method: Method, payload: Any, command: Command) -> Done:
+        call = Call.of(command.address, command.method, holds=True)
+        if method.exclusive and (reason := chain.refusal(command.calls, call)) is not None:
+            return Done(Outcome.of(CYCLE, reason))
         policy = self.kind.behaviour.retry
         for attempt in range(1, policy.max_attempts + 1):
             turn = self._turn(command, attempt)
             try:
-                decided = self._decide(method, payload, turn)
+                decided = self._decide(method, payload, turn, command)
             except Rejected as error:
                 return Done(Outcome(failure=failure_of(error, command), cause=error))
             except Exception as error:
-                if attempt == policy.max_attempts or isinstance(error, (BadResult, *policy.never)):
+                if attempt == policy.max_attempts or isinstance(error, (BadResult, *policy.never)) or is_cycle(error):
                     return self._park(command, attempt, error)
                 self._clock.advance(policy.delay_s(attempt, self._clock.random()))
             else:
-                self.state = decided.state
+                if decided.events:  # a shared handler's state is the one that it began with
+                    self.state = decided.state
                 return Done(Outcome(decided.result), decided.events, turn)
         raise AssertionError("a policy has at least one attempt")
 
-    def _decide(self, method: Method, payload: Any, turn: Turn) -> Decided:
+    def _decide(self, method: Method, payload: Any, turn: Turn, command: Command) -> Decided:
         if isinstance(method, Execution):
             execution, state = method, self.state
+            turn.asks_through(self._asker(command, method))
             return run_to_end(lambda: execution.run(state, payload, turn))
         assert isinstance(method, Decision)
         return method.decide(self.state, payload, turn)
+
+    def _asker(self, command: Command, method: Execution) -> Asker:
+        calls = (*command.calls, Call.of(command.address, command.method, holds=method.exclusive))
+
+        async def ask(question: Question) -> bytes:
+            if len(calls) > MAX_CALLS:
+                raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
+            correlation = command.correlation_id or command.id
+            outcome = self._answer(
+                Command(
+                    question.id, question.address, question.method, question.body, correlation, command.id, None, calls
+                )
+            )
+            outcome.value(Any)
+            return outcome.result
+
+        return ask
 
     def _turn(self, command: Command, attempt: int) -> Turn:
         return Turn(

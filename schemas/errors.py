@@ -37,6 +37,7 @@ _CODES = (
     Code("handler_failed", 500, False, "the handler raised; the command is kept among the dead letters"),
     Code("bad_result", 500, False, "the handler returned something it must not"),
     Code("unreadable_log", 500, False, "an event of the actor cannot be decoded; it is stopped, nothing is lost"),
+    Code("call_cycle", 508, False, "the call would wait for itself: its key is held by its own chain of calls"),
     Code("unavailable", 503, True, "the broker, the database or the owner cannot be reached now"),
     Code("stream_full", 503, True, "the broker stores no more commands for now"),
     Code("timeout", 504, True, "no answer came in time; the command may still be processed: ask again with its id"),

@@ -7,6 +7,7 @@
     Troupe-Session       the session whose stream shows what came of it
     Troupe-Correlation   one id for everything that follows from one request
     Troupe-Causation     the id of the command or event that caused this one
+    Troupe-Chain         the calls that wait for this one, see schemas/chain.py
     Troupe-Principal     who asks; believed only beside a valid Troupe-Signature
     Troupe-Object        the body is in the object store under this name (bodies above the broker's limit)
     Content-Type         application/json (the default) or application/msgpack
@@ -24,6 +25,7 @@ DEADLINE = "Troupe-Deadline"
 SESSION = "Troupe-Session"
 CORRELATION = "Troupe-Correlation"
 CAUSATION = "Troupe-Causation"
+CHAIN = "Troupe-Chain"
 PRINCIPAL = "Troupe-Principal"
 SIGNATURE = "Troupe-Signature"
 OBJECT = "Troupe-Object"

@@ -11,8 +11,8 @@ import msgspec
 
 from runtime.client.connection import parse_headers
 from runtime.host.ports import PendingRow, TimerRow
+from schemas import chain, subjects
 from schemas import headers as names
-from schemas import subjects
 from schemas.address import MAX_TOKEN_BYTES, Address, BadAddress, actor_id, check_name, decode_token, encode_token
 from schemas.digest import digest_of, signed
 from schemas.wire import Failure
@@ -189,6 +189,11 @@ def _check_headers(command: Command, tenant: str) -> None:
     if deadline is not None and not _DEADLINE.match(deadline):
         command.problem = Failure("bad_request", f"{names.DEADLINE} {deadline[:40]!r} is not Unix milliseconds")
         command.dropped += headers.pop(names.DEADLINE)
+    if names.CHAIN in headers:
+        try:
+            chain.parse(headers[names.CHAIN])
+        except ValueError:
+            del headers[names.CHAIN]
     for name in (names.CORRELATION, names.CAUSATION, names.TRACEPARENT):
         value = headers.get(name)
         if value is not None and not names.is_id(value):

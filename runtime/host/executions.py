@@ -19,6 +19,7 @@ from runtime.host.execution_loop import ExecutionLoop
 from runtime.host.items import Finished, HandedOver, Start
 from runtime.host.lane import Lane
 from runtime.kind import Decided, Decision, Execution, Method, Read
+from runtime.turn import Asker
 
 _log = logging.getLogger("troupe.executions")
 
@@ -41,10 +42,11 @@ class HandlerExited(Exception):
 
 
 class Executions:
-    """The running executions of a pod. `finished` puts a Finished into the next batch."""
+    """The running executions of a pod. `finished` puts a Finished into the next batch; `asker` lets them ask others."""
 
-    def __init__(self, finished: Callable[[Finished], None]) -> None:
+    def __init__(self, finished: Callable[[Finished], None], asker: Callable[[Start], Asker]) -> None:
         self._finished = finished
+        self._asker = asker
         self._running: dict[int, str] = {}
         self.loop = ExecutionLoop(lambda: list(self._running.values()))
         self.left_behind = 0
@@ -88,6 +90,7 @@ class Executions:
                 decided = await self._isolated(method, start)
             else:
                 assert isinstance(method, Execution)
+                start.turn.asks_through(self._asker(start))
                 decided = await self.loop.run(_awaited(method.run(start.state, start.payload, start.turn)))
         except asyncio.CancelledError as cancelled:
             if cancelled.args == (_HAND_OVER,):

@@ -15,6 +15,7 @@ from runtime.client.objects import Objects
 from runtime.clock import Clock, system_clock
 from runtime.errors import CallFailed, Misconfigured, NotConnected
 from runtime.host.aftermath import Aftermath
+from runtime.host.asking import Asking
 from runtime.host.command import Command, from_stream
 from runtime.host.committer import Committer
 from runtime.host.executions import Executions
@@ -193,7 +194,8 @@ class Pod:
             principal_of=self.identity.principal_of,
         )
         self.committer.observer = self.telemetry
-        self.executions = Executions(self.committer.put)
+        self.asking = Asking(self.connection, self.clock)
+        self.executions = Executions(self.committer.put, self.asking.asker)
         self.outbox = Outbox(self.publisher, self.committer.put)
         self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)
         self.reads = Reads(
@@ -235,6 +237,7 @@ class Pod:
             self.watchdog.stop()
             self.reads.close()
             self.executions.loop.close()
+            await self.asking.close()
             self.committer.close()
             for closing in (
                 self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping, self.groups

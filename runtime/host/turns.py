@@ -15,8 +15,9 @@ import msgspec
 
 from runtime.arguments import InvalidArguments
 from runtime.errors import BadResult, Rejected, UnreadableEvent
-from runtime.failure import failure_of, text_of
+from runtime.failure import CYCLE, failure_of, is_cycle, text_of
 from runtime.host import handling
+from runtime.host.asking import cycle_of
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Finished, HandedOver, Item, Next, Order, Rerun, Sent, Start, Touch
 from runtime.host.plan import Plan, Work
@@ -195,6 +196,9 @@ class Turns:
             text = f"kind {kind.name!r} has no method {command.method!r}; it has {known}"
             plan.refuse(work.lane, command, Failure("unknown_method", text))
             return
+        if work.held and method.exclusive and (reason := cycle_of(command)) is not None:
+            plan.refuse(work.lane, command, Failure(CYCLE, reason), work.seq)
+            return
         if work.loading or (method.exclusive and (work.held or work.paused)):
             plan.defer(work, command)
             if work.loading:
@@ -282,7 +286,7 @@ class Turns:
         if isinstance(error, Rejected):
             plan.fail(work, command, failure_of(error, command))
             return True
-        hopeless = isinstance(error, (BadResult, *policy.never))
+        hopeless = isinstance(error, (BadResult, *policy.never)) or is_cycle(error)
         if attempt < policy.max_attempts and not hopeless:
             delay = policy.delay_s(attempt, self._random())
             text = text_of(error)

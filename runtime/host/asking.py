@@ -1,0 +1,97 @@
+"""Executions that ask other actors: a client a tenant over the pod's connection, and the chain of who waits for whom.
+
+An ask is a command like any other, in the stream before it is done, so it outlives the pod on either side; the answer
+comes to the pod that asked last. What is asked carries the chain of calls that wait for it, and the owner of a key that
+this very chain holds refuses at once: it would wait for its caller, and its caller for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from runtime.client import Client
+from runtime.client.connection import Connection
+from runtime.client.envelope import Envelope
+from runtime.client.failures import error_of
+from runtime.clock import Clock
+from runtime.errors import CallFailed
+from runtime.failure import CYCLE
+from runtime.host.command import Command
+from runtime.host.items import Start
+from runtime.turn import Asker, Question
+from schemas import chain
+from schemas import headers as names
+from schemas.chain import MAX_CALLS, Call
+
+
+class Asking:
+    """The questions of one pod's executions."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._clients: dict[str, asyncio.Task[Client]] = {}
+
+    def asker(self, start: Start) -> Asker:
+        """What the handler of an execution asks through, from the event loop of handlers."""
+        command = start.command
+        calls = (*_chain(command), Call.of(command.address, command.method, holds=start.holds))
+
+        async def ask(question: Question) -> bytes:
+            if len(calls) > MAX_CALLS:
+                raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
+            answer = asyncio.run_coroutine_threadsafe(self._ask(command, calls, question), self._loop)
+            return await asyncio.wrap_future(answer)
+
+        return ask
+
+    async def close(self) -> None:
+        """Fails what is still asked."""
+        for opening in self._clients.values():
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
+            else:
+                opening.cancel()
+
+    async def _ask(self, command: Command, calls: tuple[Call, ...], question: Question) -> bytes:
+        client = await self._client(command.address.tenant)
+        headers = {names.CAUSATION: command.id, names.CHAIN: chain.header_of(calls)}
+        if names.TRACEPARENT in command.headers:
+            headers[names.TRACEPARENT] = command.headers[names.TRACEPARENT]
+        correlation = command.headers.get(names.CORRELATION, command.id)
+        _, kind, key = question.address
+        reply = await client.call(
+            kind,
+            key,
+            question.method,
+            question.body,
+            timeout_s=question.timeout_s,
+            id=question.id,
+            envelope=Envelope(command.session, correlation, headers=headers),
+        )
+        if reply.error is not None:
+            raise error_of(reply.error)
+        return bytes(reply.result)
+
+    async def _client(self, tenant: str) -> Client:
+        opening = self._clients.get(tenant)
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
+            opening = self._clients[tenant] = asyncio.ensure_future(self._open(tenant))
+        return await asyncio.shield(opening)
+
+    async def _open(self, tenant: str) -> Client:
+        client = Client(self._connection, tenant, self._clock)
+        await client.open()
+        return client
+
+
+def cycle_of(command: Command) -> str | None:
+    """Why a command to a key that is held, and that needs it to itself, would wait for itself; None if it would not."""
+    calls = _chain(command)
+    return chain.refusal(calls, Call.of(command.address, command.method, holds=True)) if calls else None
+
+
+def _chain(command: Command) -> tuple[Call, ...]:
+    header = command.headers.get(names.CHAIN)
+    return () if header is None else chain.parse(header)
