@@ -95,8 +95,9 @@ def test_given_the_pod_that_is_asked_killed_while_it_works_then_the_answer_still
 
     async def scenario() -> None:
         async with system.client() as client:
-            asking = asyncio.ensure_future(client.ask(caller, "a", "visit", {"path": ["b", "c"]}, timeout_s=60))
-            await until(lambda: system.sql("SELECT 1 FROM pending"))
+            question = {"path": ["b", "c"], "seconds": 1.0}
+            asking = asyncio.ensure_future(client.ask(caller, "a", "visit", question, timeout_s=60))
+            await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(3,)])
             pods[0].kill()
             pods.append(await asyncio.to_thread(system.start_pod, *modules))
             assert await asking == ["a", "b", "c"]

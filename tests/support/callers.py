@@ -13,10 +13,17 @@ caller = keyvalue("caller", retry=RetryPolicy(max_attempts=4, first_delay_s=0.02
 
 
 @caller.write
-async def visit(ctx: KeyValue, path: list[str]) -> list[str]:
-    """Asks the first key of the path, which asks the next one, each holding its key; gives who was there."""
+async def visit(ctx: KeyValue, path: list[str], seconds: float = 0.0) -> list[str]:
+    """Asks the first key of the path, which asks the next one, each holding its key; gives who was there.
+
+    The last one waits for so many seconds.
+    """
     ctx.set("visits", ctx.get("visits", 0, type=int) + 1)
-    return [ctx.key, *(await ctx.ask(caller, path[0], "visit", {"path": path[1:]}, type=list[str]) if path else [])]
+    if not path:
+        await asyncio.sleep(seconds)
+        return [ctx.key]
+    question = {"path": path[1:], "seconds": seconds}
+    return [ctx.key, *await ctx.ask(caller, path[0], "visit", question, type=list[str])]
 
 
 @caller.shared

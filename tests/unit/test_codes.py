@@ -38,6 +38,7 @@ def test_given_the_codes_when_released_once_then_none_is_renamed_and_no_status_c
         "handler_failed": 500,
         "bad_result": 500,
         "unreadable_log": 500,
+        "call_cycle": 508,
         "unavailable": 503,
         "stream_full": 503,
         "timeout": 504,
