@@ -47,7 +47,7 @@ class PostgresOwnership:
         return [LivePod(*row) for row in await self._run("live_pods", self._group)]
 
     async def owners(self) -> Owners:
-        rows = await self._run("owners", {"group": self._group, "pod": self._pod})
+        rows = await self._run("owners", self._group, self._group, self._pod)
         own = {lane: (owner, epoch) for lane, owner, epoch, ours in rows if ours}
         return Owners(own, len(own) < len(rows))
 

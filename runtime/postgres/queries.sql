@@ -169,8 +169,7 @@ DELETE FROM pods WHERE expires_at < clock_timestamp() - interval '1 hour'
 
 -- name: owners
 -- The group's lanes, and those that a promotion has given to another group while this pod still owns them.
-SELECT lane, owner, epoch, group_name = %(group)s FROM partitions
-WHERE group_name = %(group)s OR owner = %(pod)s ORDER BY lane
+SELECT lane, owner, epoch, group_name = %s FROM partitions WHERE group_name = %s OR owner = %s ORDER BY lane
 
 -- name: take
 -- Takes lanes that nobody alive owns; a row that is being committed right now is skipped and taken at the next try.
