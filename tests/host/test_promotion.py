@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import psycopg
@@ -221,6 +222,45 @@ def test_given_a_promotion_under_way_when_every_pod_is_killed_then_the_old_group
 
     run(scenario())
     assert system.sql("SELECT DISTINCT code_version FROM events") == [("v1",)]
+
+
+def test_given_promotions_back_and_forth_when_pods_are_killed_and_frozen_at_any_time_then_nothing_is_lost_or_doubled(
+    system: System,
+) -> None:
+    chance = random.Random(7)
+    groups = ("v1", "v2")
+    pods = {name: [start(system, name), start(system, name)] for name in groups}
+
+    async def shake(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            mine = pods[chance.choice(groups)]
+            number = chance.randrange(2)
+            if chance.random() < 0.5:
+                mine[number].kill()
+                name = next(name for name in groups if pods[name] is mine)
+                mine[number] = await asyncio.to_thread(start, system, name)
+            else:
+                mine[number].freeze()
+                await asyncio.sleep(chance.choice((0.3, 2.5)))
+                mine[number].wake()
+            await asyncio.sleep(chance.uniform(0.1, 1.0))
+
+    async def scenario() -> dict[str, list[int]]:
+        async def fault() -> None:
+            stop = asyncio.Event()
+            shaking = asyncio.ensure_future(shake(stop))
+            async with system.client() as client:
+                for name in ("v2", "v1") * 3:
+                    done = await promote(client, name)
+                    assert done["group"] == name
+                    assert live(system) == [(name, system.partitions)]
+                    assert system.sql("SELECT DISTINCT group_name FROM kinds") == [(name,)]
+            stop.set()
+            await shaking
+
+        return await under_load(system, fault)
+
+    assert_exactly_once(system, run(scenario()))
 
 
 def test_given_a_group_that_is_not_ready_or_lacks_kinds_when_promoted_then_it_says_so_and_nothing_changes(
