@@ -75,13 +75,13 @@ class Connection(Client):
     def post(self, subject: str, body: bytes, header_block: bytes = b"", reply: str = "") -> None:
         """Puts one message into the send buffer, without waiting and without checking the subject.
 
-        `header_block` comes from `header_block()`. Raises NotConnected when the connection is closed or the buffer of a
-        broken connection is full, and MessageTooLarge for a body larger than the server takes.
+        `header_block` comes from `header_block()`. Raises NotConnected when the connection is closed, or the buffer is
+        full and the server takes nothing, and MessageTooLarge for a body larger than the server takes.
         """
         if self.is_closed:
             raise NotConnected("the connection to NATS is closed")
-        if not self.is_connected and self._pending_data_size > self._max_pending_size:
-            raise NotConnected("NATS cannot be reached and the send buffer is full")
+        if self._pending_data_size > self._max_pending_size and self._stands_still():
+            raise NotConnected("NATS cannot be reached, or does not read, and the send buffer is full")
         size = len(header_block) + len(body)
         if size > self._max_payload:
             raise MessageTooLarge(f"a message of {size} bytes to {subject[:200]}: the broker takes {self._max_payload}")
@@ -95,6 +95,14 @@ class Connection(Client):
         queue = self._flush_queue
         if queue is not None and queue.empty() and self.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    def _stands_still(self) -> bool:
+        """Whether nothing leaves the send buffer: the connection is broken, or its socket still holds what went before.
+
+        A buffer that is merely full (many messages posted at once) is emptied when the flusher gets its turn.
+        """
+        writer = getattr(self._transport, "_io_writer", None)
+        return not self.is_connected or (writer is not None and writer.transport.get_write_buffer_size() > 0)
 
     def receive_direct(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
         """Hands a message to its direct subscription; False when it has none."""

@@ -6,7 +6,9 @@ The message then carries the header Troupe-Object with the object's name, and as
 
 from __future__ import annotations
 
+import io
 from hashlib import blake2b
+from typing import Any
 
 from nats import errors
 from nats.js.api import ObjectStoreConfig
@@ -54,17 +56,34 @@ class Objects:
                 "unavailable", f"the body of {name!r} could not be stored: {error!r}; try again"
             ) from error
 
-    async def get(self, name: str) -> bytes:
-        """What `put` kept. Raises CallFailed (not_found when it is no longer there, unavailable)."""
+    async def size(self, name: str) -> int:
+        """The bytes of what `put` kept. Raises CallFailed (not_found, too_large, unavailable)."""
         try:
             store = self._store = self._store or await self._bucket()
-            found = await store.get(name)
-        except NotFoundError as error:
-            raise CallFailed("not_found", f"the body {name!r} is not in the object store (kept for a day)") from error
+            size = (await store.get_info(name)).size or 0
         except (errors.Error, JetStreamError, OSError, TimeoutError) as error:
-            self._store = None
-            raise CallFailed("unavailable", f"the body {name!r} could not be read: {error!r}") from error
-        return found.data or b""
+            raise self._failure(name, error) from error
+        if size > MAX_OBJECT_BYTES:  # not by `put`, but anybody may write to the store
+            raise CallFailed("too_large", f"the body {name!r} has {size} bytes and the limit is {MAX_OBJECT_BYTES}")
+        return size
+
+    async def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """What `put` kept. Raises CallFailed (not_found when it is no longer there, too_large, unavailable)."""
+        buffer = _Bounded(max_bytes)
+        try:
+            store = self._store = self._store or await self._bucket()
+            await store.get(name, writeinto=buffer)
+        except _Overflow as error:
+            raise CallFailed("too_large", f"the body {name!r} has more than {max_bytes} bytes") from error
+        except (errors.Error, JetStreamError, OSError, TimeoutError) as error:
+            raise self._failure(name, error) from error
+        return buffer.getvalue()
+
+    def _failure(self, name: str, error: Exception) -> CallFailed:
+        if isinstance(error, NotFoundError):
+            return CallFailed("not_found", f"the body {name!r} is not in the object store (kept for a day)")
+        self._store = None
+        return CallFailed("unavailable", f"the body {name!r} could not be read: {error!r}")
 
     async def _bucket(self) -> ObjectStore:
         js = self._connection.jetstream(timeout=5)
@@ -77,3 +96,21 @@ class Objects:
                 if error.err_code != _NAME_IN_USE:  # another client was faster
                     raise
                 return await js.object_store(OBJECT_BUCKET)
+
+
+class _Overflow(Exception):
+    """The object is larger than its description says."""
+
+
+class _Bounded(io.BytesIO):
+    """Bytes up to a limit. nats-py's own buffer copies all that came before with each chunk."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._left = limit
+
+    def write(self, data: Any, /) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise _Overflow
+        return super().write(data)

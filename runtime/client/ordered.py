@@ -220,8 +220,11 @@ class OrderedReader:
             raise NoResponders(f"{self._stream}: {error.description}")
 
     def _drop(self) -> None:
-        if self._consumer and self._connection.is_connected:
-            self._connection.post(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}", b"")
+        try:
+            if self._consumer and self._connection.is_connected:
+                self._connection.post(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}", b"")
+        except NotConnected:
+            pass  # the broker forgets it by itself after a while
         self._consumer = ""
 
     def _pull(self) -> None:

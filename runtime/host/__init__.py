@@ -3,11 +3,14 @@
     pod.py           wires everything; the only place that knows adapters
     leases.py        membership, taking and handing over lanes; balance.py says who should own which
     command.py       a command, from the stream, a timer or a pending row; items.py: everything a batch is made of
-    committer.py     the commit pipeline; ports.py: what it needs of a log
+    bodies.py        bodies that are too large for a message, fetched as memory allows
+    committer.py     the commit pipeline; ports.py: what it needs of a log; suspects.py: what the log does not take
     turns.py         what each item does to its actor, written into a plan.py
     aftermath.py     what follows a commit
     turn_thread.py   where handlers run; executions.py: those that may wait
-    reads.py         queries, answered from committed state; services.py and front.py: what any pod answers
+    reads.py         queries, answered from committed state; services.py and front.py: what any pod answers; desk.py:
+                     how many at the same time
     timers.py, outbox.py, loading.py, housekeeping.py, residence.py, watchdog.py
+    tasks.py         what runs in the background, none of it unwatched
     observer.py      who may watch all this (runtime/telemetry); handling.py: whose command a line of a log is about
 """

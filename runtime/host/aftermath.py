@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -44,8 +43,7 @@ class Aftermath:
             self._settle(work, now)
         self._answer(plan.answers)
         self._count(plan, fenced)
-        for place in plan.promises:
-            self._keep_promise(*place)
+        self._keep_promises(plan)
         self._tell_waiting(plan)
         lanes = self._settle_items(batch)
         for lane, rows in plan.outbox.items():
@@ -115,7 +113,7 @@ class Aftermath:
             if type(item) is Command:
                 if item.stream_seq:
                     if item.lane.alive:
-                        item.lane.committed(item.size)
+                        item.lane.committed(item.size, item.fetched)
                     lanes.add(item.lane)
                 elif item.timer is not None:
                     pod.timers.done(item)
@@ -155,13 +153,16 @@ class Aftermath:
         except NotConnected:
             pass  # the answer is recorded: the caller asks again with the same id
 
-    def _keep_promise(self, future: asyncio.Future[Any], value: Any) -> None:
-        if future.done():
-            return
-        if isinstance(value, BaseException):
-            future.set_exception(value)
-        else:
-            future.set_result(value)
+    def _keep_promises(self, plan: Plan) -> None:
+        for touch in plan.touches:
+            self._pod.loader.wait(touch)
+        for future, value in plan.promises:
+            if future.done():
+                continue
+            if isinstance(value, BaseException):
+                future.set_exception(value)
+            else:
+                future.set_result(value)
 
     def _count(self, plan: Plan, fenced: Sequence[Lane]) -> None:
         meter = self._pod.meter

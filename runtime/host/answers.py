@@ -109,6 +109,19 @@ def id_reused(id: str) -> Failure:
     return Failure("id_reused", f"id {id!r} was used before, with another method or other arguments: use a new id")
 
 
+def too_large(row: OutboxRow) -> OutboxRow:
+    """The row of a fact that no message can hold, with a Failure for its data.
+
+    An event stays an event, with its place in the log, so that readers do not miss one; any other becomes an error.
+    """
+    fact = msgspec.json.decode(row.body, type=Fact)
+    text = f"the {fact.type} has {len(fact.data)} bytes, more than a message may have; it is kept in the log"
+    fact.data = msgspec.Raw(failure_json(Failure("too_large", text)))
+    if fact.type != "event":
+        fact.type = "error"
+    return row._replace(body=_encode(fact))
+
+
 def failure_json(failure: Failure) -> bytes:
     """A Failure as JSON."""
     return _encode(failure)

@@ -37,12 +37,14 @@ class Command:
         digest: of method and body, signed 32 bits: tells a repeat from another command with the same id.
         stream_seq, stream_at: its place in CMD; 0 when it does not come from there.
         size: bytes of its message.
+        absent: its body is still in the object store; `fetched` are the bytes it has there.
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
         dropped: the values of headers that could not be used.
         doomed: why it is parked instead of tried (again).
     """
 
     __slots__ = (
+        "absent",
         "actor",
         "address",
         "attempts",
@@ -50,6 +52,7 @@ class Command:
         "digest",
         "doomed",
         "dropped",
+        "fetched",
         "headers",
         "id",
         "key_token",
@@ -84,7 +87,8 @@ class Command:
         self.id = headers.get(names.ID, "")
         self.stream_seq = 0
         self.stream_at = 0
-        self.size = 0
+        self.size = self.fetched = 0
+        self.absent = False
         self.attempts = 0
         self.problem: Failure | None = None
         self.dropped = ""

@@ -34,8 +34,13 @@ _log = logging.getLogger("troupe.committer")
 
 NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, frozenset(), {})
 ISOLATED_FOR_S = 60.0
+REMEMBERED = 10_000
+"""Actors whose fold is known to take long; beyond, they are found out anew."""
+
 DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
+
+ABSOLVE_RETRY_S = 0.2
 
 REFUSALS_BEFORE_PARKING = 3
 """Times an item alone is refused for its content before what it wanted is parked."""
@@ -86,7 +91,7 @@ class Committer:
     def put(self, item: Item) -> None:
         """Adds an item to the next batch."""
         lane = item.lane
-        if type(item) is Command and lane.gated:
+        if type(item) is Command and (lane.gated or item.absent):
             lane.backlog.append(item)
             self._gated.add(lane)
         else:
@@ -123,6 +128,7 @@ class Committer:
                 for item in batch:
                     _give_up(item, error)
                 await self._lost(error)
+                await self._absolve(careful)
 
     def close(self) -> None:
         """Ends the turn thread."""
@@ -140,9 +146,9 @@ class Committer:
             return [suspect], []
         careful: list[Command] = []
         for lane in list(self._gated):
-            if not lane.alive or (not lane.backlog and not lane.blocked):
+            if not lane.alive or not lane.backlog:
                 self._gated.discard(lane)
-            elif lane.blocked:
+            elif lane.backlog[0].absent:
                 continue
             elif lane.careful > 0:
                 head = lane.backlog[0]
@@ -152,9 +158,8 @@ class Committer:
                 careful.append(head)
             else:
                 # At the end: what came before the lane was gated may still wait in the queue.
-                self._queue.extend(lane.backlog)
-                lane.backlog.clear()
-                self._gated.discard(lane)
+                while lane.backlog and not lane.backlog[0].absent:
+                    self._queue.append(lane.backlog.popleft())
         for command in careful:
             command.lane.careful -= 1
             command.lane.backlog.popleft()
@@ -170,9 +175,8 @@ class Committer:
         return batch, careful
 
     async def _probe(self, careful: Sequence[Command]) -> None:
-        counted = [(command.lane.lane, command.lane.epoch, command.probe_key) for command in careful]
         try:
-            attempts = await self._log.probe(counted)
+            attempts = await self._log.probe(_counted(careful))
         except LogRefused as error:
             raise LogUnavailable(f"attempts could not be counted: {error}") from error
         for command in careful:
@@ -183,6 +187,16 @@ class Committer:
                 command.doomed = (
                     f"the process died {count - 1} times while it was handled: look at its handler before you replay it"
                 )
+
+    async def _absolve(self, careful: Sequence[Command]) -> None:
+        """Takes back the attempts of a batch that the log's connection ended: the process lives, so none killed it."""
+        while careful:
+            try:
+                await self._log.absolve(_counted(careful))
+                return
+            except (LogUnavailable, LogRefused) as error:
+                _log.warning("attempts cannot be taken back yet: %s", error)
+                await asyncio.sleep(ABSOLVE_RETRY_S)
 
     # -- committing -----------------------------------------------------------------------------------------------
 
@@ -285,6 +299,7 @@ class Committer:
                 return plan
             ran = set(map(id, early))
             rest = [item for item in items if id(item) not in ran]
+        outside: frozenset[str] | None = frozenset(self._outside)
         while True:
             if plan is None:
                 plan, rest = Plan(self._clock.now()), items
@@ -294,7 +309,7 @@ class Committer:
                 found,
                 plan,
                 isolated=frozenset(self._isolated),
-                outside=frozenset(self._outside),
+                outside=outside,
                 principal_of=self._principal_of,
                 random=self._clock.random,
             )
@@ -304,15 +319,22 @@ class Committer:
             except StuckInHandler:
                 plan.abandoned = True
                 plan = None
-                self._isolate(turns.running)
+                if self._isolate(turns.running):
+                    outside = None  # its other cold actors may be as slow: one of them at a time would take too long
 
-    def _isolate(self, running: Running) -> None:
-        """Keeps what made a batch stand still out of the next ones. Raises LogUnavailable when that is not known."""
+    def _isolate(self, running: Running) -> bool:
+        """Keeps what made a batch stand still out of the next ones; whether it was a fold.
+
+        Raises LogUnavailable when it is not known what it was.
+        """
         self._meter.slow_handlers += 1
         if running.loading is not None and running.loading not in self._outside:
+            if len(self._outside) >= REMEMBERED:
+                self._outside.clear()
             self._outside.add(running.loading)
-            _log.warning("folding the log of %r takes long: the actor is loaded beside the turns", running.item)
-            return
+            name = "?" if running.item is None else name_of(running.item)
+            _log.warning("folding the log for %s takes long: such actors are loaded beside the turns", name)
+            return True
         name = running.method.name if running.method is not None else "?"
         if running.method is None or (running.kind, name) in self._isolated:
             raise LogUnavailable(f"the turn of {running.item!r} blocks outside its handler")
@@ -324,6 +346,7 @@ class Committer:
             name,
             ISOLATED_FOR_S,
         )
+        return False
 
     def _wanted(self, batch: Sequence[Item]) -> tuple[Wanted, list[Lane], dict[str, Activation], list[Item]]:
         """What to look up for a batch, its lanes in ascending order, its actors in memory, and what may run meanwhile.
@@ -405,6 +428,10 @@ def _actor_of(item: Command | Next | Rerun | Finished | Touch | Order) -> str:
     if isinstance(item, Finished):
         return item.command.actor
     return item.row.actor if isinstance(item, Rerun) else item.actor
+
+
+def _counted(careful: Sequence[Command]) -> list[tuple[int, int, int]]:
+    return [(command.lane.lane, command.lane.epoch, command.probe_key) for command in careful]
 
 
 def _give_up(item: Item, error: Exception) -> None:

@@ -18,6 +18,7 @@ from runtime.host import handling
 from runtime.host.execution_loop import ExecutionLoop
 from runtime.host.items import Finished, HandedOver, Start
 from runtime.host.lane import Lane
+from runtime.host.tasks import Tasks
 from runtime.kind import Decided, Decision, Execution, Method, Read
 from runtime.turn import Asker
 
@@ -44,9 +45,12 @@ class HandlerExited(Exception):
 class Executions:
     """The running executions of a pod. `finished` puts a Finished into the next batch; `asker` lets them ask others."""
 
-    def __init__(self, finished: Callable[[Finished], None], asker: Callable[[Start], Asker]) -> None:
+    def __init__(
+        self, finished: Callable[[Finished], None], asker: Callable[[Start], Asker], tasks: Tasks
+    ) -> None:
         self._finished = finished
         self._asker = asker
+        self._tasks = tasks
         self._running: dict[int, str] = {}
         self.loop = ExecutionLoop(lambda: list(self._running.values()))
         self.left_behind = 0
@@ -57,8 +61,7 @@ class Executions:
         place = (command.actor, command.id)
         if place in command.lane.active or not command.lane.alive:
             return
-        task = asyncio.ensure_future(self._run(start))
-        command.lane.active[place] = task
+        command.lane.active[place] = self._tasks.start(self._run(start), f"running {command}")
 
     def cancel(self, lane: Lane) -> None:
         """Stops the executions of a lane that is lost: its next owner starts them again."""

@@ -21,6 +21,7 @@ from runtime.client.acknowledgement import outcome_of
 from runtime.client.connection import Connection, MessageTooLarge, header_block
 from runtime.errors import NotConnected
 from runtime.host.answers import encode_reply, wants_msgpack
+from runtime.host.desk import FULL, Desk
 from runtime.host.ports import LogUnavailable
 from runtime.kind import Kind, Read
 from schemas import headers as names
@@ -98,7 +99,7 @@ class Front:
         self._token = token
         self._number = 0
         self._waiting: dict[str, _Waiting] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._desk = Desk()
         self._service: Service | None = None
 
     async def open(self) -> None:
@@ -114,14 +115,14 @@ class Front:
         """Withdraws the service."""
         if self._service is not None and self._connection.is_connected:
             await self._service.stop()
-        for task in self._tasks:
-            task.cancel()
+        self._desk.close()
 
     async def _on_request(self, request: Request) -> None:
         # The service calls handlers one after the other: waiting here would serve one caller at a time.
-        task = asyncio.ensure_future(self._serve(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._desk.full:
+            await self._respond(request, encode_reply("", 0, b"null", FULL), False)
+        else:
+            self._desk.serve(self._serve(request))
 
     async def _serve(self, request: Request) -> None:
         headers = {name: value for name, value in (request.headers or {}).items() if name in _PASSED}

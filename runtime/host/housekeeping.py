@@ -43,6 +43,9 @@ UNAVAILABLE = (
     TimeoutError,
     msgspec.MsgspecError,  # an answer of the broker's in another form
 )
+CLOCK_SKEW_S = 300.0
+"""The most by which the clocks of broker and database may differ: answers are kept so much longer."""
+
 FULL_ENOUGH = 0.5
 """A stream fuller than this is trimmed without the lag: refusing commands would be worse."""
 
@@ -143,10 +146,12 @@ class Housekeeping:
     async def trim_inbox(self) -> None:
         """Deletes answers that no repeat can ask for any more."""
         state = (await self._connection.jetstream(timeout=5).stream_info(CMD_STREAM)).state
-        oldest = await message_time(self._connection, state.first_seq) if state.messages else None
-        if state.messages and oldest is None:
-            return  # it was purged between the two questions: the next round knows more
-        moment = None if oldest is None else datetime.datetime.fromtimestamp(oldest / 1e9, datetime.UTC)
+        moment: datetime.datetime | None = None
+        if state.messages:
+            oldest = await message_time(self._connection, state.first_seq)
+            if oldest is None:
+                return  # it was purged in between: which one is the oldest now is seen next time
+            moment = datetime.datetime.fromtimestamp(oldest / 1e9 - CLOCK_SKEW_S, datetime.UTC)
         await self._keeping.trim_inbox(self._inbox_window_s, moment)
 
     async def _before(self, waiting: Sequence[str], first: int, upto: int) -> int:

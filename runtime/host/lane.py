@@ -24,12 +24,13 @@ MAX_MAILBOX_BYTES = 256 * 1024**2
 
 
 class Mailboxes:
-    """What the mailboxes of one pod hold together."""
+    """What the mailboxes of one pod hold together; `fetched` is how much of it came from the object store."""
 
-    __slots__ = ("bytes",)
+    __slots__ = ("bytes", "fetched")
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.fetched = 0
 
 
 class Unsubscribable(Protocol):
@@ -50,7 +51,7 @@ class Lane:
         refusals: whether commands of its partition were refused, within the inbox's window.
         active: executions that run in this pod, by (actor, command id).
         careful: messages still to be tried one by one after an unclean death.
-        backlog: messages held back while the lane is careful, or waits for bodies from the object store (`blocked`).
+        backlog: messages held back while the lane is careful, or behind one whose body is still in the object store.
         loose: sequences of messages that are done in another order than the stream's; the checkpoint waits for them.
     """
 
@@ -58,7 +59,6 @@ class Lane:
         "active",
         "alive",
         "backlog",
-        "blocked",
         "bytes",
         "careful",
         "checkpoint",
@@ -66,6 +66,7 @@ class Lane:
         "draining",
         "epoch",
         "feed",
+        "fetched",
         "held",
         "lane",
         "loose",
@@ -102,10 +103,9 @@ class Lane:
         self.probe_seq = taken.probe_seq
         self.probe_count = taken.probe_count
         self.backlog: deque[Command] = deque()
-        self.blocked = 0
         self.loose: set[int] = set()
         self.queued = 0
-        self.bytes = 0
+        self.bytes = self.fetched = 0
         self.reads: list[Unsubscribable] = []
         self.alive = True
         self.draining = False
@@ -120,22 +120,34 @@ class Lane:
         self.bytes += size
         self.mailboxes.bytes += size
 
-    def committed(self, size: int) -> None:
-        """A message of `size` bytes left its batch."""
+    def admit(self, size: int) -> bool:
+        """Counts a body of `size` bytes that is about to be fetched, if there is room for it; one always fits."""
+        if self.mailboxes.fetched and self.mailboxes.bytes + size > MAX_MAILBOX_BYTES:
+            return False
+        if self.alive:
+            self._hold(size, size)
+        return True
+
+    def committed(self, size: int, fetched: int) -> None:
+        """A message of `size` bytes, with a body of `fetched` from the object store, left its batch."""
         self.queued -= 1
-        self.bytes -= size
-        self.mailboxes.bytes -= size
+        self._hold(-size - fetched, -fetched)
+
+    def _hold(self, size: int, fetched: int) -> None:
+        self.bytes += size
+        self.fetched += fetched
+        self.mailboxes.bytes += size
+        self.mailboxes.fetched += fetched
 
     def lose(self) -> None:
         """Nothing of the lane is written any more, and what it held in memory is dropped."""
         self.alive = False
-        self.mailboxes.bytes -= self.bytes
-        self.bytes = 0
+        self._hold(-self.bytes, -self.fetched)
 
     @property
     def gated(self) -> bool:
         """Whether arrivals go to the backlog instead of the common queue."""
-        return self.careful > 0 or self.blocked > 0 or bool(self.backlog)
+        return self.careful > 0 or bool(self.backlog)
 
 
 class Activation:

@@ -14,6 +14,7 @@ from runtime.clock import Clock
 from runtime.host.balance import assign
 from runtime.host.lane import Lane
 from runtime.host.ports import LivePod, LogUnavailable, Ownership, Taken
+from runtime.host.tasks import Tasks
 
 _log = logging.getLogger("troupe.leases")
 
@@ -30,6 +31,7 @@ class Leases:
         lost: called with a lane that another pod owns now.
         drain: called with a lane that is about to be released; returns when nothing of it is in hand.
         released: called after lanes were given back, with the group whose pods are to know that they are free.
+        tasks: where hand-overs run.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Leases:
         lost: Callable[[Lane], None],
         drain: Callable[[Lane], Awaitable[None]],
         released: Callable[[str], None],
+        tasks: Tasks,
     ) -> None:
         self._ownership = ownership
         self._pod = pod
@@ -58,6 +61,7 @@ class Leases:
         self._lost = lost
         self._drain = drain
         self._released = released
+        self._tasks = tasks
         self._leaving = False
         self._look = asyncio.Event()
         self._giving: dict[int, asyncio.Task[None]] = {}
@@ -184,7 +188,8 @@ class Leases:
         """Hands lanes over, each as soon as nothing of it is in hand, while others are taken."""
         for lane in lanes:
             if lane.lane not in self._giving:
-                self._giving[lane.lane] = asyncio.ensure_future(self._hand_over(lane))
+                job = self._hand_over(lane)
+                self._giving[lane.lane] = self._tasks.start(job, f"handing over lane {lane.lane}")
 
     async def _hand_over(self, lane: Lane) -> None:
         try:

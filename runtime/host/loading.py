@@ -10,9 +10,11 @@ import logging
 from collections.abc import Callable, Mapping
 
 from runtime.errors import UnreadableEvent
+from runtime.host.items import Touch
 from runtime.host.lane import Activation, Lane
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable
+from runtime.host.tasks import Tasks
 from runtime.kind import Kind
 from runtime.postgres.reading import PostgresReader
 from runtime.postgres.snapshots import PostgresSnapshots, SnapshotRow
@@ -26,21 +28,25 @@ RETRY_S = 0.2
 class Loader:
     """Folds long logs page by page, then lets the actor's commands go on.
 
-    `loaded` gets the lane, the actor and its activation, which may say why its log cannot be folded.
+    `loaded` gets the lane, the actor and its activation, which may say why its log cannot be folded; it gives the
+    activation that is in memory then, which may be a newer one.
     """
 
     def __init__(
         self,
         reader: PostgresReader,
         snapshots: PostgresSnapshots,
-        loaded: Callable[[Lane, str, Activation], None],
+        loaded: Callable[[Lane, str, Activation], Activation],
         monotonic: Callable[[], float],
+        background: Tasks,
     ) -> None:
         self._reader = reader
         self._snapshots = snapshots
         self._loaded = loaded
         self._monotonic = monotonic
+        self._background = background
         self._tasks: dict[tuple[Lane, str], asyncio.Task[None]] = {}
+        self._touches: dict[tuple[Lane, str], list[Touch]] = {}
 
     def load(self, work: Work) -> None:
         """Starts loading an actor, if it is not being loaded.
@@ -49,9 +55,20 @@ class Loader:
         """
         place = (work.lane, work.actor)
         if place not in self._tasks:
-            task = asyncio.ensure_future(self._load(work))
+            task = self._background.start(self._load(work), f"loading {work.address}")
             self._tasks[place] = task
-            task.add_done_callback(lambda _: self._tasks.pop(place, None))
+            task.add_done_callback(lambda _: self._ended(place))
+
+    def wait(self, touch: Touch) -> None:
+        """Answers a read when its actor, which is being loaded, has been: by then it may be passivated again."""
+        self._touches.setdefault((touch.lane, touch.actor), []).append(touch)
+
+    def _ended(self, place: tuple[Lane, str]) -> None:
+        del self._tasks[place]
+        for touch in self._touches.pop(place, ()):
+            if not touch.answered.done():
+                text = f"{touch.address} could not be loaded: ask again"
+                touch.answered.set_exception(LogUnavailable(text))
 
     async def _load(self, work: Work) -> None:
         while work.lane.alive:
@@ -72,7 +89,16 @@ class Loader:
             unreadable = UnreadableEvent(f"{work.address}: {problem}")
             _log.error("%s", unreadable)
         activation = Activation(work.lane, work.address, seq, state, seq, self._monotonic(), unreadable)
-        self._loaded(work.lane, work.actor, activation)
+        if not work.lane.alive:
+            return
+        now = self._loaded(work.lane, work.actor, activation)
+        for touch in self._touches.pop((work.lane, work.actor), ()):
+            if touch.answered.done():
+                continue
+            if now.unreadable is None:
+                touch.answered.set_result((now.state, now.seq))
+            else:
+                touch.answered.set_exception(now.unreadable)
 
     async def _save(self, work: Work, seq: int, state: object) -> None:
         if work.kind.behaviour.snapshot_every:
@@ -92,8 +118,11 @@ async def fold_log(
     state, seq, problem = kind.initial(), 0, None
     saved = await snapshots.find(actor, kind.fold_version)
     if saved is not None:
-        seq = saved[0]
-        state, problem = await asyncio.to_thread(_tried, kind.decode_state, saved[1].encode())
+        saved_state, unusable = await asyncio.to_thread(_tried, kind.decode_state, saved[1].encode())
+        if unusable is None:
+            state, seq = saved_state, saved[0]
+        else:
+            _log.warning("the snapshot of %s %s cannot be read, so its log is: %s", kind.name, actor, unusable)
     async for page in reader.stored(actor, partition, seq):
         if problem is None:
             state, problem = await asyncio.to_thread(_tried, kind.fold, state, page)
@@ -107,7 +136,7 @@ def _tried(job: Callable[..., object], *arguments: object) -> tuple[object, str 
         return job(*arguments), None
     except UnreadableEvent as error:
         return None, str(error)
-    except Exception as error:
+    except BaseException as error:
         return None, f"the fold failed on its log: {error!r}"
 
 

@@ -9,47 +9,59 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from runtime.errors import NotConnected
+from runtime.host.answers import too_large
 from runtime.host.items import Sent
 from runtime.host.lane import Lane
 from runtime.host.ports import OutboxRow
+from runtime.host.tasks import Tasks
 
 _log = logging.getLogger("troupe.outbox")
 
 BATCH = 256
+BATCH_BYTES = 16 * 1024**2
+HEADERS_MARGIN = 1024
+"""What is left of a message for the form that its headers have on the wire."""
+
 RETRY_S = 0.5
 
 
 class Publisher(Protocol):
     """Publishing with the broker's acknowledgement."""
 
+    @property
+    def max_bytes(self) -> int:
+        """The largest message, headers included."""
+
     async def publish_all(self, rows: Sequence[OutboxRow]) -> int:
-        """Publishes in order; gives how many from the start were acknowledged. Raises NotConnected."""
+        """Publishes; gives how many from the start were acknowledged. Raises NotConnected.
+
+        A command never overtakes one to the same actor that came before it.
+        """
 
 
 class Outbox:
     """The senders of a pod's lanes. `sent` puts a Sent into the next batch."""
 
-    def __init__(self, publisher: Publisher, sent: Callable[[Sent], None]) -> None:
+    def __init__(self, publisher: Publisher, sent: Callable[[Sent], None], tasks: Tasks) -> None:
         self._publisher = publisher
         self._sent = sent
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks
 
     def kick(self, lane: Lane) -> None:
         """Sends what the lane has, if nothing of it is in flight."""
         if lane.sending or not lane.outbox or not lane.alive:
             return
         lane.sending = True
-        task = asyncio.ensure_future(self._drain(lane))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._drain(lane), f"sending the outbox of lane {lane.lane}")
 
     async def _drain(self, lane: Lane) -> None:
         try:
             while lane.outbox and lane.alive:
-                rows = [lane.outbox[n] for n in range(min(BATCH, len(lane.outbox)))]
+                rows = self._batch(lane)
                 try:
                     acknowledged = await self._publisher.publish_all(rows)
                 except NotConnected as error:
@@ -63,3 +75,16 @@ class Outbox:
                     await asyncio.sleep(RETRY_S)
         finally:
             lane.sending = False
+
+    def _batch(self, lane: Lane) -> list[OutboxRow]:
+        """The next rows to send; a fact too large for a message says so instead of what it holds."""
+        limit = self._publisher.max_bytes - HEADERS_MARGIN
+        rows: list[OutboxRow] = []
+        size = 0
+        for row in islice(lane.outbox, BATCH):
+            size += len(row.body)
+            if rows and size > BATCH_BYTES:
+                break
+            oversized = len(row.body) > limit and row.subject.startswith("ev.")
+            rows.append(too_large(row) if oversized else row)
+        return rows

@@ -37,7 +37,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
-    from runtime.host.items import Start
+    from runtime.host.items import Start, Touch
     from runtime.host.lane import Lane
 
 _encode = msgspec.json.Encoder().encode
@@ -95,6 +95,7 @@ class Plan:
         resolved: dead letters that this batch replays or drops.
         positions, ords: lane → last log position and outbox number.
         promises: (future, value) to resolve after the commit.
+        touches: those who wait for an actor to be loaded.
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
     """
 
@@ -117,6 +118,7 @@ class Plan:
         self.ords: dict[Lane, int] = {}
         self.outbox: dict[Lane, list[OutboxRow]] = {}
         self.promises: list[tuple[asyncio.Future[Any], Any]] = []
+        self.touches: list[Touch] = []
         self.next_due: float | None = None
         self.turns = 0
         self.parked = 0

@@ -13,10 +13,11 @@ import msgspec
 from runtime.client.connection import connect
 from runtime.client.objects import Objects
 from runtime.clock import Clock, system_clock
-from runtime.errors import CallFailed, Misconfigured, NotConnected
+from runtime.errors import Misconfigured, NotConnected
 from runtime.host.aftermath import Aftermath
 from runtime.host.asking import Asking
-from runtime.host.command import Command, from_stream
+from runtime.host.bodies import Bodies
+from runtime.host.command import from_stream
 from runtime.host.committer import Committer
 from runtime.host.executions import Executions
 from runtime.host.front import Front, Registered
@@ -34,6 +35,7 @@ from runtime.host.reads import Reads
 from runtime.host.residence import Residence
 from runtime.host.services import Services
 from runtime.host.settings import PodSettings
+from runtime.host.tasks import Tasks
 from runtime.host.timers import Timers
 from runtime.host.watchdog import TICK_S, Watchdog
 from runtime.jetstream.publisher import JetStreamPublisher
@@ -50,15 +52,13 @@ from runtime.postgres.snapshots import PostgresSnapshots
 from runtime.postgres.timers import PostgresTimers
 from runtime.version import VERSION
 from schemas import headers as names
-from schemas.digest import digest_of
 from schemas.subjects import SERVICE_QUEUE, lanes_moved
-from schemas.wire import Capability, Failure, Info
+from schemas.wire import Capability, Info
 
 _log = logging.getLogger("troupe.pod")
 
 SWITCH_INTERVAL_S = 0.001
 STALLED_AFTER_LEASES = 2.0
-OBJECT_RETRY_S = 0.5
 
 
 class Pod:
@@ -97,7 +97,7 @@ class Pod:
         self._by_partition: dict[int, Lane] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._handles: set[asyncio.TimerHandle] = set()
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background = Tasks(self._on_task_failed)
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class Pod:
         self.commands = CommandReader(self.connection, list(self.kinds), self._on_command, self.clock)
         self.identity = Identity(settings.signing_key)
         self.snapshotter = Snapshotter(self.snapshots, self.kinds)
-        self.loader = Loader(self.reader, self.snapshots, self._on_loaded, self.clock.monotonic)
+        self.loader = Loader(self.reader, self.snapshots, self._on_loaded, self.clock.monotonic, self._background)
         self.watchdog = Watchdog(settings.lease_ttl_s * STALLED_AFTER_LEASES)
         self.residence = Residence(self.activations, self.clock, settings.max_resident_mb)
         self.leases = Leases(
@@ -179,6 +179,7 @@ class Pod:
             lost=self.lose,
             drain=self._drain,
             released=lambda group: self._post(lanes_moved(group), b""),
+            tasks=self._background,
         )
         self.leases.lanes = self.lanes
         self.aftermath = Aftermath(self)
@@ -195,8 +196,9 @@ class Pod:
         )
         self.committer.observer = self.telemetry
         self.asking = Asking(self.connection, self.clock)
-        self.executions = Executions(self.committer.put, self.asking.asker)
-        self.outbox = Outbox(self.publisher, self.committer.put)
+        self.executions = Executions(self.committer.put, self.asking.asker, self._background)
+        self.outbox = Outbox(self.publisher, self.committer.put, self._background)
+        self.bodies = Bodies(self.objects, self._background, self.committer.ungate)
         self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)
         self.reads = Reads(
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
@@ -233,6 +235,7 @@ class Pod:
 
     async def _close(self) -> None:
         """Closes what was opened."""
+        self._background.cancel()
         if hasattr(self, "ownership"):
             self.watchdog.stop()
             self.reads.close()
@@ -265,6 +268,11 @@ class Pod:
             self.failed.set()
             raise
 
+    def _on_task_failed(self, what: str, error: BaseException) -> None:
+        if not self.connection.is_closed:
+            _log.critical("%s failed; pod %s ends", what, self.id, exc_info=error)
+            self.failed.set()
+
     async def _tick(self) -> None:
         while True:
             self.watchdog.alive()
@@ -284,7 +292,7 @@ class Pod:
             self._by_feed[lane.feed] = lane
             self._by_partition[lane.partition] = lane
             self.commands.start(lane.feed)
-            self._spawn(self._subscribe(lane))
+            self._background.start(self._subscribe(lane), f"subscribing to the reads of lane {lane.lane}")
             # Another version of this group's pods may serve kinds that this one does not: theirs wait for such a pod.
             for actor, (kind, _) in one.held.items():
                 if kind in self.kinds:
@@ -303,7 +311,7 @@ class Pod:
         self.activations.drop_lane(lane)
         self.timers.forget(lane)
         self._by_feed.pop(lane.feed, None)
-        self._spawn(self._unsubscribe(lane))
+        self._background.start(self._unsubscribe(lane), f"unsubscribing from the reads of lane {lane.lane}")
         if self.lanes.get(lane.lane) is lane:
             del self.lanes[lane.lane]
             del self._by_partition[lane.partition]
@@ -342,40 +350,8 @@ class Pod:
         command = from_stream(lane, subject, seq, at, block, body)
         command.size = len(body)
         if names.OBJECT in command.headers and command.problem is None:
-            lane.blocked += 1
-            self.committer.put(command)
-            self._spawn(self._fetch(command))
-        else:
-            self.committer.put(command)
-
-    async def _fetch(self, command: Command) -> None:
-        """Fetches a body from the object store; its lane waits, the others do not."""
-        lane = command.lane
-        try:
-            body = await self._object(lane, command.headers[names.OBJECT])
-            if body is not None:
-                command.body, command.digest = body, digest_of(command.method, body)
-                del command.headers[names.OBJECT]  # whatever is kept of the command holds the body itself
-        except CallFailed as error:
-            command.problem, command.parks = Failure(error.code, str(error)), True
-        except Exception as error:  # anybody may write to the object store
-            _log.exception("the body of %s cannot be read", command)
-            command.problem, command.parks = Failure("bad_request", f"its body cannot be read: {error!r}"), True
-        finally:
-            lane.blocked -= 1
-            self.committer.ungate(lane)
-
-    async def _object(self, lane: Lane, name: str) -> bytes | None:
-        """An object, however long the broker is away; None when the lane is lost meanwhile. Raises CallFailed."""
-        while lane.alive:
-            try:
-                return await self.objects.get(name)
-            except CallFailed as error:
-                if error.code != "unavailable":
-                    raise
-                _log.warning("%s", error)
-                await asyncio.sleep(OBJECT_RETRY_S)
-        return None
+            self.bodies.fetch(command)
+        self.committer.put(command)
 
     async def _subscribe(self, lane: Lane) -> None:
         """Receives the reads of a lane; where nobody does, the broker tells the caller at once."""
@@ -386,17 +362,21 @@ class Pod:
             await self._unsubscribe(lane)
 
     async def _unsubscribe(self, lane: Lane) -> None:
-        while lane.reads and not self.connection.is_closed:
-            await lane.reads.pop().unsubscribe()
+        try:
+            while lane.reads and not self.connection.is_closed:
+                await lane.reads.pop().unsubscribe()
+        except Exception:
+            if not self.connection.is_closed:  # it may be closed in between
+                raise
 
-    def _on_loaded(self, lane: Lane, actor: str, activation: Activation) -> None:
-        if not lane.alive:
-            return
+    def _on_loaded(self, lane: Lane, actor: str, activation: Activation) -> Activation:
         present = self.activations.get(actor)
         # Two batches may each have asked for a load: the second must not take back what was committed since the first.
         if present is None or present.seq < activation.seq:
             self.activations.put(actor, activation)
+            present = activation
         self.committer.put(Next(lane, actor, activation.address.kind))
+        return present
 
     def later(self, delay_s: float, item: Next | Rerun) -> None:
         """Puts an item into a batch after some time, unless its lane is lost by then."""
@@ -419,11 +399,6 @@ class Pod:
             pass  # whoever asked will ask again
         except Exception as error:
             _log.warning("an answer to %s was not sent: %r", subject, error)
-
-    def _spawn(self, job: Any) -> None:
-        task = asyncio.ensure_future(job)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
 
 def _capability(kind: Kind, settings: PodSettings) -> str:

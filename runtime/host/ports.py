@@ -272,6 +272,9 @@ class CommitLog(Protocol):
     async def probe(self, lanes: Sequence[tuple[int, int, int]]) -> dict[int, int]:
         """Counts an attempt of (lane, epoch, stream sequence) before it is made; gives lane → attempts so far."""
 
+    async def absolve(self, lanes: Sequence[tuple[int, int, int]]) -> None:
+        """Takes back what `probe` counted, whoever owns the lanes now: the attempts did not end this process."""
+
 
 class Taken(NamedTuple):
     """A lane taken over, and all that the log holds for it."""

@@ -20,6 +20,7 @@ from runtime.errors import CallFailed, Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
 from runtime.host.answers import Refused, encode_reply, wants_msgpack, within
 from runtime.host.command import Command
+from runtime.host.desk import FULL, Desk
 from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
 from runtime.host.outcomes import Outcomes, OutcomeSource, ResultQuestion
@@ -34,6 +35,8 @@ from schemas.wire import Failure
 _log = logging.getLogger("troupe.reads")
 
 READ_TIMEOUT_S = 30.0
+SLOW_AT_ONCE = 16
+"""Threads for queries that were slow before; more of these wait."""
 
 
 class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,22 +83,24 @@ class Reads:
         self._max_payload = max_payload
         self._thread = TurnThread()
         self._turn = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._desk = Desk()
+        self._slow_slots = asyncio.Semaphore(SLOW_AT_ONCE)
         self._slow: set[tuple[str, str]] = set()
         self.outcomes = Outcomes(source)
 
     def on_message(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
         """Receives a query."""
         if reply:
-            task = asyncio.ensure_future(self._serve(subject, reply, body, parse_headers(block)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            headers = parse_headers(block)
+            if self._desk.full:
+                self._post(reply, encode_reply(headers.get(names.ID, ""), 0, b"null", FULL))
+            else:
+                self._desk.serve(self._serve(subject, reply, body, headers))
 
     def close(self) -> None:
         """Ends the thread and what is being answered."""
         self._thread.close()
-        for task in self._tasks:
-            task.cancel()
+        self._desk.close()
 
     async def _serve(self, subject: str, reply: str, body: bytes, headers: dict[str, str]) -> None:
         packed = wants_msgpack(headers.get(names.CONTENT_TYPE))
@@ -163,14 +168,7 @@ class Reads:
                 failed.append(error)
 
         if (kind.name, method.name) in self._slow:
-            thread = TurnThread()
-            try:
-                await thread.run(job, READ_TIMEOUT_S)
-            except StuckInHandler:
-                text = f"{turn.address}.{method.name} did not return in {READ_TIMEOUT_S:.0f} s"
-                raise Refused("timeout", text) from None
-            finally:
-                thread.close()
+            await self._run_slow(job, f"{turn.address}.{method.name}")
         else:
             try:
                 async with self._turn:
@@ -183,6 +181,16 @@ class Reads:
             failure = failure_of(failed[0], f"{turn.address}.{method.name}")
             raise Refused(failure.code, failure.message) from failed[0]
         return outcome[0]
+
+    async def _run_slow(self, job: Callable[[], None], name: str) -> None:
+        async with self._slow_slots:
+            thread = TurnThread()
+            try:
+                await thread.run(job, READ_TIMEOUT_S)
+            except StuckInHandler:
+                raise Refused("timeout", f"{name} did not return in {READ_TIMEOUT_S:.0f} s") from None
+            finally:
+                thread.close()
 
     # -- the engine's own -----------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import logging
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ from runtime.arguments import encode_json
 from runtime.clock import system_clock
 from runtime.errors import CallFailed, Rejected
 from runtime.host.answers import encode_reply, within
+from runtime.host.desk import FULL, Desk
 from runtime.host.ports import LogUnavailable
 from runtime.postgres.groups import PostgresGroups
 from runtime.postgres.reading import PostgresReader
@@ -72,7 +72,7 @@ class Services:
         self._info = info
         self._post = post
         self._max_payload = max_payload
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._desk = Desk()
         self._answers: dict[str, Answer] = {
             "info": self._get_info,
             "capabilities": self._capabilities,
@@ -96,9 +96,10 @@ class Services:
     def on_message(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
         """Receives a request."""
         if reply:
-            task = asyncio.ensure_future(self._serve(subject.partition(".")[2], reply, body))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            if self._desk.full:
+                self._post(reply, encode_reply("", 0, b"null", FULL))
+            else:
+                self._desk.serve(self._serve(subject.partition(".")[2], reply, body))
 
     async def _serve(self, name: str, reply: str, body: bytes) -> None:
         failure: Failure | None = None

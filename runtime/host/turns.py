@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +36,12 @@ _log = logging.getLogger("troupe.turns")
 
 LOOK_AGAIN_S = 0.1
 
+FOLDING_S = 0.25
+"""Seconds of folding in one batch after which its other actors are loaded beside the turns."""
+
+SHORT_TAIL = 64
+"""Events that are folded within the batch all the same: asking the log for them again would take longer."""
+
 
 @dataclasses.dataclass(slots=True)
 class Running:
@@ -55,7 +62,7 @@ class Turns:
         activations: the batch's actors that are in memory; every other one is in `found`.
         found: what the log said when the batch was begun.
         isolated: (kind, method) of decisions that blocked before: they run beside the turns.
-        outside: actors whose fold takes long: they are loaded outside the commit.
+        outside: actors whose fold takes long: they are loaded outside the commit; None for every one with a tail.
         principal_of: the proven principal of a command, or None.
         random: numbers in [0, 1) for the jitter of retries.
     """
@@ -68,7 +75,7 @@ class Turns:
         plan: Plan,
         *,
         isolated: frozenset[tuple[str, str]],
-        outside: frozenset[str],
+        outside: frozenset[str] | None,
         principal_of: Callable[[Command], str | None],
         random: Callable[[], float],
     ) -> None:
@@ -80,6 +87,7 @@ class Turns:
         self._outside = outside
         self._principal_of = principal_of
         self._random = random
+        self._folding_s = 0.0
         self.running = Running()
 
     def run(self, items: Sequence[Item]) -> None:
@@ -130,26 +138,37 @@ class Turns:
             work.unreadable = active.unreadable
         else:
             snapshot, tail = self._found.snapshots.get(actor), self._found.tails.get(actor, [])
-            if len(tail) > TAIL_LIMIT or (tail and actor in self._outside):
+            if self._loads_outside(actor, len(tail)):
                 work.loading = True
                 return work
             self.running.loading = actor
+            began = time.perf_counter()
             try:
-                if snapshot is None:
-                    state = kind.initial()
-                else:
+                state = kind.initial()
+                if snapshot is not None:
+                    try:
+                        state = kind.decode_state(snapshot[1].encode())
+                    except Exception:  # the log says the same, and from its beginning it is loaded outside
+                        work.loading, self.running.loading = True, None
+                        return work
                     work.seq = work.saved_seq = snapshot[0]
-                    state = kind.decode_state(snapshot[1].encode())
                 work.state = kind.fold(state, tail)
             except UnreadableEvent as error:
                 work.unreadable = UnreadableEvent(f"{address}: {error}")
-            except Exception as error:
+            except BaseException as error:
                 work.unreadable = UnreadableEvent(f"{address}: the fold failed on its log: {error!r}")
             self.running.loading = None
+            self._folding_s += time.perf_counter() - began
             if tail:
                 work.seq = tail[-1].seq
         work.base_seq = work.seq
         return work
+
+    def _loads_outside(self, actor: str, events: int) -> bool:
+        """Whether an actor is loaded beside the turns: its fold may keep the batch's transaction open too long."""
+        if events > TAIL_LIMIT or (events and (self._outside is None or actor in self._outside)):
+            return True
+        return events > SHORT_TAIL and self._folding_s > FOLDING_S
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -452,7 +471,7 @@ class Turns:
     def _touch(self, item: Touch) -> None:
         work = self.work(item.lane, item.actor, item.address)
         if work.loading:
-            self._plan.promises.append((item.answered, LogUnavailable(f"{item.address} is being loaded: ask again")))
+            self._plan.touches.append(item)
         elif work.unreadable is not None:
             self._plan.promises.append((item.answered, work.unreadable))
         else:

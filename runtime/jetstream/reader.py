@@ -308,8 +308,11 @@ class CommandReader:
         if name is None:
             return
         self._by_consumer.pop(name, None)
-        if self._connection.is_connected:
-            self._connection.post(f"$JS.API.CONSUMER.DELETE.{CMD_STREAM}.{name}", b"", reply=f"{self._inbox}.x.0")
+        try:
+            if self._connection.is_connected:
+                self._connection.post(f"$JS.API.CONSUMER.DELETE.{CMD_STREAM}.{name}", b"", reply=f"{self._inbox}.x.0")
+        except NotConnected:
+            pass  # the broker forgets it by itself after a while
 
 
 async def message_time(connection: Connection, seq: int) -> int | None:

@@ -93,6 +93,14 @@ class PostgresCommitLog:
         except BaseException as error:
             raise await self._failed(error) from error
 
+    async def absolve(self, lanes: Sequence[tuple[int, int, int]]) -> None:
+        try:
+            pipeline = await self._ready()
+            lane_ids, _, seqs = zip(*lanes, strict=True)
+            await pipeline.run([("absolve", (plain(lane_ids), plain(seqs)))])
+        except BaseException as error:
+            raise await self._failed(error) from error
+
     async def close(self) -> None:
         """Closes the connection."""
         connection, self._connection, self._pipeline = self._connection, None, None

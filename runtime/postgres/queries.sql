@@ -149,6 +149,12 @@ FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) u(lane, epoch, seq)
 WHERE p.lane = u.lane AND p.epoch = u.epoch AND p.owner = %s
 RETURNING p.lane, p.probe_count
 
+-- name: absolve
+-- Takes back one count of `probe`: the attempt ended with the database's connection, not with the process.
+UPDATE partitions p SET probe_count = p.probe_count - 1
+FROM unnest(%s::int[], %s::bigint[]) u(lane, seq)
+WHERE p.lane = u.lane AND p.probe_seq = u.seq AND p.probe_count > 0
+
 -- name: heartbeat
 INSERT INTO pods (id, group_name, host, pid, code_version, expires_at)
 VALUES (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))

@@ -142,3 +142,28 @@ async def test_given_a_task_that_is_cancelled_while_it_sends_then_it_ends(connec
     done, _ = await asyncio.wait([task], timeout=5)
     assert done
     assert task.cancelled()
+
+
+async def test_given_a_broker_that_reads_no_more_when_messages_are_posted_then_the_buffer_has_a_bound(
+    tmp_path: Path,
+) -> None:
+    broker = Broker(tmp_path)
+    broker.start()
+    connection = await connect(broker.url, name="test", pending_size=1_000_000)
+
+    async def pour(messages: int) -> None:
+        for _ in range(messages):
+            connection.post("any", b"x" * 1_000_000)
+            await asyncio.sleep(0.001)
+
+    broker.freeze()
+    with pytest.raises(NotConnected, match="does not read"):
+        await pour(100)
+    assert connection.is_connected, "it is not known yet that the broker does not answer"
+    broker.wake()
+    await connection.flush()
+    for _ in range(20):  # a buffer that is only full for a moment takes more
+        connection.post("any", b"x" * 1_000_000)
+    await connection.flush()
+    await connection.close()
+    broker.stop()

@@ -1,15 +1,46 @@
-"""What must not grow without end: mailboxes, and the answers kept for repeats."""
+"""What must not grow without end: mailboxes, requests being answered, and the answers kept for repeats."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections import Counter
+from typing import Any
 
+import msgspec
 import psycopg
+import pytest
+from msgspec import Struct
 
+from runtime.client import objects
+from runtime.entity import entity
+from runtime.host import desk, lane
+from runtime.host.command import Command
 from runtime.host.lane import MAILBOX_LIMIT
 from runtime.host.pod import Pod
+from schemas.address import partition_of
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
+
+MB = 1_000_000
+
+
+class Kept(Struct, frozen=True):
+    size: int
+
+
+def add_size(state: int, event: Kept) -> int:
+    """The fold of `album`."""
+    return state + event.size
+
+
+album = entity("album", initial=0, apply=add_size)
+
+
+@album.command
+def keep(state: int, photo: str) -> Kept:
+    """Takes a large argument, and logs its size."""
+    return Kept(len(photo))
 
 
 def test_given_a_log_that_stands_still_when_commands_pour_in_then_they_wait_in_the_broker(system: System) -> None:
@@ -36,10 +67,13 @@ def test_given_answers_older_than_the_window_when_trimmed_then_only_what_nobody_
         async with system.pod(counter, trim_lag_s=0.0, inbox_window_s=0.0) as pod, system.client() as client:
             for n in range(5):
                 await client.ask(counter, f"k{n}", Add(1), id=f"early-{n}")
+            # The database's clock may be behind the broker's.
+            system.sql("UPDATE inbox SET at = at - interval '4 minutes'")
             await pod.housekeeping.trim_inbox()
             assert system.sql("SELECT count(*) FROM inbox") == [(5,)], "the stream still holds their commands"
             await client.ask(counter, "a", Add(1), id="last")
             await until(lambda: _alone(pod))
+            system.sql("UPDATE inbox SET at = at - interval '4 minutes'")
             await pod.housekeeping.trim_inbox()
 
     run(scenario())
@@ -52,3 +86,135 @@ async def _alone(pod: Pod) -> bool:
     await asyncio.sleep(0.05)
     await pod.housekeeping.trim()
     return int((await pod.connection.jetstream().stream_info("CMD")).state.messages) <= 1
+
+
+# -- large bodies -----------------------------------------------------------------------------------------------------
+
+
+def held_in_memory() -> int:
+    """Bytes of the bodies of all commands that are in memory."""
+    return sum(len(one.body) for one in gc.get_objects() if type(one) is Command)
+
+
+def test_given_large_bodies_when_the_log_stands_still_then_only_what_fits_is_fetched(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "MAX_MAILBOX_BYTES", 5 * MB)
+
+    async def scenario() -> None:
+        async with system.pod(album) as pod, system.client() as client:
+            await client.ask(album, "k0", "keep", {"photo": ""})
+            with psycopg.connect(system.postgres_url, options="-c search_path=troupe") as holding:
+                holding.execute("LOCK TABLE events IN SHARE MODE")
+                jobs = [client.ask(album, f"k{n % 6}", "keep", {"photo": "x" * 2 * MB}) for n in range(18)]
+                asks = [asyncio.ensure_future(job) for job in jobs]
+                await until(lambda: sum(lane.queued for lane in pod.lanes.values()) == 18)
+                await until(lambda: held_in_memory() > MB)
+                for _ in range(20):
+                    assert held_in_memory() < 6 * MB
+                    await asyncio.sleep(0.05)
+            await asyncio.gather(*asks)
+            await until(lambda: pod.mailboxes.bytes == pod.mailboxes.fetched == 0)
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM events WHERE payload::text LIKE '%2000000%'") == [(18,)]
+
+
+def test_given_mailboxes_full_of_small_messages_behind_a_large_one_when_it_is_fetched_then_all_go_on(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "MAX_MAILBOX_BYTES", MB)
+
+    photos = [2 * MB, *[MB // 2] * 6, 2 * MB, MB // 2]
+
+    async def scenario() -> None:
+        async with system.pod(album, partitions=1):
+            pass  # it makes the stream
+        async with system.client() as client:
+            for size in photos:
+                await client.tell(album, "a", "keep", {"photo": "x" * size})
+            async with system.pod(album, partitions=1) as pod:
+                await client.ask(album, "a", "keep", {"photo": ""})
+                await until(lambda: pod.mailboxes.bytes == pod.mailboxes.fetched == 0)
+
+    run(scenario())
+    (sizes,) = zip(*system.sql("SELECT payload::text FROM events ORDER BY seq"), strict=True)
+    assert [msgspec.json.decode(one)["size"] for one in sizes] == [*photos, 0]
+
+
+def test_given_an_object_larger_than_any_body_may_be_when_asked_for_then_it_is_not_fetched(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(album) as pod:
+            await objects.Objects(pod.connection).put("default/huge", b"x" * 2 * MB)
+            monkeypatch.setattr(objects, "MAX_OBJECT_BYTES", MB)
+            headers = {"Troupe-Object": "default/huge", "Troupe-Id": "huge"}
+            await pod.connection.publish("cmd.default.album.a.keep", b"digest", headers=headers)
+            await until(lambda: system.sql("SELECT code FROM dead_letters") == [("too_large",)])
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM dead_letters WHERE error LIKE '%2000000 bytes%'") == [(1,)]
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def test_given_more_reads_than_a_pod_answers_at_once_when_asked_then_the_rest_is_told_so(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "MAX_SERVED", 10)
+
+    async def scenario() -> Counter[str]:
+        async with system.pod(counter) as pod:
+            number = partition_of("default", "counter", "a", system.partitions)
+            subject = f"q.{number}.default.counter.a.$result"
+            question = b'{"id":"never","wait_s":1.0}'
+            answers = await asyncio.gather(*[pod.connection.request(subject, question, timeout=10) for _ in range(30)])
+            told: Counter[str] = Counter()
+            for answer in answers:
+                reply: Any = msgspec.json.decode(answer.data)
+                told[reply["error"]["code"] if "error" in reply else reply["result"]["status"]] += 1
+            again = await pod.connection.request(subject, b'{"id":"never"}', timeout=10)
+            assert b'"unknown"' in again.data
+            assert pod.reads.outcomes._waiting == {}
+            return told
+
+    assert run(scenario()) == {"unknown": 10, "too_many_requests": 20}
+
+
+def test_given_more_calls_than_a_pod_relays_at_once_when_requested_then_the_rest_is_told_so(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "MAX_SERVED", 5)
+
+    async def scenario() -> None:
+        async with system.pod() as pod:
+            slow = b'{"item":"tea","quantity":1,"seconds":1.0}'
+            subjects = [f"call.default.cart.k{n}.put_slowly" for n in range(15)]
+            answers = await asyncio.gather(*[pod.connection.request(one, slow, timeout=10) for one in subjects])
+            told = Counter((answer.headers or {}).get("Nats-Service-Error-Code", "") for answer in answers)
+            assert told == {"": 5, "429": 10}
+
+    run(scenario())
+
+
+def test_given_a_log_that_does_not_answer_when_a_result_is_asked_for_then_nothing_of_it_is_kept(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as pod:
+            number = partition_of("default", "counter", "a", system.partitions)
+            subject = f"q.{number}.default.counter.a.$result"
+            await pod.connection.request(subject, b'{"id":"never"}', timeout=10)
+            with psycopg.connect(system.postgres_url, options="-c search_path=troupe") as holding:
+                holding.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")
+                asking = asyncio.ensure_future(pod.connection.request(subject, b'{"id":"never"}', timeout=30))
+                locked = "wait_event_type = 'Lock' AND query LIKE '%FROM inbox%'"
+                waiting = f"SELECT pid FROM pg_stat_activity WHERE {locked}"
+                await until(lambda: system.sql(waiting))
+                system.sql(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) x")
+                assert b'"unavailable"' in (await asking).data
+            assert pod.reads.outcomes._waiting == {}
+
+    run(scenario())

@@ -242,3 +242,27 @@ def test_given_an_execution_over_whose_end_the_log_takes_too_long_when_others_go
     run(scenario())
     assert system.sql("SELECT key FROM dead_letters") == [("a",)]
     assert system.sql("SELECT count(*) FROM pending") == [(0,)]
+
+
+# -- the connection ---------------------------------------------------------------------------------------------------
+
+
+def test_given_a_careful_try_that_ends_with_the_connection_when_the_process_lives_then_it_does_not_count(
+    system: System,
+) -> None:
+    dying = system.start_pod()
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            await client.ask(counter, "a", Add(1))
+            refuse(system, "events", no_666("PERFORM pg_terminate_backend(pg_backend_pid());"))
+            dying.kill()
+            asking = asyncio.ensure_future(client.ask(counter, "a", Add(666), timeout_s=60))
+            await asyncio.sleep(0.2)
+            async with system.pod(counter) as pod:
+                await until(lambda: pod.meter.log_losses > 0)
+                let_pass(system)
+                assert await asking == 667
+
+    run(scenario())
+    assert system.sql("SELECT max(probe_count) FROM partitions") == [(0,)]

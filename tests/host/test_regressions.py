@@ -197,13 +197,14 @@ def test_given_a_lane_whose_backlog_is_freed_when_a_batch_is_taken_then_its_orde
         log, {}, Activations(10, 10), system_clock, Meter(), max_batch=10, after=lambda *_: None, lost=lost,
         principal_of=lambda _: None,
     )  # fmt: skip
-    lane = lane_of(1)
+    lane, commands = lane_of(1), []
     for number in range(1, 4):
         command = Command(lane, Address("default", "counter", "a"), "a", "add", {"Troupe-Id": str(number)}, b"")
         command.stream_seq = number
-        lane.blocked += number == 2  # its body is being fetched
+        command.absent = number == 2  # its body is being fetched
+        commands.append(command)
         committer.put(command)
-    lane.blocked -= 1
+    commands[1].absent = False
     committer.ungate(lane)
     batch, _ = committer._take()
     batch += committer._take()[0]
