@@ -15,28 +15,23 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 
 from runtime.clock import Clock
 from runtime.host.command import Command
-from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch, name_of
-from runtime.host.lane import Activation, Activations, Lane
+from runtime.host.items import Anchor, Item, Next, Order, Sent, Touch, name_of
+from runtime.host.lane import Activations, Lane
+from runtime.host.lookups import Lookups
 from runtime.host.meter import Meter
 from runtime.host.observer import Marks, Observer
 from runtime.host.plan import Plan
-from runtime.host.ports import Cold, CommitLog, Fence, Found, LogRefused, LogTimedOut, LogUnavailable, Wanted
+from runtime.host.planner import Planner
+from runtime.host.ports import CommitLog, Found, LogRefused, LogTimedOut, LogUnavailable
 from runtime.host.suspects import Suspects
-from runtime.host.turn_thread import StuckInHandler, TurnThread
-from runtime.host.turns import Running, Turns
-from runtime.kind import Decision, Kind
+from runtime.kind import Kind
 
 _log = logging.getLogger("troupe.committer")
 
 NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, frozenset(), {})
-ISOLATED_FOR_S = 60.0
-REMEMBERED = 10_000
-"""Actors whose fold is known to take long; beyond, they are found out anew."""
-
 DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
 
@@ -68,22 +63,25 @@ class Committer:
         principal_of: Callable[[Command], str | None],
     ) -> None:
         self._log = log
-        self._kinds = kinds
-        self._activations = activations
-        self._clock = clock
+        self._lookups = Lookups(kinds, activations)
         self._meter = meter
         self._max_batch = max_batch
         self._after = after
         self._lost = lost
-        self._principal_of = principal_of
         self._queue: deque[Item] = deque()
         self._gated: set[Lane] = set()
         self._wake = asyncio.Event()
         self._suspects = Suspects(clock.monotonic, self._wake.set)
-        self._thread = TurnThread()
-        self._isolated: dict[tuple[str, str], float] = {}
-        self.observer: Observer | None = None
-        self._outside: set[str] = set()
+        self._planner = Planner(kinds, clock, meter, principal_of)
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who watches the batches."""
+        return self._planner.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._planner.observer = observer
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -132,7 +130,7 @@ class Committer:
 
     def close(self) -> None:
         """Ends the turn thread."""
-        self._thread.close()
+        self._planner.close()
 
     # -- taking ---------------------------------------------------------------------------------------------------
 
@@ -164,11 +162,11 @@ class Committer:
             command.lane.careful -= 1
             command.lane.backlog.popleft()
         batch: list[Item] = list(careful)
-        queue = self._queue
+        queue, holding = self._queue, len(self._suspects) > 0
         while queue and len(batch) < self._max_batch:
             item = queue.popleft()
             if item.lane.alive:
-                if not self._suspects or not self._suspects.hold(item):
+                if not (holding and self._suspects.hold(item)):
                     batch.append(item)
             else:
                 _give_up(item, LogUnavailable("this pod does not own the actor any more; ask again"))
@@ -238,10 +236,10 @@ class Committer:
 
     async def _attempt(self, batch: list[Item]) -> None:
         started = time.perf_counter()
-        wanted, lanes, hot, early = self._wanted(batch)
+        wanted, lanes, hot, early = self._lookups.of(batch)
         begun = asyncio.ensure_future(self._log.begin(wanted))
         try:
-            ahead = await self._turns(early, NOTHING_FOUND, hot) if early else None
+            ahead = await self._planner.plan(early, NOTHING_FOUND, hot) if early else None
         except BaseException:
             await asyncio.gather(begun, return_exceptions=True)
             await self._log.rollback()
@@ -253,9 +251,9 @@ class Committer:
         kept = batch if not fenced else [item for item in batch if item.lane.lane in found.lanes]
         try:
             if ahead is None or fenced or found.inbox or found.refused:
-                plan = await self._turns(kept, found, hot)
+                plan = await self._planner.plan(kept, found, hot)
             else:
-                plan = await self._turns(kept, found, hot, ahead, early)
+                plan = await self._planner.plan(kept, found, hot, ahead, early)
         except BaseException:
             await self._log.rollback()
             raise
@@ -277,157 +275,8 @@ class Committer:
             if fenced and item.lane.lane not in found.lanes:
                 _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
         self._after(batch, plan, fenced)
-        if self.observer is not None:
-            self.observer.committed(batch, plan, fenced, Marks(started, ran, done))
-
-    async def _turns(
-        self,
-        items: list[Item],
-        found: Found,
-        hot: Mapping[str, Activation],
-        ahead: Plan | None = None,
-        early: Sequence[Item] = (),
-    ) -> Plan:
-        """Runs the turns of `items`. `ahead` is the plan of those of them that ran already, `early`."""
-        now = self._clock.monotonic()
-        for method, until in list(self._isolated.items()):
-            if until < now:
-                del self._isolated[method]
-        plan, rest = ahead, items
-        if plan is not None:
-            if len(early) == len(items):
-                return plan
-            ran = set(map(id, early))
-            rest = [item for item in items if id(item) not in ran]
-        outside: frozenset[str] | None = frozenset(self._outside)
-        while True:
-            if plan is None:
-                plan, rest = Plan(self._clock.now()), items
-            turns = (Turns if self.observer is None else self.observer.turns)(
-                self._kinds,
-                hot,
-                found,
-                plan,
-                isolated=frozenset(self._isolated),
-                outside=outside,
-                principal_of=self._principal_of,
-                random=self._clock.random,
-            )
-            try:
-                await self._thread.run(partial(turns.run, rest), progress=turns.progress)
-                return plan
-            except StuckInHandler:
-                plan.abandoned = True
-                plan = None
-                if self._isolate(turns.running):
-                    outside = None  # its other cold actors may be as slow: one of them at a time would take too long
-
-    def _isolate(self, running: Running) -> bool:
-        """Keeps what made a batch stand still out of the next ones; whether it was a fold.
-
-        Raises LogUnavailable when it is not known what it was.
-        """
-        self._meter.slow_handlers += 1
-        if running.loading is not None and running.loading not in self._outside:
-            if len(self._outside) >= REMEMBERED:
-                self._outside.clear()
-            self._outside.add(running.loading)
-            name = "?" if running.item is None else name_of(running.item)
-            _log.warning("folding the log for %s takes long: such actors are loaded beside the turns", name)
-            return True
-        name = running.method.name if running.method is not None else "?"
-        if running.method is None or (running.kind, name) in self._isolated:
-            raise LogUnavailable(f"the turn of {running.item!r} blocks outside its handler")
-        self._isolated[running.kind, name] = self._clock.monotonic() + ISOLATED_FOR_S
-        _log.warning(
-            "handler %s.%s blocked its pod's turns: it runs beside them for the next %.0f s. A decision must "
-            "not wait or compute for long; make it an async write handler or a function",
-            running.kind,
-            name,
-            ISOLATED_FOR_S,
-        )
-        return False
-
-    def _wanted(self, batch: Sequence[Item]) -> tuple[Wanted, list[Lane], dict[str, Activation], list[Item]]:
-        """What to look up for a batch, its lanes in ascending order, its actors in memory, and what may run meanwhile.
-
-        The order keeps two pods from locking crosswise. The actors are noted now, since one may be passivated while the
-        log is asked, and an actor that was neither in memory nor asked for would be folded from nothing.
-
-        Commands of actors in memory, of which nothing but their id is looked up, run while the log is asked: it nearly
-        always says that the id is new. If it does not, or a lane is lost, all turns are run again.
-        """
-        checkpoints: dict[Lane, tuple[int, int]] = {}
-        wanted = Wanted([])
-        cold: dict[str, Cold] = {}
-        nexts: dict[tuple[int, str], None] = {}
-        hot: dict[str, Activation] = {}
-        late: set[str] = set()
-        for item in batch:
-            lane = item.lane
-            if lane not in checkpoints:
-                checkpoints[lane] = (lane.checkpoint, lane.checkpoint_at)
-            if isinstance(item, Anchor):
-                if item.taken == lane.feed.taken and lane.queued == 0:
-                    checkpoints[lane] = (item.seq, item.at)
-                continue
-            if isinstance(item, Sent):
-                continue
-            actor = _actor_of(item)
-            if type(item) is Command:
-                if item.stream_seq and not lane.loose:
-                    checkpoints[lane] = (item.stream_seq, item.stream_at)
-                wanted.commands.append((actor, item.id))
-                if lane.refusals:
-                    wanted.refused.append((actor, item.id))
-                if actor in lane.held or self._runs_beside(item):
-                    wanted.held.append((actor, item.id))
-                    late.add(actor)
-                if item.timer is not None:
-                    wanted.timers.append(item.timer)
-                    late.add(actor)
-            else:
-                late.add(actor)
-                if isinstance(item, Next):
-                    nexts[lane.lane, actor] = None
-                elif isinstance(item, Order) and item.dead_letter:
-                    wanted.dead_letters.append(item.dead_letter)
-            if actor in hot or actor in cold:
-                continue
-            activation = self._activations.get(actor)
-            if activation is not None:
-                hot[actor] = activation
-            elif (kind := self._kind_of(item)) is not None:
-                cold[actor] = Cold(actor, lane.partition, kind.fold_version)
-        lanes = sorted(checkpoints, key=lambda lane: lane.lane)
-        wanted.fences = [Fence(lane.lane, lane.epoch, *checkpoints[lane], lane.position) for lane in lanes]
-        wanted.cold = list(cold.values())
-        wanted.next_pending = list(nexts)
-        early: list[Item] = [
-            item for item in batch if type(item) is Command and item.actor in hot and item.actor not in late
-        ]
-        return wanted, lanes, hot, early
-
-    def _runs_beside(self, command: Command) -> bool:
-        """Whether a command may be pending although it does not hold its key."""
-        kind = self._kinds.get(command.address.kind)
-        method = kind.methods.get(command.method) if kind is not None else None
-        return method is not None and not isinstance(method, Decision)
-
-    def _kind_of(self, item: Item) -> Kind | None:
-        if isinstance(item, (Command, Touch, Order)):
-            return self._kinds.get(item.address.kind)
-        if isinstance(item, Next):
-            return self._kinds.get(item.kind)
-        if isinstance(item, Rerun):
-            return self._kinds.get(item.row.kind)
-        return self._kinds.get(item.command.address.kind) if isinstance(item, Finished) else None
-
-
-def _actor_of(item: Command | Next | Rerun | Finished | Touch | Order) -> str:
-    if isinstance(item, Finished):
-        return item.command.actor
-    return item.row.actor if isinstance(item, Rerun) else item.actor
+        if self._planner.observer is not None:
+            self._planner.observer.committed(batch, plan, fenced, Marks(started, ran, done))
 
 
 def _counted(careful: Sequence[Command]) -> list[tuple[int, int, int]]:

@@ -5,11 +5,27 @@ Turns say it once a batch and keep it up to date in passing; an execution says i
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtime.host.command import Command
+
+if TYPE_CHECKING:
+    from runtime.host.items import Item
+    from runtime.kind import Method
+
+
+@dataclasses.dataclass(slots=True)
+class Running:
+    """What the turn thread is doing, for the watcher that waits for it. `loading` is the actor being folded."""
+
+    item: Item | None = None
+    command: Command | None = None
+    method: Method | None = None
+    kind: str = ""
+    loading: str | None = None
 
 
 class Handling(Protocol):

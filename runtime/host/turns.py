@@ -1,94 +1,32 @@
 """Turns: what each item of a batch does to its actor.
 
-Runs in the turn thread, on a Plan; touches nothing that the event loop's own tasks change. Every way a handler can fail
-ends here in a fact: answered, tried again later, or parked.
+Runs in the turn thread, on a Plan; touches nothing that the event loop's own tasks change. works.py gives the actors,
+attempts.py runs their handlers, orders.py does what a person wants.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import cast
 
-import msgspec
-
-from runtime.arguments import InvalidArguments
-from runtime.errors import BadResult, Rejected, UnreadableEvent
-from runtime.failure import CYCLE, failure_of, is_cycle, text_of
-from runtime.host import handling
+from runtime.failure import CYCLE
+from runtime.host import handling, orders
 from runtime.host.asking import cycle_of
-from runtime.host.command import Command, from_pending, to_pending
-from runtime.host.items import Anchor, Finished, HandedOver, Item, Next, Order, Rerun, Sent, Start, Touch
-from runtime.host.plan import Plan, Work
-from runtime.host.ports import TAIL_LIMIT, Found, LogUnavailable, PendingRow, PendingUpdate
-from runtime.kind import Decision, Execution, Kind, Method, Read
-from runtime.turn import Turn
+from runtime.host.attempts import Attempts
+from runtime.host.command import Command, from_pending
+from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch
+from runtime.host.plan import Work
+from runtime.host.ports import LogUnavailable, PendingRow
+from runtime.kind import Decision, Kind, Read
 from schemas import headers as names
 from schemas.address import Address
 from schemas.wire import Failure
 
-if TYPE_CHECKING:
-    from runtime.host.lane import Activation, Lane
-
-_log = logging.getLogger("troupe.turns")
-
 LOOK_AGAIN_S = 0.1
 
-FOLDING_S = 0.25
-"""Seconds of folding in one batch after which its other actors are loaded beside the turns."""
 
-SHORT_TAIL = 64
-"""Events that are folded within the batch all the same: asking the log for them again would take longer."""
-
-
-@dataclasses.dataclass(slots=True)
-class Running:
-    """What the turn thread is doing, for the watcher that waits for it. `loading` is the actor being folded."""
-
-    item: Item | None = None
-    command: Command | None = None
-    method: Method | None = None
-    kind: str = ""
-    loading: str | None = None
-
-
-class Turns:
-    """Runs the items of one batch into a plan.
-
-    Args:
-        kinds: the kinds this pod serves.
-        activations: the batch's actors that are in memory; every other one is in `found`.
-        found: what the log said when the batch was begun.
-        isolated: (kind, method) of decisions that blocked before: they run beside the turns.
-        outside: actors whose fold takes long: they are loaded outside the commit; None for every one with a tail.
-        principal_of: the proven principal of a command, or None.
-        random: numbers in [0, 1) for the jitter of retries.
-    """
-
-    def __init__(
-        self,
-        kinds: Mapping[str, Kind],
-        activations: Mapping[str, Activation],
-        found: Found,
-        plan: Plan,
-        *,
-        isolated: frozenset[tuple[str, str]],
-        outside: frozenset[str] | None,
-        principal_of: Callable[[Command], str | None],
-        random: Callable[[], float],
-    ) -> None:
-        self._kinds = kinds
-        self._activations = activations
-        self._found = found
-        self._plan = plan
-        self._isolated = isolated
-        self._outside = outside
-        self._principal_of = principal_of
-        self._random = random
-        self._folding_s = 0.0
-        self.running = Running()
+class Turns(Attempts):
+    """Runs the items of one batch into a plan. For its arguments see Attempts."""
 
     def run(self, items: Sequence[Item]) -> None:
         """Runs the items in order."""
@@ -120,56 +58,6 @@ class Turns:
         """A value that changes with every turn and every actor that is loaded."""
         return self.running.item, self._plan.turns, len(self._plan.works)
 
-    # -- actors ---------------------------------------------------------------------------------------------------
-
-    def work(self, lane: Lane, actor: str, address: Address) -> Work:
-        """The actor as this batch sees it so far."""
-        work = self._plan.works.get(actor)
-        if work is None:
-            work = self._plan.works[actor] = self._load(lane, actor, address)
-        return work
-
-    def _load(self, lane: Lane, actor: str, address: Address) -> Work:
-        kind = self._kinds[address.kind]
-        work = Work(lane, actor, address, kind)
-        active = self._activations.get(actor)
-        if active is not None:
-            work.state, work.seq, work.saved_seq = active.state, active.seq, active.saved_seq
-            work.unreadable = active.unreadable
-        else:
-            snapshot, tail = self._found.snapshots.get(actor), self._found.tails.get(actor, [])
-            if self._loads_outside(actor, len(tail)):
-                work.loading = True
-                return work
-            self.running.loading = actor
-            began = time.perf_counter()
-            try:
-                state = kind.initial()
-                if snapshot is not None:
-                    try:
-                        state = kind.decode_state(snapshot[1].encode())
-                    except Exception:  # the log says the same, and from its beginning it is loaded outside
-                        work.loading, self.running.loading = True, None
-                        return work
-                    work.seq = work.saved_seq = snapshot[0]
-                work.state = kind.fold(state, tail)
-            except UnreadableEvent as error:
-                work.unreadable = UnreadableEvent(f"{address}: {error}")
-            except BaseException as error:
-                work.unreadable = UnreadableEvent(f"{address}: the fold failed on its log: {error!r}")
-            self.running.loading = None
-            self._folding_s += time.perf_counter() - began
-            if tail:
-                work.seq = tail[-1].seq
-        work.base_seq = work.seq
-        return work
-
-    def _loads_outside(self, actor: str, events: int) -> bool:
-        """Whether an actor is loaded beside the turns: its fold may keep the batch's transaction open too long."""
-        if events > TAIL_LIMIT or (events and (self._outside is None or actor in self._outside)):
-            return True
-        return events > SHORT_TAIL and self._folding_s > FOLDING_S
-
     # -- commands -------------------------------------------------------------------------------------------------
 
     def _command(self, command: Command) -> None:
@@ -197,7 +85,7 @@ class Turns:
             failure = command.problem or Failure("unknown_kind", f"no pod serves kind {command.address.kind!r}")
             plan.refuse(command.lane, command, failure)
             return
-        work = self.work(command.lane, command.actor, command.address)
+        work = self._works.get(command.lane, command.actor, command.address)
         if command.problem is not None:
             plan.park(work, command, command.problem, 0, to_log=False)
         elif self._expired(command):
@@ -238,101 +126,9 @@ class Turns:
         else:
             self._start(work, method, payload.value, command, attempt=1, holds=method.exclusive, known=False)
 
-    def _payload(self, work: Work, method: Method, command: Command) -> _Payload | None:
-        try:
-            return _Payload(method.arguments.decode(command.body, command.content_type))
-        except InvalidArguments as error:
-            text = f"{command.address}.{command.method}: {error}"
-            self._plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
-        return None
-
     def _expired(self, command: Command) -> bool:
         deadline = command.headers.get(names.DEADLINE)
         return deadline is not None and int(deadline) < self._plan.now * 1000
-
-    def _turn(self, work: Work, command: Command, attempt: int) -> Turn:
-        headers = command.headers
-        return Turn(
-            work.address,
-            command.id,
-            work.seq,
-            self._plan.now,
-            attempt=attempt,
-            principal=self._principal_of(command),
-            session=headers.get(names.SESSION),
-            correlation_id=headers.get(names.CORRELATION),
-            headers=headers,
-        )
-
-    def _read(self, work: Work, method: Read, payload: Any, command: Command) -> None:
-        self.running.method, self.running.kind, self.running.command = method, work.kind.name, command
-        try:
-            result = method.read(work.state, payload, self._turn(work, command, 1))
-        except BaseException as error:
-            self._plan.fail(work, command, failure_of(error, command))
-        else:
-            self._plan.succeed(work, command, result)
-
-    def _decide(
-        self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow | None = None
-    ) -> bool:
-        """One turn of a decision. True when the command is done, false when it will be tried again."""
-        plan = self._plan
-        self.running.method, self.running.kind, self.running.command = method, work.kind.name, command
-        attempt = (row.attempts if row else 0) + 1
-        turn = self._turn(work, command, attempt)
-        plan.turns += 1
-        try:
-            decided = method.decide(work.state, payload, turn)
-        except BaseException as error:
-            return self._failed(work, command, error, attempt, holds=True, known=row is not None)
-        if plan.abandoned:
-            return True
-        plan.append(work, command, decided.events, turn.principal)
-        work.state = decided.state
-        if turn.messages or turn.timers:
-            plan.carry(work, command, turn)
-        plan.succeed(work, command, decided.result)
-        return True
-
-    # -- failure --------------------------------------------------------------------------------------------------
-
-    def _failed(
-        self, work: Work, command: Command, error: BaseException, attempt: int, *, holds: bool, known: bool
-    ) -> bool:
-        """Settles a failed attempt. `known`: the command has a pending row. True when it is done with."""
-        plan, policy = self._plan, work.kind.behaviour.retry
-        if isinstance(error, Rejected):
-            plan.fail(work, command, failure_of(error, command))
-            return True
-        hopeless = isinstance(error, (BadResult, *policy.never)) or is_cycle(error)
-        if attempt < policy.max_attempts and not hopeless:
-            delay = policy.delay_s(attempt, self._random())
-            text = text_of(error)
-            _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
-            due_at = plan.now + delay
-            if known:
-                plan.changes.pending_updates.append(
-                    PendingUpdate(work.actor, command.id, "backoff", attempt, due_at, text)
-                )
-            else:
-                plan.changes.pending.append(
-                    to_pending(command, "backoff", holds=True, attempts=attempt, due_at=due_at, error=text)
-                )
-                plan.pending[work.actor, command.id] = command.digest
-                work.held += 1
-            if holds:
-                plan.wake[work.lane, work.actor] = delay
-            else:
-                row = to_pending(command, "backoff", holds=False, attempts=attempt, error=text)
-                plan.reruns.append((work.lane, row, delay))
-            return False
-        command.attempts = attempt
-        _log.error("parked %s after %d attempts: %s", command, attempt, text_of(error), exc_info=error)
-        plan.park(work, command, failure_of(error, command), attempt)
-        if work.kind.behaviour.on_parked == "pause" and holds:
-            plan.pause(work, command, f"command {command.id} was parked: {text_of(error)}", None)
-        return True
 
     # -- pending commands -----------------------------------------------------------------------------------------
 
@@ -342,7 +138,7 @@ class Turns:
         if not rows or item.actor in plan.nexts or plan.wake.get((item.lane, item.actor), 0.0) > 0:
             return
         plan.nexts.add(item.actor)
-        work = self.work(item.lane, item.actor, Address(*rows[0][3:6]))
+        work = self._works.get(item.lane, item.actor, Address(*rows[0][3:6]))
         if work.paused:
             return
         if work.loading:
@@ -357,7 +153,7 @@ class Turns:
             plan.wake[item.lane, item.actor] = 0.0
 
     def _rerun(self, item: Rerun) -> None:
-        work = self.work(item.lane, item.row.actor, Address(*item.row[3:6]))
+        work = self._works.get(item.lane, item.row.actor, Address(*item.row[3:6]))
         if work.loading:
             self._plan.reruns.append((item.lane, item.row, LOOK_AGAIN_S))
         else:
@@ -411,65 +207,10 @@ class Turns:
             work.held -= row.holds
         return done
 
-    def _doom(self, work: Work, command: Command, why: str, attempts: int) -> None:
-        """Parks a command for what happened outside its handler."""
-        _log.error("parked %s: %s", command, why)
-        self._plan.park(work, command, Failure("handler_failed", f"{command}: {why}"), attempts)
-
-    def _blocks(self, kind: Kind, method: Method) -> bool:
-        return (kind.name, method.name) in self._isolated
-
-    # -- executions -----------------------------------------------------------------------------------------------
-
-    def _start(
-        self, work: Work, method: Method, payload: Any, command: Command, *, attempt: int, holds: bool, known: bool
-    ) -> None:
-        """Accepts an execution; it is started after the commit."""
-        plan = self._plan
-        if known:
-            plan.changes.pending_updates.append(PendingUpdate(work.actor, command.id, "running", attempt, None, None))
-        else:
-            plan.changes.pending.append(to_pending(command, "running", holds=holds, attempts=attempt))
-            plan.pending[work.actor, command.id] = command.digest
-            if holds:
-                work.held += 1
-            plan.accepted(work, command)
-        turn = self._turn(work, command, attempt)
-        isolated = not isinstance(method, Execution)
-        plan.starts.append(Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated))
-
-    def _finished(self, item: Finished) -> None:
-        plan, command, turn = self._plan, item.command, item.turn
-        work = self.work(item.lane, command.actor, command.address)
-        plan.turns += 1
-        if isinstance(item.error, HandedOver):
-            update = PendingUpdate(work.actor, command.id, "waiting", turn.attempt - 1, None, None)
-            plan.changes.pending_updates.append(update)
-            return
-        if item.doomed:
-            done = self._failed(work, command, BadResult(item.doomed), turn.attempt, holds=item.holds, known=True)
-        elif item.decided is not None:
-            if item.decided.events:
-                plan.append(work, command, item.decided.events, turn.principal)
-                work.state = item.decided.state
-            if turn.messages or turn.timers:
-                plan.carry(work, command, turn)
-            plan.succeed(work, command, item.decided.result)
-            done = True
-        else:
-            assert item.error is not None
-            done = self._failed(work, command, item.error, turn.attempt, holds=item.holds, known=True)
-        if done:
-            plan.changes.pending_done.append((work.actor, command.id))
-            if item.holds:
-                work.held -= 1
-                if work.held and not work.paused:
-                    plan.wake[item.lane, work.actor] = 0.0
-
     # -- the engine's own -----------------------------------------------------------------------------------------
 
     def _touch(self, item: Touch) -> None:
-        work = self.work(item.lane, item.actor, item.address)
+        work = self._works.get(item.lane, item.actor, item.address)
         if work.loading:
             self._plan.touches.append(item)
         elif work.unreadable is not None:
@@ -478,44 +219,9 @@ class Turns:
             self._plan.promises.append((item.answered, (work.state, work.seq)))
 
     def _order(self, item: Order) -> None:
-        plan = self._plan
-        work = self.work(item.lane, item.actor, item.address)
+        work = self._works.get(item.lane, item.actor, item.address)
         if work.loading:
-            plan.promises.append((item.answered, LogUnavailable(f"{item.address} is being loaded: ask again")))
-            return
-        if item.what in ("replay", "drop"):
-            if item.dead_letter not in self._found.parked or item.dead_letter in plan.resolved:
-                text = f"dead letter {item.dead_letter} was replayed or dropped already"
-                plan.promises.append((item.answered, Rejected(text)))
-                return
-            plan.resolved.add(item.dead_letter)
-        command = item.command or Command(item.lane, item.address, "-", item.what, {}, b"")
-        command.id = command.id or f"{item.what}-{item.actor}-{work.seq}"
-        payload: dict[str, Any] = {"by": item.by, "reason": item.reason}
-        if item.what == "pause":
-            plan.pause(work, command, item.reason, item.by)
-        elif item.what == "resume":
-            plan.changes.paused.pop(item.actor, None)
-            plan.changes.resumed.append(item.actor)
-            work.paused = False
-            plan.system_event(work, command, "resumed", payload)
-            if work.held:
-                plan.wake[item.lane, item.actor] = 0.0
-        elif item.what == "drop":
-            plan.changes.dead_resolved.append((item.dead_letter, "dropped", item.by or ""))
-            plan.system_event(work, command, "dropped", payload | {"command_id": command.id})
+            error = LogUnavailable(f"{item.address} is being loaded: ask again")
+            self._plan.promises.append((item.answered, error))
         else:
-            assert item.what == "replay"
-            assert item.command is not None
-            plan.changes.dead_resolved.append((item.dead_letter, "replayed", item.by or ""))
-            plan.changes.inbox_forgotten.append((item.actor, command.id))
-            plan.system_event(work, command, "replayed", payload | {"command_id": command.id})
-            command.attempts = 0
-            plan.defer(work, command)
-            if not work.paused:
-                plan.wake[item.lane, item.actor] = 0.0
-        plan.promises.append((item.answered, {"seq": work.seq, "held": work.held, "paused": work.paused}))
-
-
-class _Payload(msgspec.Struct):
-    value: Any
+            orders.carry_out(self._plan, self._found, work, item)

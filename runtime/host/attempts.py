@@ -1,0 +1,217 @@
+"""One attempt at a command: its handler decides, reads or is started, and what comes of it goes into the plan.
+
+Every way a handler can fail ends here in a fact: answered, tried again later, or parked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from runtime.arguments import InvalidArguments
+from runtime.errors import BadResult, Rejected
+from runtime.failure import failure_of, is_cycle, text_of
+from runtime.host.command import Command, to_pending
+from runtime.host.handling import Running
+from runtime.host.items import Finished, HandedOver, Start
+from runtime.host.plan import Plan, Work
+from runtime.host.ports import Found, PendingRow, PendingUpdate
+from runtime.host.works import Works
+from runtime.kind import Decision, Execution, Kind, Method, Read
+from runtime.turn import Turn
+from schemas import headers as names
+from schemas.wire import Failure
+
+if TYPE_CHECKING:
+    from runtime.host.lane import Activation
+
+_log = logging.getLogger("troupe.turns")
+
+
+class Attempts:
+    """What Turns has its items do.
+
+    Args:
+        kinds: the kinds this pod serves.
+        activations: the batch's actors that are in memory; every other one is in `found`.
+        found: what the log said when the batch was begun.
+        isolated: (kind, method) of decisions that blocked before: they run beside the turns.
+        outside: actors whose fold takes long: they are loaded outside the commit; None for every one with a tail.
+        principal_of: the proven principal of a command, or None.
+        random: numbers in [0, 1) for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind],
+        activations: Mapping[str, Activation],
+        found: Found,
+        plan: Plan,
+        *,
+        isolated: frozenset[tuple[str, str]],
+        outside: frozenset[str] | None,
+        principal_of: Callable[[Command], str | None],
+        random: Callable[[], float],
+    ) -> None:
+        self._kinds = kinds
+        self._found = found
+        self._plan = plan
+        self._isolated = isolated
+        self._principal_of = principal_of
+        self._random = random
+        self.running = Running()
+        self._works = Works(kinds, activations, found, plan, outside, self.running)
+
+    def _payload(self, work: Work, method: Method, command: Command) -> _Payload | None:
+        try:
+            return _Payload(method.arguments.decode(command.body, command.content_type))
+        except InvalidArguments as error:
+            text = f"{command.address}.{command.method}: {error}"
+            self._plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
+        return None
+
+    def _turn(self, work: Work, command: Command, attempt: int) -> Turn:
+        headers = command.headers
+        return Turn(
+            work.address,
+            command.id,
+            work.seq,
+            self._plan.now,
+            attempt=attempt,
+            principal=self._principal_of(command),
+            session=headers.get(names.SESSION),
+            correlation_id=headers.get(names.CORRELATION),
+            headers=headers,
+        )
+
+    # -- attempts -------------------------------------------------------------------------------------------------
+
+    def _read(self, work: Work, method: Read, payload: Any, command: Command) -> None:
+        self.running.method, self.running.kind, self.running.command = method, work.kind.name, command
+        try:
+            result = method.read(work.state, payload, self._turn(work, command, 1))
+        except BaseException as error:
+            self._plan.fail(work, command, failure_of(error, command))
+        else:
+            self._plan.succeed(work, command, result)
+
+    def _decide(
+        self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow | None = None
+    ) -> bool:
+        """One turn of a decision. True when the command is done, false when it will be tried again."""
+        plan = self._plan
+        self.running.method, self.running.kind, self.running.command = method, work.kind.name, command
+        attempt = (row.attempts if row else 0) + 1
+        turn = self._turn(work, command, attempt)
+        plan.turns += 1
+        try:
+            decided = method.decide(work.state, payload, turn)
+        except BaseException as error:
+            return self._failed(work, command, error, attempt, holds=True, known=row is not None)
+        if plan.abandoned:
+            return True
+        plan.append(work, command, decided.events, turn.principal)
+        work.state = decided.state
+        if turn.messages or turn.timers:
+            plan.carry(work, command, turn)
+        plan.succeed(work, command, decided.result)
+        return True
+
+    def _start(
+        self, work: Work, method: Method, payload: Any, command: Command, *, attempt: int, holds: bool, known: bool
+    ) -> None:
+        """Accepts an execution; it is started after the commit."""
+        plan = self._plan
+        if known:
+            plan.changes.pending_updates.append(PendingUpdate(work.actor, command.id, "running", attempt, None, None))
+        else:
+            plan.changes.pending.append(to_pending(command, "running", holds=holds, attempts=attempt))
+            plan.pending[work.actor, command.id] = command.digest
+            if holds:
+                work.held += 1
+            plan.accepted(work, command)
+        turn = self._turn(work, command, attempt)
+        isolated = not isinstance(method, Execution)
+        plan.starts.append(Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated))
+
+    def _finished(self, item: Finished) -> None:
+        plan, command, turn = self._plan, item.command, item.turn
+        work = self._works.get(item.lane, command.actor, command.address)
+        plan.turns += 1
+        if isinstance(item.error, HandedOver):
+            update = PendingUpdate(work.actor, command.id, "waiting", turn.attempt - 1, None, None)
+            plan.changes.pending_updates.append(update)
+            return
+        if item.doomed:
+            done = self._failed(work, command, BadResult(item.doomed), turn.attempt, holds=item.holds, known=True)
+        elif item.decided is not None:
+            if item.decided.events:
+                plan.append(work, command, item.decided.events, turn.principal)
+                work.state = item.decided.state
+            if turn.messages or turn.timers:
+                plan.carry(work, command, turn)
+            plan.succeed(work, command, item.decided.result)
+            done = True
+        else:
+            assert item.error is not None
+            done = self._failed(work, command, item.error, turn.attempt, holds=item.holds, known=True)
+        if done:
+            plan.changes.pending_done.append((work.actor, command.id))
+            if item.holds:
+                work.held -= 1
+                if work.held and not work.paused:
+                    plan.wake[item.lane, work.actor] = 0.0
+
+    # -- failure --------------------------------------------------------------------------------------------------
+
+    def _failed(
+        self, work: Work, command: Command, error: BaseException, attempt: int, *, holds: bool, known: bool
+    ) -> bool:
+        """Settles a failed attempt. `known`: the command has a pending row. True when it is done with."""
+        plan, policy = self._plan, work.kind.behaviour.retry
+        if isinstance(error, Rejected):
+            plan.fail(work, command, failure_of(error, command))
+            return True
+        hopeless = isinstance(error, (BadResult, *policy.never)) or is_cycle(error)
+        if attempt < policy.max_attempts and not hopeless:
+            delay = policy.delay_s(attempt, self._random())
+            text = text_of(error)
+            _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
+            due_at = plan.now + delay
+            if known:
+                plan.changes.pending_updates.append(
+                    PendingUpdate(work.actor, command.id, "backoff", attempt, due_at, text)
+                )
+            else:
+                plan.changes.pending.append(
+                    to_pending(command, "backoff", holds=True, attempts=attempt, due_at=due_at, error=text)
+                )
+                plan.pending[work.actor, command.id] = command.digest
+                work.held += 1
+            if holds:
+                plan.wake[work.lane, work.actor] = delay
+            else:
+                row = to_pending(command, "backoff", holds=False, attempts=attempt, error=text)
+                plan.reruns.append((work.lane, row, delay))
+            return False
+        command.attempts = attempt
+        _log.error("parked %s after %d attempts: %s", command, attempt, text_of(error), exc_info=error)
+        plan.park(work, command, failure_of(error, command), attempt)
+        if work.kind.behaviour.on_parked == "pause" and holds:
+            plan.pause(work, command, f"command {command.id} was parked: {text_of(error)}", None)
+        return True
+
+    def _doom(self, work: Work, command: Command, why: str, attempts: int) -> None:
+        """Parks a command for what happened outside its handler."""
+        _log.error("parked %s: %s", command, why)
+        self._plan.park(work, command, Failure("handler_failed", f"{command}: {why}"), attempts)
+
+    def _blocks(self, kind: Kind, method: Method) -> bool:
+        return (kind.name, method.name) in self._isolated
+
+
+class _Payload(msgspec.Struct):
+    value: Any

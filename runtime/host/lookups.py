@@ -1,0 +1,100 @@
+"""What a batch needs to know before its turns: which rows are asked for together with the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from runtime.host.command import Command
+from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch
+from runtime.host.lane import Activation, Activations, Lane
+from runtime.host.ports import Cold, Fence, Wanted
+from runtime.kind import Decision, Kind
+
+
+class Lookups:
+    """The look-ups of a pod's batches."""
+
+    def __init__(self, kinds: Mapping[str, Kind], activations: Activations) -> None:
+        self._kinds = kinds
+        self._activations = activations
+
+    def of(self, batch: Sequence[Item]) -> tuple[Wanted, list[Lane], dict[str, Activation], list[Item]]:
+        """What to look up for a batch, its lanes in ascending order, its actors in memory, and what may run meanwhile.
+
+        The order keeps two pods from locking crosswise. The actors are noted now, since one may be passivated while the
+        log is asked, and an actor that was neither in memory nor asked for would be folded from nothing.
+
+        Commands of actors in memory, of which nothing but their id is looked up, run while the log is asked: it nearly
+        always says that the id is new. If it does not, or a lane is lost, all turns are run again.
+        """
+        checkpoints: dict[Lane, tuple[int, int]] = {}
+        wanted = Wanted([])
+        cold: dict[str, Cold] = {}
+        nexts: dict[tuple[int, str], None] = {}
+        hot: dict[str, Activation] = {}
+        late: set[str] = set()
+        for item in batch:
+            lane = item.lane
+            if lane not in checkpoints:
+                checkpoints[lane] = (lane.checkpoint, lane.checkpoint_at)
+            if isinstance(item, Anchor):
+                if item.taken == lane.feed.taken and lane.queued == 0:
+                    checkpoints[lane] = (item.seq, item.at)
+                continue
+            if isinstance(item, Sent):
+                continue
+            actor = _actor_of(item)
+            if type(item) is Command:
+                if item.stream_seq and not lane.loose:
+                    checkpoints[lane] = (item.stream_seq, item.stream_at)
+                wanted.commands.append((actor, item.id))
+                if lane.refusals:
+                    wanted.refused.append((actor, item.id))
+                if actor in lane.held or self._runs_beside(item):
+                    wanted.held.append((actor, item.id))
+                    late.add(actor)
+                if item.timer is not None:
+                    wanted.timers.append(item.timer)
+                    late.add(actor)
+            else:
+                late.add(actor)
+                if isinstance(item, Next):
+                    nexts[lane.lane, actor] = None
+                elif isinstance(item, Order) and item.dead_letter:
+                    wanted.dead_letters.append(item.dead_letter)
+            if actor in hot or actor in cold:
+                continue
+            activation = self._activations.get(actor)
+            if activation is not None:
+                hot[actor] = activation
+            elif (kind := self._kind_of(item)) is not None:
+                cold[actor] = Cold(actor, lane.partition, kind.fold_version)
+        lanes = sorted(checkpoints, key=lambda lane: lane.lane)
+        wanted.fences = [Fence(lane.lane, lane.epoch, *checkpoints[lane], lane.position) for lane in lanes]
+        wanted.cold = list(cold.values())
+        wanted.next_pending = list(nexts)
+        early: list[Item] = [
+            item for item in batch if type(item) is Command and item.actor in hot and item.actor not in late
+        ]
+        return wanted, lanes, hot, early
+
+    def _runs_beside(self, command: Command) -> bool:
+        """Whether a command may be pending although it does not hold its key."""
+        kind = self._kinds.get(command.address.kind)
+        method = kind.methods.get(command.method) if kind is not None else None
+        return method is not None and not isinstance(method, Decision)
+
+    def _kind_of(self, item: Item) -> Kind | None:
+        if isinstance(item, (Command, Touch, Order)):
+            return self._kinds.get(item.address.kind)
+        if isinstance(item, Next):
+            return self._kinds.get(item.kind)
+        if isinstance(item, Rerun):
+            return self._kinds.get(item.row.kind)
+        return self._kinds.get(item.command.address.kind) if isinstance(item, Finished) else None
+
+
+def _actor_of(item: Command | Next | Rerun | Finished | Touch | Order) -> str:
+    if isinstance(item, Finished):
+        return item.command.actor
+    return item.row.actor if isinstance(item, Rerun) else item.actor
