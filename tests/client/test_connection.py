@@ -149,6 +149,13 @@ async def test_given_a_broker_that_reads_no_more_when_messages_are_posted_then_t
 ) -> None:
     broker = Broker(tmp_path)
     broker.start()
+    try:
+        await _pour_into(broker)
+    finally:
+        broker.stop()
+
+
+async def _pour_into(broker: Broker) -> None:
     connection = await connect(broker.url, name="test", pending_size=1_000_000)
 
     async def pour(messages: int) -> None:
@@ -166,4 +173,3 @@ async def test_given_a_broker_that_reads_no_more_when_messages_are_posted_then_t
         connection.post("any", b"x" * 1_000_000)
     await connection.flush()
     await connection.close()
-    broker.stop()
