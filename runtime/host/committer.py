@@ -27,6 +27,7 @@ from runtime.host.plan import Plan
 from runtime.host.planner import Planner
 from runtime.host.ports import CommitLog, Found, LogRefused, LogTimedOut, LogUnavailable
 from runtime.host.suspects import Suspects
+from runtime.host.trials import LOOK_AGAIN_S, Trials
 from runtime.kind import Kind
 
 _log = logging.getLogger("troupe.committer")
@@ -72,7 +73,8 @@ class Committer:
         self._gated: set[Lane] = set()
         self._wake = asyncio.Event()
         self._suspects = Suspects(clock.monotonic, self._wake.set)
-        self._planner = Planner(kinds, clock, meter, principal_of)
+        self._trials = Trials()
+        self._planner = Planner(kinds, clock, meter, principal_of, self._trials)
 
     @property
     def observer(self) -> Observer | None:
@@ -108,6 +110,7 @@ class Committer:
         self._queue.clear()
         self._gated.clear()
         self._suspects.clear()
+        self._trials.clear()
 
     async def run(self) -> None:
         """Commits batches, for ever."""
@@ -115,8 +118,8 @@ class Committer:
             batch, careful = self._take()
             if not batch:
                 self._wake.clear()
-                if not self._queue:
-                    await self._wake.wait()
+                if not self._queue and not self._trials:
+                    await self._wait()
                 continue
             try:
                 if careful:
@@ -128,6 +131,13 @@ class Committer:
                 await self._lost(error)
                 await self._absolve(careful)
 
+    async def _wait(self) -> None:
+        """Until there is something to do."""
+        again = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._wake.set) if self._trials.going_on else None
+        await self._wake.wait()
+        if again is not None:
+            again.cancel()
+
     def close(self) -> None:
         """Ends the turn thread."""
         self._planner.close()
@@ -138,15 +148,18 @@ class Committer:
         """The next batch, and those of it that are to be counted before they run.
 
         Careful lanes give one command each. A command that was in such a batch when the process died is a suspect, and
-        runs in a batch of its own, so that no other command is blamed for its deed.
+        runs in a batch of its own, so that no other command is blamed for its deed; and none while there is a trial.
         """
         if self._suspects and (suspect := self._suspects.due()) is not None:
             return [suspect], []
         careful: list[Command] = []
+        trying = self._trials.going_on
+        if (put_off := self._trials.next()) is not None:
+            self._queue.append(put_off)
         for lane in list(self._gated):
             if not lane.alive or not lane.backlog:
                 self._gated.discard(lane)
-            elif lane.backlog[0].absent:
+            elif lane.backlog[0].absent or (trying and lane.careful > 0):
                 continue
             elif lane.careful > 0:
                 head = lane.backlog[0]
@@ -275,6 +288,7 @@ class Committer:
             if fenced and item.lane.lane not in found.lanes:
                 _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
         self._after(batch, plan, fenced)
+        self._trials.committed(plan)
         if self._planner.observer is not None:
             self._planner.observer.committed(batch, plan, fenced, Marks(started, ran, done))
 

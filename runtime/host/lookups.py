@@ -74,7 +74,10 @@ class Lookups:
         wanted.cold = list(cold.values())
         wanted.next_pending = list(nexts)
         early: list[Item] = [
-            item for item in batch if type(item) is Command and item.actor in hot and item.actor not in late
+            item
+            for item in batch
+            # The repeat of what killed a process is answered from the log: it must not run meanwhile.
+            if type(item) is Command and item.actor in hot and item.actor not in late and not item.lane.careful
         ]
         return wanted, lanes, hot, early
 

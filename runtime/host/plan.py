@@ -37,7 +37,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
-    from runtime.host.items import Start, Touch
+    from runtime.host.items import Next, Rerun, Start, Touch
     from runtime.host.lane import Lane
 
 _encode = msgspec.json.Encoder().encode
@@ -85,7 +85,8 @@ class Plan:
         changes: what is written.
         works: the actors it touched.
         answers: replies to publish after the commit.
-        starts: executions to start after the commit.
+        starts: executions to start after the commit; `trial` is the one of them that may have ended a process before,
+            `put_off` what must not be tried at the same time, and `trying` whether such a trial goes on already.
         reruns: commands that do not hold their key, with the seconds after which they run again.
         wake: actor → seconds after which its pending commands go on (0: at once).
         inbox, refused: answers and refusals of this very batch, so that a repeat in it is found too.
@@ -99,8 +100,11 @@ class Plan:
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
     """
 
-    def __init__(self, now: float, max_attempts_after_death: int = 3) -> None:
+    def __init__(self, now: float, *, trying: bool = False) -> None:
         self.now = now
+        self.trying = trying
+        self.trial: Start | None = None
+        self.put_off: list[Next | Rerun] = []
         self.changes = Changes()
         self.works: dict[str, Work] = {}
         self.answers: list[Answer] = []
@@ -132,9 +136,7 @@ class Plan:
         lane, tenant = work.lane, work.address.tenant
         if work.seq == 0 and events:
             key = work.address.key
-            self.changes.actors.append(
-                ActorRow(work.actor, tenant, work.address.kind, key, lane.lane, lane.partition)
-            )
+            self.changes.actors.append(ActorRow(work.actor, tenant, work.address.kind, key, lane.lane, lane.partition))
         position = self.positions.get(lane, lane.position)
         headers = command.headers
         session = headers.get(names.SESSION)

@@ -15,6 +15,7 @@ from runtime.host.meter import Meter
 from runtime.host.observer import Observer
 from runtime.host.plan import Plan
 from runtime.host.ports import Found, LogUnavailable
+from runtime.host.trials import Trials
 from runtime.host.turn_thread import StuckInHandler, TurnThread
 from runtime.host.turns import Turns
 from runtime.kind import Kind
@@ -35,11 +36,13 @@ class Planner:
         clock: Clock,
         meter: Meter,
         principal_of: Callable[[Command], str | None],
+        trials: Trials,
     ) -> None:
         self._kinds = kinds
         self._clock = clock
         self._meter = meter
         self._principal_of = principal_of
+        self._trials = trials
         self._thread = TurnThread()
         self._isolated: dict[tuple[str, str], float] = {}
         self._outside: set[str] = set()
@@ -71,7 +74,7 @@ class Planner:
         outside: frozenset[str] | None = frozenset(self._outside)
         while True:
             if plan is None:
-                plan, rest = Plan(self._clock.now()), items
+                plan, rest = Plan(self._clock.now(), trying=self._trials.going_on), items
             turns = (Turns if self.observer is None else self.observer.turns)(
                 self._kinds,
                 hot,

@@ -24,6 +24,12 @@ from schemas.wire import Failure
 
 LOOK_AGAIN_S = 0.1
 
+DEATHS_OF_EXECUTIONS = 5
+"""Deaths of the process after which an execution that ran each time is parked.
+
+One more than a command takes that is tried alone and parked after three: what runs for long beside it is not to blame.
+"""
+
 
 class Turns(Attempts):
     """Runs the items of one batch into a plan. For its arguments see Attempts."""
@@ -181,7 +187,9 @@ class Turns(Attempts):
             text = f"kind {work.kind.name!r} has no method {row.method!r}"
             plan.refuse(work.lane, command, Failure("unknown_method", text), work.seq)
             done = True
-        elif row.state == "running" and row.attempts >= max(work.kind.behaviour.retry.max_attempts, 3):
+        elif row.state == "running" and row.attempts >= max(
+            work.kind.behaviour.retry.max_attempts, 3 if isinstance(method, Decision) else DEATHS_OF_EXECUTIONS
+        ):
             text = f"the process died {row.attempts} times while {command} ran: see the handler before you replay it"
             plan.park(work, command, Failure("handler_failed", text), row.attempts)
             done = True
@@ -189,23 +197,26 @@ class Turns(Attempts):
             payload = self._payload(work, method, command)
             if payload is None:
                 done = True
-            elif (
-                isinstance(method, Decision)
-                and row.state != "running"
-                and not self._blocks(work.kind, method)
-                # After an unclean death it may be this one that kills its process: run as an execution, it is counted.
-                and not work.lane.careful
-            ):
+            elif isinstance(method, Decision) and (work.lane.careful or row.state == "running"):
+                self._try(work, method, payload.value, command, row)
+            elif isinstance(method, Decision) and not self._blocks(work.kind, method):
                 done = self._decide(work, method, payload.value, command, row)
             else:
                 # As its row says: one that needs no key of its own may hold it (it waited for a load, or is a replay).
-                self._start(
-                    work, method, payload.value, command, attempt=row.attempts + 1, holds=row.holds, known=True
-                )
+                self._start(work, method, payload.value, command, attempt=row.attempts + 1, holds=row.holds, known=True)
         if done:
             plan.changes.pending_done.append((work.actor, command.id))
             work.held -= row.holds
         return done
+
+    def _try(self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow) -> None:
+        """Puts a pending decision on trial, see runtime.host.trials: it runs as an execution, which is counted."""
+        plan = self._plan
+        if plan.trying or plan.trial is not None:
+            plan.put_off.append(Next(work.lane, work.actor, work.kind.name) if row.holds else Rerun(work.lane, row))
+        else:
+            self._start(work, method, payload, command, attempt=row.attempts + 1, holds=row.holds, known=True)
+            plan.trial = plan.starts[-1]
 
     # -- the engine's own -----------------------------------------------------------------------------------------
 
