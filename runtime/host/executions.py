@@ -7,6 +7,7 @@ dies in between, the lane's next owner starts it again, with the attempt counted
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,6 @@ from runtime.turn import Asker
 
 _log = logging.getLogger("troupe.executions")
 
-ISOLATED_TIMEOUT_S = 30.0
 _HAND_OVER = "handed over"
 
 
@@ -43,14 +43,27 @@ class HandlerExited(Exception):
 
 
 class Executions:
-    """The running executions of a pod. `finished` puts a Finished into the next batch; `asker` lets them ask others."""
+    """The running executions of a pod.
+
+    Args:
+        finished: puts a Finished into the next batch.
+        asker: lets them ask others.
+        handler_timeout_s: how long a decision or read may take in a thread of its own; after it the thread is left.
+
+    `left_behind` counts these threads.
+    """
 
     def __init__(
-        self, finished: Callable[[Finished], None], asker: Callable[[Start], Asker], tasks: Tasks
+        self,
+        finished: Callable[[Finished], None],
+        asker: Callable[[Start], Asker],
+        tasks: Tasks,
+        handler_timeout_s: float,
     ) -> None:
         self._finished = finished
         self._asker = asker
         self._tasks = tasks
+        self._handler_timeout_s = handler_timeout_s
         self._running: dict[int, str] = {}
         self.loop = ExecutionLoop(lambda: list(self._running.values()))
         self.left_behind = 0
@@ -116,20 +129,26 @@ class Executions:
         outcome: asyncio.Future[Decided] = loop.create_future()
 
         def work() -> None:
+            decided: Decided | None = None
+            error: BaseException | None = None
             try:
-                result = _decide(method, start)
-                loop.call_soon_threadsafe(_set, outcome, result, None)
-            except BaseException as error:
-                loop.call_soon_threadsafe(_set, outcome, None, error)
+                decided = _decide(method, start)
+            except BaseException as raised:  # also SystemExit: a handler must not end the thread unheard
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the pod is gone
+                loop.call_soon_threadsafe(_set, outcome, decided, error)
 
         name = f"troupe-{start.kind.name}.{method.name}"
         threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True).start()
         try:
-            async with asyncio.timeout(ISOLATED_TIMEOUT_S):
+            async with asyncio.timeout(self._handler_timeout_s):
                 return await outcome
         except TimeoutError:
             self.left_behind += 1
-            text = f"the handler did not return within {ISOLATED_TIMEOUT_S:.0f} s; its thread is left behind"
+            text = (
+                f"handler {start.kind.name}.{method.name} did not return within {self._handler_timeout_s:g} s; its "
+                "thread is left behind until the pod ends: make it an async write handler or a function with a time-out"
+            )
             _log.error("%s: %s", start.command, text)
             raise NeverReturned(text) from None
 

@@ -196,13 +196,16 @@ class Pod:
         )
         self.committer.observer = self.telemetry
         self.asking = Asking(self.connection, self.clock)
-        self.executions = Executions(self.committer.put, self.asking.asker, self._background)
+        self.executions = Executions(
+            self.committer.put, self.asking.asker, self._background, settings.handler_timeout_s
+        )
         self.outbox = Outbox(self.publisher, self.committer.put, self._background)
         self.bodies = Bodies(self.objects, self._background, self.committer.ungate)
         self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)
         self.reads = Reads(
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
             self._post, self.clock.now, self.objects.get, lambda: self.connection.max_payload,
+            settings.handler_timeout_s,
         )  # fmt: skip
         self.housekeeping = Housekeeping(
             self.connection,

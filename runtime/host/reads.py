@@ -34,7 +34,6 @@ from schemas.wire import Failure
 
 _log = logging.getLogger("troupe.reads")
 
-READ_TIMEOUT_S = 30.0
 SLOW_AT_ONCE = 16
 """Threads for queries that were slow before; more of these wait."""
 
@@ -70,8 +69,10 @@ class Reads:
         now: Callable[[], float],
         fetch: Callable[[str], Awaitable[bytes]],
         max_payload: Callable[[], int],
+        handler_timeout_s: float,
     ) -> None:
         self._kinds = kinds
+        self._handler_timeout_s = handler_timeout_s
         self._activations = activations
         self._lane_of = lane_of
         self._valid = valid
@@ -186,9 +187,9 @@ class Reads:
         async with self._slow_slots:
             thread = TurnThread()
             try:
-                await thread.run(job, READ_TIMEOUT_S)
+                await thread.run(job, self._handler_timeout_s)
             except StuckInHandler:
-                raise Refused("timeout", f"{name} did not return in {READ_TIMEOUT_S:.0f} s") from None
+                raise Refused("timeout", f"{name} did not return within {self._handler_timeout_s:g} s") from None
             finally:
                 thread.close()
 

@@ -7,7 +7,7 @@ attempts.py runs their handlers, orders.py does what a person wants.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from runtime.failure import CYCLE
 from runtime.host import handling, orders

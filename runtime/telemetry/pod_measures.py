@@ -66,7 +66,7 @@ class PodMeasures:
         return [*self._counters(), *self._gauges(), *self._histograms()]
 
     def _counters(self) -> list[Measure]:
-        pod, meter = self._pod, self._pod.meter
+        pod, meter, left_behind = self._pod, self._pod.meter, self._pod.executions.left_behind
         return [
             Measure("troupe_batches_total", "counter", "Committed batches.", meter.batches),
             Measure("troupe_commands_total", "counter", "Commands that were answered for good.", meter.commands),
@@ -76,6 +76,7 @@ class PodMeasures:
             Measure("troupe_parked_total", "counter", "Commands put among the dead letters.", meter.parked),
             Measure("troupe_fenced_total", "counter", "Lanes found lost to another pod at a commit.", meter.fenced),
             Measure("troupe_slow_handlers_total", "counter", "Handlers that held up the turns.", meter.slow_handlers),
+            Measure("troupe_left_behind_total", "counter", "Threads of handlers that never returned.", left_behind),
             Measure("troupe_log_losses_total", "counter", "Times the connection to the log broke.", meter.log_losses),
             Measure("troupe_reader_restarts_total", "counter", "Readers made anew.", pod.commands.restarts),
             Measure("troupe_passivated_total", "counter", "Actors taken out of memory.", pod.activations.passivated),
