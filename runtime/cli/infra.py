@@ -38,9 +38,13 @@ def up(
 ) -> None:
     """Start NATS and Postgres, and return when both are ready. They go on running until `runtime infra down`."""
     import runtime.infra as servers
+    from runtime.clock import system_clock
+
+    begun = system_clock.monotonic()
 
     def ready(endpoints: Endpoints) -> None:
-        _print_endpoints(endpoints, as_json=as_json, as_environment=as_environment)
+        took_s = system_clock.monotonic() - begun
+        _print_endpoints(endpoints, took_s, as_json=as_json, as_environment=as_environment)
 
     if foreground:
         servers.up(data, ready)
@@ -65,7 +69,7 @@ def status(data: DataDir = None, as_environment: _AsEnvironment = False, as_json
 
     found = servers.status(data)
     if found.endpoints is not None and as_environment:
-        _print_endpoints(found.endpoints, as_json=False, as_environment=True)
+        _print_environment(found.endpoints)
     elif as_json:
         print_json(
             {
@@ -90,19 +94,23 @@ def status(data: DataDir = None, as_environment: _AsEnvironment = False, as_json
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
 
-def _print_endpoints(endpoints: Endpoints, *, as_json: bool, as_environment: bool) -> None:
+def _print_environment(endpoints: Endpoints) -> None:
+    print_line(f"export RUNTIME_NATS_URL={shlex.quote(endpoints.nats_url)}")
+    print_line(f"export RUNTIME_POSTGRES_URL={shlex.quote(endpoints.postgres_url)}")
+
+
+def _print_endpoints(endpoints: Endpoints, took_s: float, *, as_json: bool, as_environment: bool) -> None:
     if as_environment:
-        print_line(f"export RUNTIME_NATS_URL={shlex.quote(endpoints.nats_url)}")
-        print_line(f"export RUNTIME_POSTGRES_URL={shlex.quote(endpoints.postgres_url)}")
+        _print_environment(endpoints)
         return
     described = _described(endpoints)
     if as_json:
-        print_json(described)
+        print_json(described | {"ready_in_s": round(took_s, 3)})
         return
     print_line(f"NATS      {described['nats']}")
     print_line(f"Postgres  {described['postgres']}")
     print_line(f"data      {endpoints.data_dir}")
-    print_line("The URLs with their passwords: runtime infra status --env")
+    print_line(f"Ready in {took_s:.1f} s. The URLs with their passwords: runtime infra status --env")
 
 
 def _described(endpoints: Endpoints) -> dict[str, Any]:

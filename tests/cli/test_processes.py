@@ -128,6 +128,8 @@ def test_given_no_servers_when_infra_is_started_then_every_command_finds_them_un
     assert runtime.ok("infra", "down").out == "nothing ran\n"
     up = runtime.ok("infra", "up", "--json").json
     try:
+        assert up["ready_in_s"] > 0
+        assert "Ready in " in runtime.ok("infra", "up").out
         assert runtime.ok("infra", "status", "--json").json["owner_pid"] == up["owner_pid"]
         assert "accepts connections" in runtime.ok("infra", "status").out
         assert "export RUNTIME_NATS_URL=nats://troupe:" in runtime.ok("infra", "up", "--env").out

@@ -1,0 +1,132 @@
+"""A walk over all commands: each works with --json, each refuses what it does not know, and each says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.errors import CallFailed
+from tests.cli.command import Runtime
+from tests.cli.test_usage import ALL
+from tests.support.system import KINDS, System
+
+Words = tuple[str, ...]
+
+ENDING: dict[str, Words] = {
+    "actors call": ("counter", "walked", "add", "amount=2"),
+    "actors describe": ("counter", "walked"),
+    "actors kinds": (),
+    "actors list": (),
+    "actors pause": ("counter", "walked", "--reason", "a walk"),
+    "actors resume": ("counter", "walked"),
+    "actors tail": ("counter", "walked", "--count", "1"),
+    "db migrate": (),
+    "dead drop": ("1",),
+    "dead list": (),
+    "dead replay": ("2",),
+    "dead show": ("1",),
+    "groups list": (),
+    "init": ("walked",),
+    "keys new": ("--principal", "walker"),
+    "log export": (),
+    "log show": ("counter", "walked"),
+    "partitions": (),
+    "version": (),
+}
+"""Commands that come to an end, with words that let them succeed, in an order in which they do."""
+
+ORDER = ("actors call", "actors pause", "actors resume", "dead show", "dead drop", "dead replay")
+
+LASTING: dict[str, Words] = {
+    "actors up": (KINDS,),
+    "dev": (KINDS, "--port", "0"),
+    "gateway up": ("--port", "0"),
+    "intake up": (),
+}
+"""Commands that run until they are ended."""
+
+SERVERS = {"infra up", "infra status", "infra down"}
+ELSEWHERE = {"groups promote"}
+"""tests/cli/test_processes.py, tests/host/test_promotion.py: they need servers, or a group, of their own."""
+
+ALONE = {"init", "keys new", "version", *LASTING, *SERVERS}
+"""Commands that need no server, or wait for one."""
+
+
+@pytest.fixture(scope="module")
+def parked(runtime: Runtime, shared_system: System) -> None:
+    """Two dead letters."""
+
+    async def fail() -> None:
+        async with shared_system.client() as client:
+            for key in ("x", "y"):
+                with pytest.raises(CallFailed):
+                    await client.ask("counter", key, "boom")
+
+    asyncio.run(fail())
+
+
+def test_every_command_is_walked_over() -> None:
+    assert {" ".join(words) for words in ALL} == {*ENDING, *LASTING, *SERVERS, *ELSEWHERE}
+
+
+def test_given_a_system_when_every_command_is_run_with_json_then_each_ends_with_0_and_prints_json(
+    runtime: Runtime, parked: None, tmp_path: Path
+) -> None:
+    here = Runtime(runtime.environment, tmp_path)
+    for name in (*ORDER, *[name for name in ENDING if name not in ORDER]):
+        ended = here.ok(*name.split(), *ENDING[name], "--json")
+        values = [json.loads(line) for line in ended.out.splitlines()]
+        assert values, f"{name} printed nothing"
+        human = here(*name.split(), "--help")
+        assert human.code == 0
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_given_a_command_that_lasts_when_it_is_up_then_it_says_so_in_json_and_ends_with_0(
+    system: System, tmp_path: Path, name: str
+) -> None:
+    here = Runtime(system.environment(), tmp_path)
+    system.start_pod()  # so that the streams are there
+    with here.start(*name.split(), *LASTING[name], "--json") as running:
+        first: dict[str, Any] = running.until(lambda one: one.out and json.loads(one.out[0]))
+        assert "name" in first
+        assert running.end(signal.SIGINT if name == "dev" else signal.SIGTERM) == 0
+        assert all(json.loads(line) is not None for line in running.out)
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_given_an_option_that_is_not_there_then_each_command_ends_with_2_and_one_line(
+    words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(*words, "--nonsense") == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert told.err.endswith(f"see runtime {' '.join(words)} --help\n")
+
+
+@pytest.mark.parametrize("name", sorted({*ENDING, *ELSEWHERE} - ALONE))
+def test_given_servers_that_are_not_there_then_each_command_that_needs_them_ends_with_5_and_says_it_in_json(
+    tmp_path: Path, runtime: Runtime, name: str
+) -> None:
+    away = {"RUNTIME_NATS_URL": "nats://127.0.0.1:1", "RUNTIME_POSTGRES_URL": "postgresql://me:secret@127.0.0.1:1/x"}
+    here = Runtime(runtime.environment | away, tmp_path)
+    patience: Words = () if name == "db migrate" else ("--timeout", "0.3")
+    ended = here(*name.split(), *ENDING.get(name, ("default",)), *patience, "--json")
+    assert (ended.code, ended.out) == (5, "")
+    failure = json.loads(ended.err)["error"]
+    assert failure["code"] == "unavailable"
+    assert "127.0.0.1:1" in failure["message"]
+    assert "secret" not in ended.err
+
+
+def _main(*words: str) -> int:
+    from runtime.cli import main
+
+    return main(list(words))
