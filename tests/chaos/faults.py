@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from tests.chaos.settings import OUTAGES
 from tests.chaos.world import World
 from tests.support.system import PodProcess
 
@@ -16,6 +17,8 @@ LEASE_TTL_S = 2.0
 """The pods' default. A frozen pod sleeps longer than that, so that it must be fenced when it wakes."""
 
 OUTAGE_S = 60.0
+REST_S = 20.0
+"""After an outage, so that it is seen how everything resumes."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,9 +59,10 @@ class Faults:
                 deck = list(settings.faults)
                 self._chance.shuffle(deck)
             begun = time.monotonic()
-            await self._inject[deck.pop()]()
+            kind = deck.pop()
+            await self._inject[kind]()
             pause = settings.fault_every_s * self._chance.uniform(0.6, 1.4) - (time.monotonic() - begun)
-            await asyncio.sleep(max(0.1, pause))
+            await asyncio.sleep(REST_S if kind in OUTAGES else max(0.1, pause))
         for task in self._background:
             await task
 
