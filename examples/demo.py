@@ -37,6 +37,7 @@ SESSION = "demo"
 PARTITIONS = 16
 ATTEMPT_S = 2.0
 PATIENCE_S = 30.0
+ACKNOWLEDGED_BY = {"HTTP": "the answer over HTTP", "NATS": "the reply over NATS", "intent": "the broker, as intents"}
 
 
 class Tally:
@@ -239,7 +240,8 @@ async def run(endpoints: Endpoints, url: str, victim: subprocess.Popen[str], tal
         *callers, call_over_nats(endpoints.nats_url, stop, tally), say_intents(endpoints.nats_url, stop, tally)
     )
     await asyncio.sleep(SECONDS / 2)
-    say(f"  {tally.total:,} commands acknowledged so far; now pod {victim.pid} is killed with SIGKILL")
+    say(f"  {tally.total:,} commands acknowledged so far; now the pod with pid {victim.pid} is killed with SIGKILL:")
+    say("  half of the tills wait until its lease has run out, then go on in the other pod")
     victim.kill()
     await asyncio.sleep(SECONDS / 2)
     stop.set()
@@ -285,11 +287,13 @@ def report(endpoints: Endpoints, tally: Tally, elapsed_s: float) -> bool:
     )
     folded = select(endpoints, "SELECT count(*), count(DISTINCT actor) FROM events WHERE type = 'Sold'")
     say("")
+    say("what callers were told:")
     for way, came in tally.acknowledged.items():
-        say(f"  {len(came):>8,} by {way}")
-    say(f"  {tally.streamed:>8,} facts on the live stream, {tally.repeats} calls asked again, "
-        f"longest wait {tally.longest_wait_s:.2f} s (the pod's lease had to run out)")  # fmt: skip
-    say(f"  {folded[0]:>8,} events of {folded[1]} actors in the log")
+        say(f"  {len(came):>8,} commands acknowledged by {ACKNOWLEDGED_BY[way]}")
+    say(f"  {tally.streamed:>8,} facts seen on the live stream")
+    say(f"  {tally.repeats:>8,} commands asked again under their id; the longest wait was {tally.longest_wait_s:.2f} s")
+    say("what Postgres holds:")
+    say(f"  {folded[0]:>8,} events of {folded[1]} actors")
     say("")
     say(f"acknowledged {acknowledged}, counted {counted}, counted twice {twice}")
     say(f"{acknowledged / elapsed_s:,.0f} commands a second over {elapsed_s:.1f} s, one pod of two killed on the way")
@@ -302,15 +306,19 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="troupe-demo-")))
         endpoints = stack.enter_context(resolve(directory))
-        how = "embedded" if endpoints.embedded else "as given"
-        say(f"NATS and Postgres are up ({how}, {time.monotonic() - started:.1f} s)")
+        how = "embedded, in an empty directory" if endpoints.embedded else "as given"
+        say(f"NATS and Postgres are up ({how}; {time.monotonic() - started:.1f} s)")
         pods = [
             stack.enter_context(process(endpoints, "runtime.host.process", "examples.demo_actors")) for _ in range(2)
         ]
         _, gateway = stack.enter_context(process(endpoints, "gateway", "--port", "0"))
         stack.enter_context(process(endpoints, "actors.intake"))
-        names = ", ".join(f"{line['pod']} (pid {line['pid']})" for _, line in pods)
-        say(f"pods {names}; gateway {gateway['url']}; intake")
+        names = " and ".join(f"{line['pod']} (pid {line['pid']})" for _, line in pods)
+        say(f"two pods are up: {names}; with a gateway at {gateway['url']} and an intake of intents")
+        say(
+            f"for {SECONDS:.0f} s, {HTTP_CALLERS} callers over HTTP, {NATS_IN_FLIGHT} in plain NATS and one that "
+            f"publishes intents sell in {TILLS} tills; a session is watched meanwhile"
+        )
         tally = Tally()
         elapsed_s = asyncio.run(run(endpoints, gateway["url"], pods[0][0], tally))
         return 0 if report(endpoints, tally, elapsed_s) else 1
