@@ -37,7 +37,6 @@ _log = logging.getLogger("troupe.reads")
 SLOW_AT_ONCE = 16
 """Threads for queries that were slow before; more of these wait."""
 
-
 class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
     """Arguments of $order."""
 
