@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import CallFailed
+from schemas.runs import encode_run_id
 from tests.cli.command import Runtime
 from tests.cli.test_usage import ALL
 from tests.support.system import KINDS, System
@@ -18,7 +19,7 @@ from tests.support.system import KINDS, System
 Words = tuple[str, ...]
 
 ENDING: dict[str, Words] = {
-    "actors call": ("counter", "walked", "add", "amount=2"),
+    "actors call": ("counter", "walked", "add", "amount=2", "--id", "one"),
     "actors describe": ("counter", "walked"),
     "actors kinds": (),
     "actors list": (),
@@ -36,6 +37,7 @@ ENDING: dict[str, Words] = {
     "log export": (),
     "log show": ("counter", "walked"),
     "partitions": (),
+    "runs show": (encode_run_id("counter", "walked", "one"),),
     "version": (),
 }
 """Commands that come to an end, with words that let them succeed, in an order in which they do."""
@@ -51,8 +53,8 @@ LASTING: dict[str, Words] = {
 """Commands that run until they are ended."""
 
 SERVERS = {"infra up", "infra status", "infra down"}
-ELSEWHERE = {"groups promote"}
-"""tests/cli/test_processes.py, tests/host/test_promotion.py: they need servers, or a group, of their own."""
+ELSEWHERE = {"groups promote", "groups retire"}
+"""tests/cli/test_processes.py and tests/cli/test_groups.py: they need servers, or groups, of their own."""
 
 ALONE = {"init", "keys new", "version", *LASTING, *SERVERS}
 """Commands that need no server, or wait for one."""
