@@ -103,7 +103,9 @@ class PostgresCommitLog:
 
     async def close(self) -> None:
         """Closes the connection."""
-        connection, self._connection, self._pipeline = self._connection, None, None
+        connection, pipeline, self._connection, self._pipeline = self._connection, self._pipeline, None, None
+        if pipeline is not None:
+            pipeline.close()
         await close(connection)
 
     async def _ready(self) -> Pipeline:

@@ -32,13 +32,28 @@ _PLACEHOLDER = re.compile(r"%[s%]")
 
 
 class Pipeline:
-    """Runs statements on a connection that nobody else uses meanwhile."""
+    """Runs statements on a connection that nobody else uses from then on. Close it before the connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._encoding = connection.info.encoding
+        self._loop = asyncio.get_running_loop()
+        self._socket = self._pgconn.socket
+        self._watched = False
         self._prepared: set[str] = set()
+        self._results: list[pq.abc.PGresult] = []
+        self._done: asyncio.Future[list[pq.abc.PGresult]] = self._loop.create_future()
+        self._done.cancel()
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        self._pgconn.enter_pipeline_mode()
+
+    def close(self) -> None:
+        """Leaves the connection's socket alone."""
+        self._unwatch()
+        self._timer.cancel()
+        if not self._done.done():
+            self._done.set_exception(psycopg.OperationalError("the connection was closed"))
 
     async def run(
         self, statements: Sequence[Statement], *, begin: bool = False, end: Literal["COMMIT", "ROLLBACK"] | None = None
@@ -46,80 +61,40 @@ class Pipeline:
         """The rows of each statement, run after BEGIN and before `end` when these are asked for.
 
         Raises psycopg's error for the first statement that failed (the others were not run) or for the connection.
-        Roll back with `end`: psycopg's own ROLLBACK takes the prepared statements away.
         """
-        pgconn = self._pgconn
-        pgconn.enter_pipeline_mode()
-        asked: list[str] = []
-        if begin:
-            pgconn.send_query_params(b"BEGIN", None)
-            asked.append("")
-        for name, parameters in statements:
+        pgconn, asked = self._pgconn, []
+        words: list[Statement] = [("BEGIN", ())] if begin else []
+        words.extend(statements)
+        if end is not None:
+            words.append((end, ()))
+        for name, parameters in words:
             if name not in self._prepared and (prepare := f"prepare {name}") not in asked:
                 pgconn.send_prepare(name.encode(), sql_of(name))
                 asked.append(prepare)
             pgconn.send_query_prepared(name.encode(), [parameter.encode() for parameter in parameters])
             asked.append(name)
-        if end is not None:
-            pgconn.send_query_params(end.encode(), None)
-            asked.append("")
         pgconn.pipeline_sync()
-        results = await _Exchange(pgconn, self._encoding).run()
-        pgconn.exit_pipeline_mode()
-        return self._rows(asked, results)
+        rows = self._rows(asked, await self._exchange())
+        return rows[begin : len(rows) - (end is not None)]
 
-    def _rows(self, asked: Sequence[str], results: Sequence[pq.abc.PGresult]) -> list[list[Any]]:
-        rows: list[list[Any]] = []
-        failed: Exception | None = None
-        for name, result in zip(asked, results, strict=True):
-            if result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-                if name.startswith("prepare "):
-                    self._prepared.add(name[8:])
-                elif name:
-                    rows.append(self._decoded(result))
-            elif failed is None:
-                failed = errors.error_from_result(result, self._encoding)
-        if failed is not None:
-            raise failed
-        return rows
-
-    def _decoded(self, result: pq.abc.PGresult) -> list[Any]:
-        if not result.ntuples:
-            return []
-        transformer = Transformer.from_context(self._connection)
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, result.ntuples, tuple)
-
-
-class _Exchange:
-    """Sends what a connection has buffered, and receives the results up to the synchronisation point."""
-
-    def __init__(self, pgconn: pq.abc.PGconn, encoding: str) -> None:
-        self._pgconn = pgconn
-        self._encoding = encoding
-        self._loop = asyncio.get_running_loop()
-        self._socket = pgconn.socket
-        self._results: list[pq.abc.PGresult] = []
-        self._done: asyncio.Future[list[pq.abc.PGresult]] = self._loop.create_future()
-        self._timer = self._loop.call_later(LOOK_S, self._look)
-
-    async def run(self) -> list[pq.abc.PGresult]:
-        """Raises psycopg.Error when the connection breaks before the end, with the server's last words if there are."""
-        self._loop.add_reader(self._socket, self._receive)
-        try:
-            if self._pgconn.flush():
-                self._loop.add_writer(self._socket, self._send)
-            elif self._pgconn.status != pq.ConnStatus.OK:
-                self._receive()
-            return await self._done
-        finally:
-            if not self._done.done() or self._done.cancelled():
-                self._unwatch()
+    async def _exchange(self) -> list[pq.abc.PGresult]:
+        """Sends what is buffered, and receives the results up to the synchronisation point."""
+        self._results = []
+        self._done = self._loop.create_future()
+        if not self._watched:
+            self._loop.add_reader(self._socket, self._receive)
+            self._watched = True
+        if self._pgconn.flush():
+            self._loop.add_writer(self._socket, self._send)
+        elif self._pgconn.status != pq.ConnStatus.OK:
+            self._receive()
+        return await self._done
 
     def _unwatch(self) -> None:
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._timer.cancel()
+        if self._watched:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._watched = False
 
     def _receive(self) -> None:
         broken: psycopg.Error | None = None
@@ -134,19 +109,20 @@ class _Exchange:
             broken = broken or error
         if not synced and broken is None and self._pgconn.status != pq.ConnStatus.OK:
             broken = psycopg.OperationalError(self._pgconn.get_error_message(self._encoding))
-        if synced or broken is not None:
+        if broken is not None:
             # At once, and not when the future is awaited: libpq closes a broken socket, whose number the next one gets.
             self._unwatch()
-            if self._done.done():
-                return
-            if broken is None:
-                self._done.set_result(self._results)
-            else:
-                self._done.set_exception(self._last_words() or broken)
+        if self._done.done():
+            return
+        if synced:
+            self._done.set_result(self._results)
+        elif broken is not None:
+            self._done.set_exception(self._last_words() or broken)
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
-        self._receive()
+        if self._watched:
+            self._receive()
 
     def _send(self) -> None:
         try:
@@ -177,10 +153,34 @@ class _Exchange:
                 return errors.error_from_result(result, self._encoding)
         return None
 
+    def _rows(self, asked: Sequence[str], results: Sequence[pq.abc.PGresult]) -> list[list[Any]]:
+        rows: list[list[Any]] = []
+        failed: Exception | None = None
+        for name, result in zip(asked, results, strict=True):
+            if result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+                if name.startswith("prepare "):
+                    self._prepared.add(name[8:])
+                else:
+                    rows.append(self._decoded(result))
+            elif failed is None:
+                failed = errors.error_from_result(result, self._encoding)
+        if failed is not None:
+            raise failed
+        return rows
+
+    def _decoded(self, result: pq.abc.PGresult) -> list[Any]:
+        if not result.ntuples:
+            return []
+        transformer = Transformer.from_context(self._connection)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
 
 @cache
 def sql_of(name: str) -> bytes:
-    """A statement with libpq's placeholders ($1, $2, …) for psycopg's (%s)."""
+    """A statement with libpq's placeholders ($1, $2, …) for psycopg's (%s); one of a single word is itself."""
+    if name.isupper():
+        return name.encode()
     number = 0
 
     def numbered(found: re.Match[str]) -> str:

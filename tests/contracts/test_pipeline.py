@@ -26,9 +26,11 @@ async def opened(system: System) -> AsyncIterator[tuple[Connection, Pipeline]]:
     """A pipeline on a migrated database."""
     await migrate(system.postgres_url)
     connection = await connect(system.postgres_url)
+    pipeline = Pipeline(connection)
     try:
-        yield connection, Pipeline(connection)
+        yield connection, pipeline
     finally:
+        pipeline.close()
         await connection.close()
 
 
