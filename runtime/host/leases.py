@@ -29,6 +29,7 @@ class Leases:
     Args:
         took: called with the lanes taken over.
         lost: called with a lane that another pod owns now.
+        replaced: called when the log may have gone back in time; gives up every lane.
         drain: called with a lane that is about to be released; returns when nothing of it is in hand.
         released: called after lanes were given back, with the group whose pods are to know that they are free.
         tasks: where hand-overs run.
@@ -46,6 +47,7 @@ class Leases:
         balance_s: float,
         took: Callable[[Sequence[Taken]], None],
         lost: Callable[[Lane], None],
+        replaced: Callable[[], Awaitable[None]],
         drain: Callable[[Lane], Awaitable[None]],
         released: Callable[[str], None],
         tasks: Tasks,
@@ -59,9 +61,11 @@ class Leases:
         self._balance_s = balance_s
         self._took = took
         self._lost = lost
+        self._replaced = replaced
         self._drain = drain
         self._released = released
         self._tasks = tasks
+        self._incarnation: str | None = None
         self._leaving = False
         self._look = asyncio.Event()
         self._giving: dict[int, asyncio.Task[None]] = {}
@@ -114,7 +118,15 @@ class Leases:
             _log.warning("the pod leaves without saying so: %s", error)
         self.look_now()
 
+    async def _notice_replacement(self) -> None:
+        """A restored copy may hold this pod's very epochs, so no fence tells: nobody writes as long as nobody asks."""
+        found = await self._ownership.incarnation()
+        if self._incarnation not in (None, found):
+            await self._replaced()
+        self._incarnation = found
+
     async def _step(self) -> None:
+        await self._notice_replacement()
         live = await self._ownership.live_pods()
         owners, moved = await self._ownership.owners()
         self._forget_lost(owners)

@@ -43,6 +43,7 @@ from runtime.jetstream.reader import CommandReader, Feed
 from runtime.jetstream.streams import StreamSettings, ensure
 from runtime.kind import Kind
 from runtime.postgres.commit_log import PostgresCommitLog
+from runtime.postgres.connection import redacted
 from runtime.postgres.groups import PostgresGroups
 from runtime.postgres.keeping import PostgresKeeping
 from runtime.postgres.migrate import migrate
@@ -123,8 +124,8 @@ class Pod:
         await migrate(settings.postgres_url)
         await ensure(self.connection, StreamSettings(partitions=settings.partitions, replicas=settings.replicas))
         self._wire()
-        partitions, log_id = await self.ownership.register(settings.partitions)
-        info = Info(partitions, VERSION, log_id)
+        partitions, self.log_id = await self.ownership.register(settings.partitions)
+        info = Info(partitions, VERSION, self.log_id)
         self.services = Services(self.reader, self.groups, info, self._post, lambda: self.connection.max_payload)
         registered = Registered(self._served, self.reader.capabilities, self.clock.monotonic)
         self.front = Front(self.connection, registered, partitions, VERSION, f"pod{self.clock.token(6)}")
@@ -177,6 +178,7 @@ class Pod:
             balance_s=settings.balance_s,
             took=self._on_taken,
             lost=self.lose,
+            replaced=self._on_log_replaced,
             drain=self._drain,
             released=lambda group: self._post(lanes_moved(group), b""),
             tasks=self._background,
@@ -329,14 +331,31 @@ class Pod:
             await asyncio.sleep(0.005)
 
     async def _on_log_lost(self, error: Exception) -> None:
+        self._forget_all(str(error))
+        await asyncio.sleep(0.1)
+        self.leases.look_now()
+
+    async def _on_log_replaced(self) -> None:
+        self._forget_all("Postgres was started anew, perhaps with an older copy of the log")
+        try:
+            await migrate(self.settings.postgres_url)  # the copy may be older than the schema, this group and its kinds
+        except NotConnected as error:
+            raise LogUnavailable(str(error)) from error
+        _, log_id = await self.ownership.register(self.settings.partitions)
+        if log_id != self.log_id:
+            raise Misconfigured(
+                f"Postgres at {redacted(self.settings.postgres_url)} now holds log {log_id}, and pod {self.id} was "
+                f"started on log {self.log_id}: put the right database back, or start the pods anew with a broker of "
+                "their own for the new one"
+            )
+
+    def _forget_all(self, why: str) -> None:
         self.meter.log_losses += 1
-        _log.warning("everything in memory is given up and read again: %s", error)
+        _log.warning("everything in memory is given up and read again: %s", why)
         for lane in list(self.lanes.values()):
             self.lose(lane)
         self.activations.clear()
         self.committer.clear()
-        await asyncio.sleep(0.1)
-        self.leases.look_now()
 
     async def _on_reconnect(self) -> None:
         self.commands.restart_all("reconnected to NATS")

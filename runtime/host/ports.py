@@ -324,6 +324,9 @@ class LivePod(NamedTuple):
 class Ownership(Protocol):
     """Membership and leases, on connections of their own."""
 
+    async def incarnation(self) -> str:
+        """Changes when the log may be another one than before: its server was started anew, or it was replaced."""
+
     async def heartbeat(self, ttl_s: float) -> None:
         """Renews this pod's membership for `ttl_s` seconds on the log's clock."""
 

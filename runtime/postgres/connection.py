@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
@@ -28,6 +29,13 @@ COMMIT_SETTINGS = {
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
 }
+
+
+# What tells this database, in this life of its server, from any other. Another value means that what was read before may
+# never have been: an older copy may stand in its place.
+INCARNATION: LiteralString = (
+    "SELECT concat(pg_postmaster_start_time(), ' ', oid) FROM pg_database WHERE datname = current_database()"
+)
 
 
 class _HexLoader(Loader):

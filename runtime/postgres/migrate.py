@@ -12,7 +12,7 @@ from typing import LiteralString, NamedTuple
 
 import psycopg
 
-from runtime.errors import Misconfigured
+from runtime.errors import Misconfigured, NotConnected
 from runtime.postgres.connection import Connection, close, connect
 
 _LOCK = 7_215_846_001_337_001
@@ -55,6 +55,8 @@ async def migrate(url: str) -> list[str]:
             f"the database user may not migrate: {error}. Run `runtime db migrate` once as a user that may create "
             "schemas and roles"
         ) from error
+    except psycopg.OperationalError as error:
+        raise NotConnected(f"Postgres went away during a migration: {error}") from error
     finally:
         await close(connection)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.host.ports import LivePod, OutboxRow, Owners, PendingRow, Taken
+from runtime.postgres.connection import INCARNATION
 from runtime.postgres.queries import query
 from runtime.postgres.registration import register
 from runtime.postgres.session import Session
@@ -38,6 +39,9 @@ class PostgresOwnership:
     async def register(self, partitions: int) -> tuple[int, str]:
         """See runtime.postgres.registration.register."""
         return await register(self._work, self._group, self._code_version, self._kinds, partitions)
+
+    async def incarnation(self) -> str:
+        return str((await self._work.run(INCARNATION))[0][0])
 
     async def heartbeat(self, ttl_s: float) -> None:
         beat = (self._pod, self._group, socket.gethostname(), os.getpid(), self._code_version, ttl_s)
