@@ -27,7 +27,7 @@ from runtime.host.ports import (
 )
 from runtime.kind import StoredEvent
 from runtime.postgres.arrays import hexes, numbers, plain, texts
-from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect
+from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect, incarnation
 from runtime.postgres.pipeline import Pipeline, Statement
 
 _REFUSED = (
@@ -56,6 +56,7 @@ class PostgresCommitLog:
         self._code_version = code_version
         self._ttl_s = lease_ttl_s
         self._connection: Connection | None = None
+        self._incarnation: str | None = None
         self._pipeline: Pipeline | None = None
 
     async def begin(self, wanted: Wanted) -> Found:
@@ -114,6 +115,13 @@ class PostgresCommitLog:
             ttl_ms = int(self._ttl_s * 1000)
             name = "transaction_timeout" if connection.info.server_version >= 170000 else "statement_timeout"
             await connection.execute("SELECT set_config(%s, %s, false)", (name, str(ttl_ms)))
+            # A batch whose time ran out is tried again on a new connection. If an older copy of the log has taken its
+            # place meanwhile, owner and epoch may be right, and everything else that the host remembers wrong.
+            found = await incarnation(connection)
+            if self._incarnation not in (None, found):
+                await close(connection)
+                raise LogUnavailable("Postgres was started anew, perhaps with an older copy of the log")
+            self._incarnation = found
             self._connection, self._pipeline = connection, Pipeline(connection)
         return self._pipeline
 
@@ -135,7 +143,9 @@ class PostgresCommitLog:
         if refused or timed_out:
             return verdict
         if isinstance(error, (psycopg.Error, OSError, NotConnected)):
-            return LogUnavailable(f"the connection to Postgres broke: {error}")
+            error = LogUnavailable(f"the connection to Postgres broke: {error}")
+        if isinstance(error, LogUnavailable):
+            self._incarnation = None  # the host forgets everything now: nothing is left that another log could belie
         return error
 
 

@@ -31,8 +31,8 @@ COMMIT_SETTINGS = {
 }
 
 
-# What tells this database, in this life of its server, from any other. Another value means that what was read before may
-# never have been: an older copy may stand in its place.
+# What tells this database, in this life of its server, from any other. Another value means that what was read before
+# may never have been: an older copy may stand in its place.
 INCARNATION: LiteralString = (
     "SELECT concat(pg_postmaster_start_time(), ' ', oid) FROM pg_database WHERE datname = current_database()"
 )
@@ -67,6 +67,14 @@ async def connect(
         raise NotConnected(f"Postgres at {redacted(url)} cannot be reached: {error}") from error
     connection.adapters.register_loader("uuid", _HexLoader)
     return connection
+
+
+async def incarnation(connection: Connection) -> str:
+    """INCARNATION of what a connection leads to."""
+    cursor = await connection.execute(INCARNATION)
+    row = await cursor.fetchone()
+    assert row is not None  # the database one is connected to is always in the list
+    return str(row[0])
 
 
 async def close(connection: Connection | None) -> None:

@@ -48,7 +48,7 @@ class Copies:
 
 
 def _copy(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # -a: with owners, as Postgres insists on its own
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # with owners: Postgres insists on its own
 
 
 @pytest.fixture
