@@ -134,10 +134,12 @@ SELECT min(o.at) FROM outbox o JOIN partitions p ON p.lane = o.lane JOIN groups 
 WHERE g.retired_at IS NULL
 
 -- name: trim_inbox
--- An answer is kept for the window, and longer while the stream, an outbox or a running command may still repeat it.
+-- An answer is kept for the window, and longer while the stream, an outbox, a timer or an execution may still repeat
+-- what it answers. An execution that is started again asks others what it asked before, under the same ids.
 DELETE FROM inbox WHERE ctid = ANY(ARRAY(
     SELECT i.ctid FROM inbox i
-    WHERE i.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s, %(oldest_unsent)s)
+    WHERE i.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s, %(oldest_unsent)s,
+                       (SELECT min(p.since) FROM pending p WHERE p.state <> 'waiting'))
       AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = i.actor AND p.command_id = i.command_id)
       AND NOT EXISTS (SELECT FROM timers t WHERE t.actor = i.actor AND t.fire_id = i.command_id)
     LIMIT %(limit)s))
