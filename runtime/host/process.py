@@ -65,7 +65,8 @@ async def serve(settings: PodSettings, kinds: Sequence[Kind], telemetry: PodTele
     if telemetry is not None:
         await telemetry.close()
     if os.environ.get("RUNTIME_PRINT_METER") == "1":
-        print(json.dumps(pod.meter.as_dict()), file=sys.stderr, flush=True)
+        counted = pod.meter.as_dict() | {"passivated": pod.activations.passivated}
+        print(json.dumps(counted), file=sys.stderr, flush=True)
     return 0
 
 

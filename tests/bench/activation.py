@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import uvloop
 
 from runtime.client import Client
+from runtime.host.residence import EVERY_S
 from tests.bench.figures import Figures
 from tests.bench.load import BODY
 from tests.bench.processor import resident_bytes
@@ -50,9 +52,13 @@ def memory(stage: Stage, actors: int, figures: Figures) -> None:
         uvloop.run(call_each(scene, [f"a{number}" for number in range(actors)]))
         full = resident_bytes(pod.pid)
         uvloop.run(call_each(scene, [f"b{number}" for number in range(actors)]))
+        time.sleep(2 * EVERY_S)  # passivation comes by once in so long
         again = resident_bytes(pod.pid)
         if scene.counted() != WARM_KEYS + 2 * actors:
             raise Miscounted(f"the log counted {scene.counted()} commands instead of {WARM_KEYS + 2 * actors}")
+        gone = scene.end_pods()["passivated"]
+        if gone < actors:
+            raise Miscounted(f"{gone:.0f} actors were passivated instead of {actors}: the figure would be of idle ones")
     idle, passivated = (full - empty) / actors, max(0.0, (again - full) / actors)
     figures.say(
         f"memory of a pod: {empty / 2**20:.0f} MiB, with {actors} actors {full / 2**20:.0f} MiB, and "

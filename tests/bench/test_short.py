@@ -18,6 +18,7 @@ WANTED = {
     "takeover_s",
     "cold_activations_per_s",
     "idle_activation_bytes",
+    "passivated_actor_bytes",
     "fsync",
     "synchronous_commit",
 }
