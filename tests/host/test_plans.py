@@ -1,0 +1,117 @@
+"""Every look-up of the commit path uses its index: on empty tables as on large ones, since a plan is made once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from runtime.postgres.connection import COMMIT_SETTINGS, connect
+from runtime.postgres.migrate import migrate
+from runtime.postgres.queries import query
+from tests.support.system import System, run
+
+ANSWERS = 200_000
+INDEXES = {
+    "fence": {"partitions_pkey"},
+    "find_inbox": {"inbox_pkey"},
+    "find_pending_ids": {"pending_actor_command_id_key"},
+    "next_pending": {"pending_pkey"},
+    "find_timers": {"timers_pkey"},
+    "find_parked": {"dead_letters_pkey"},
+    "find_snapshots": {"snapshots_pkey"},
+    "find_tails": {"snapshots_pkey", *[f"events_{n}_pkey" for n in range(8)]},
+    "delete_inbox": {"inbox_pkey"},
+    "delete_pending": {"pending_actor_command_id_key"},
+    "update_pending": {"pending_actor_command_id_key"},
+    "delete_outbox": {"outbox_pkey"},
+    "delete_timers": {"timers_pkey"},
+    "resume": {"paused_pkey"},
+    "resolve_dead_letters": {"dead_letters_pkey"},
+    "probe": {"partitions_pkey"},
+}
+"""The indexes of each statement that looks something up between BEGIN and COMMIT, or before it."""
+
+FILL = [
+    "INSERT INTO groups (name) VALUES ('default')",
+    "INSERT INTO partitions (lane, group_name, partition) SELECT n, 'default', n FROM generate_series(0, 31) n",
+    f"""INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result)
+        SELECT md5((n % 5000)::text)::uuid, 'c' || n, n, n % 32, 0, false, 'null'
+        FROM generate_series(1, {ANSWERS}) n""",
+    """INSERT INTO events (actor, seq, lane, position, partition, version, epoch, tenant, type, command_id, payload)
+       SELECT md5((n % 500)::text)::uuid, n, n % 32, n, n % 32, 1, 1, 'default', 'Added', 'c' || n, '{}'
+       FROM generate_series(1, 50000) n""",
+    """INSERT INTO pending (lane, actor, command_id, tenant, kind, key, method, digest, state, holds, headers, body)
+       SELECT n % 32, md5((n % 5000)::text)::uuid, 'p' || n, 'default', 'k', 'k', 'm', 0, 'waiting', true, '{}', ''
+       FROM generate_series(1, 20000) n""",
+    """INSERT INTO timers (actor, name, lane, due_at, fire_id, tenant, kind, key, method, headers, body)
+       SELECT md5((n % 5000)::text)::uuid, 't' || n, n % 32, now(), 'f' || n, 'default', 'k', 'k', 'm', '{}', ''
+       FROM generate_series(1, 20000) n""",
+    """INSERT INTO snapshots (actor, tenant, seq, fold_version, state)
+       SELECT md5(n::text)::uuid, 'default', n, 'v', '{}' FROM generate_series(1, 20000) n""",
+    """INSERT INTO outbox (lane, ord, message_id, subject, headers, body)
+       SELECT n % 32, n, 'm' || n, 's', '{}', '' FROM generate_series(1, 20000) n""",
+    """INSERT INTO paused (actor, tenant, lane, reason)
+       SELECT md5(n::text)::uuid, 'default', n % 32, 'r' FROM generate_series(1, 20000) n""",
+    """INSERT INTO dead_letters (actor, tenant, kind, key, method, command_id, headers, body, code, error, attempts)
+       SELECT md5(n::text)::uuid, 'default', 'k', 'k', 'm', 'd' || n, '{}', '', 'c', 'e', 1
+       FROM generate_series(1, 20000) n""",
+]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every node of a plan."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def numbered(statement: str) -> str:
+    """The statement with the placeholders that the server knows."""
+    numbers = iter(range(1, 100))
+    return re.sub("%s", lambda _: f"${next(numbers)}", statement)
+
+
+async def plans(system: System) -> dict[str, dict[str, Any]]:
+    """The generic plan of every statement, on a connection as the commit path has it."""
+    connection = await connect(system.postgres_url, settings=COMMIT_SETTINGS)
+    found = {}
+    try:
+        for name in INDEXES:
+            statement = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(query(name))}"
+            cursor = await connection.execute(statement.encode(), prepare=False)
+            ((explained,),) = await cursor.fetchall()
+            found[name] = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
+    finally:
+        await connection.close()
+    return found
+
+
+def assert_indexed(found: dict[str, dict[str, Any]]) -> None:
+    """Every table is reached by the index that is meant, with a condition on it."""
+    for name, plan in found.items():
+        tables = [node for node in nodes(plan) if "Relation Name" in node and node["Node Type"] != "ModifyTable"]
+        assert {node.get("Index Name") for node in tables} == INDEXES[name], f"{name}: {json.dumps(plan, indent=1)}"
+        assert all("Index Cond" in node for node in tables), f"{name} reads a whole index: {json.dumps(plan, indent=1)}"
+
+
+@pytest.mark.slow
+def test_given_tables_empty_or_full_when_the_commit_path_is_planned_then_each_look_up_uses_its_index(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        await migrate(system.postgres_url)
+        assert_indexed(await plans(system))
+        system.sql("ANALYZE")  # as autovacuum may have it just before a pod comes: tables known to be empty
+        assert_indexed(await plans(system))
+        for statement in FILL:
+            system.sql(statement)
+        assert_indexed(await plans(system))
+        system.sql("ANALYZE")
+        assert_indexed(await plans(system))
+        assert system.sql("SELECT reltuples::int FROM pg_class WHERE relname = 'inbox'") == [(ANSWERS,)]
+
+    run(scenario())
