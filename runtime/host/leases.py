@@ -122,6 +122,7 @@ class Leases:
         """A restored copy may hold this pod's very epochs, so no fence tells: nobody writes as long as nobody asks."""
         found = await self._ownership.incarnation()
         if self._incarnation not in (None, found):
+            self.standby.clear()
             await self._replaced()
         self._incarnation = found
 

@@ -338,16 +338,18 @@ class Pod:
     async def _on_log_replaced(self) -> None:
         self._forget_all("Postgres was started anew, perhaps with an older copy of the log")
         try:
-            await migrate(self.settings.postgres_url)  # the copy may be older than the schema, this group and its kinds
+            await migrate(self.settings.postgres_url)
         except NotConnected as error:
             raise LogUnavailable(str(error)) from error
-        _, log_id = await self.ownership.register(self.settings.partitions)
+        log_id, known = await self.ownership.recall()
         if log_id != self.log_id:
             raise Misconfigured(
                 f"Postgres at {redacted(self.settings.postgres_url)} now holds log {log_id}, and pod {self.id} was "
                 f"started on log {self.log_id}: put the right database back, or start the pods anew with a broker of "
                 "their own for the new one"
             )
+        if not known:  # the copy is older than this group, or than one of its kinds
+            await self.ownership.register(self.settings.partitions)
 
     def _forget_all(self, why: str) -> None:
         self.meter.log_losses += 1

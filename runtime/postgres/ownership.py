@@ -43,6 +43,11 @@ class PostgresOwnership:
     async def incarnation(self) -> str:
         return str((await self._work.run(INCARNATION))[0][0])
 
+    async def recall(self) -> tuple[str, bool]:
+        """(log id, whether the log knows this pod's group and kinds). Raises LogUnavailable."""
+        log_id, known = (await self._run("recall", self._group, list(self._kinds)))[0]
+        return str(log_id), known == len(self._kinds)
+
     async def heartbeat(self, ttl_s: float) -> None:
         beat = (self._pod, self._group, socket.gethostname(), os.getpid(), self._code_version, ttl_s)
         await self._beats.run(query("heartbeat"), beat, timeout_s=ttl_s)

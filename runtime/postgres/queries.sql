@@ -36,7 +36,8 @@ FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
 JOIN refused r ON r.actor = u.actor AND r.command_id = u.command_id
 
 -- name: find_parked
-SELECT id FROM dead_letters WHERE id = ANY(%s::bigint[]) AND status = 'parked'
+-- Not by their status: on small tables the planner would then read the whole index of parked ones, and go on doing so.
+SELECT id FROM dead_letters WHERE id = ANY(%s::bigint[]) AND resolved_at IS NULL
 
 -- name: find_snapshots
 SELECT s.actor, s.seq, s.state
@@ -140,7 +141,7 @@ DELETE FROM paused WHERE actor = ANY(%s::uuid[])
 
 -- name: resolve_dead_letters
 UPDATE dead_letters d SET status = u.status, resolved_at = now(), resolved_by = u.by
-FROM unnest(%s::bigint[], %s::text[], %s::text[]) u(id, status, by) WHERE d.id = u.id AND d.status = 'parked'
+FROM unnest(%s::bigint[], %s::text[], %s::text[]) u(id, status, by) WHERE d.id = u.id AND d.resolved_at IS NULL
 
 -- name: probe
 -- Counts an attempt before it is made, in its own transaction. Returns the count of the lane's message.
@@ -255,6 +256,11 @@ WHERE kinds.group_name = excluded.group_name
 -- Kinds of this group that are another's by now: (kind, group).
 SELECT k.kind, k.group_name FROM kinds k JOIN group_kinds g ON g.kind = k.kind
 WHERE g.group_name = %s AND k.group_name <> %s
+
+-- name: recall
+-- Which log this is, and how many of these kinds it knows as this group's.
+SELECT (SELECT value FROM settings WHERE name = 'log_id'),
+       (SELECT count(*) FROM group_kinds WHERE group_name = %s AND kind = ANY(%s))
 
 -- name: own_kinds
 SELECT kind FROM kinds WHERE group_name = %s
