@@ -128,7 +128,7 @@ class Turn:
         self.messages: list[Message] = []
         self.timers: list[SetTimer | CancelTimer] = []
         self._asker: Asker | None = None
-        self._asked: Counter[tuple[Address, str]] = Counter()
+        self._asked: Counter[tuple[Address, str]] | None = None
         self._reply: Any = None
         self._random: random.Random | None = None
 
@@ -194,6 +194,8 @@ class Turn:
         name, method, payload = method_and_payload(kind, command, args)
         address = Address(self.address.tenant, name, key)
         tenant, own_kind, own_key = self.address
+        if self._asked is None:
+            self._asked = Counter()
         occurrence = self._asked[address, method]
         self._asked[address, method] += 1
         asked = f"{actor_id(tenant, own_kind, encode_token(own_key))}/{self.command_id}/{name}/{encode_token(key)}"

@@ -167,6 +167,9 @@ def readable(token: str) -> str:
     return token.encode("unicode_escape").decode()[:MAX_TOKEN_BYTES]
 
 
+_DESCRIBING = {names.CORRELATION, names.CAUSATION, names.TRACEPARENT}
+
+
 def _check_headers(command: Command, tenant: str) -> None:
     headers = command.headers
     if not names.is_id(command.id):
@@ -198,10 +201,11 @@ def _check_headers(command: Command, tenant: str) -> None:
             chain.parse(headers[names.CHAIN])
         except ValueError:
             del headers[names.CHAIN]
-    for name in (names.CORRELATION, names.CAUSATION, names.TRACEPARENT):
-        value = headers.get(name)
-        if value is not None and not names.is_id(value):
-            del headers[name]  # these only describe: a command is not refused for them
+    if headers.keys() & _DESCRIBING:
+        for name in _DESCRIBING:
+            value = headers.get(name)
+            if value is not None and not names.is_id(value):
+                del headers[name]  # a command is not refused for these
 
 
 def from_timer(lane: Lane, row: TimerRow) -> Command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvloop
 
 from runtime.client import Client
+from runtime.garbage import collect_rarely
 from tests.bench.tally import Load, Tally, drive, tell, told
 
 BODY = b'{"amount":1}'
@@ -21,4 +22,5 @@ async def run(load: Load) -> Tally:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     tell(uvloop.run(run(told())))

@@ -27,6 +27,7 @@ class Target(NamedTuple):
 
 TARGETS = (
     Target("nats_commands_per_s", "durable commands through NATS", "{:,.0f}/s", "least", 20_000),
+    Target("nats_one_pod_commands_per_s", "  one pod", "{:,.0f}/s", "least", 0),
     Target("nats_one_in_flight_p50_ms", "  one in flight, p50", "{:.2f} ms", "most", 1.2),
     Target("hot_key_commands_per_s", "  one hot key", "{:,.0f}/s", "least", 10_000),
     Target("http_intents_per_s", "POST /intent that waits", "{:,.0f}/s", "least", 4_000),
