@@ -45,6 +45,7 @@ class Connection(Client):
         super().__init__()
         self._direct: dict[int, Direct] = {}
         self._ps = MessageParser(self)
+        self._writing = False
         self.connected = asyncio.Event()
         """Set while the server can be reached, as far as is known."""
         self.resumed: set[Callable[[], None]] = set()
@@ -92,8 +93,22 @@ class Connection(Client):
             command = b"PUB %b %d\r\n%b\r\n" % (target.encode(), size, body)
         self._pending.append(command)
         self._pending_data_size += len(command)
+        if not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        """Writes what was posted since the loop's last turn: waking nats-py's flusher takes longer than this."""
+        self._writing = False
+        if not self._pending or not self.is_connected:
+            return  # a reconnect sends what waits
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None and writer.transport.get_write_buffer_size() == 0 and not writer.transport.is_closing():
+            pending, self._pending, self._pending_data_size = self._pending, [], 0
+            writer.writelines(pending)
+            return
         queue = self._flush_queue
-        if queue is not None and queue.empty() and self.is_connected:
+        if queue is not None and queue.empty():  # it waits until the socket takes more
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
     def _stands_still(self) -> bool:

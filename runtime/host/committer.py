@@ -252,8 +252,11 @@ class Committer:
         wanted, lanes, hot, early = self._lookups.of(batch)
         begun = asyncio.ensure_future(self._log.begin(wanted))
         try:
+            await asyncio.sleep(0)  # so that it is on its way before the turns want the processor
             ahead = await self._planner.plan(early, NOTHING_FOUND, hot) if early else None
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                begun.cancel()
             await asyncio.gather(begun, return_exceptions=True)
             await self._log.rollback()
             raise
