@@ -30,6 +30,9 @@ from runtime.postgres.arrays import hexes, numbers, plain, texts
 from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect, incarnation
 from runtime.postgres.pipeline import Pipeline, Statement
 
+SILENT_AFTER_LEASES = 5
+"""The server ends a transaction after one lease; only a commit that waits for its disk may take longer."""
+
 _REFUSED = (
     psycopg.DataError,
     pg.QueryCanceled,
@@ -122,7 +125,8 @@ class PostgresCommitLog:
                 await close(connection)
                 raise LogUnavailable("Postgres was started anew, perhaps with an older copy of the log")
             self._incarnation = found
-            self._connection, self._pipeline = connection, Pipeline(connection)
+            self._connection = connection
+            self._pipeline = Pipeline(connection, SILENT_AFTER_LEASES * self._ttl_s)
         return self._pipeline
 
     async def _failed(self, error: BaseException) -> BaseException:

@@ -5,20 +5,33 @@ Every session acts as the role troupe_pod in the schema troupe (see migrations/0
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import ConnStatus
 from psycopg.rows import TupleRow
 
 from runtime.errors import NotConnected
 
 CONNECT_TIMEOUT_S = 5
 Connection = AsyncConnection[TupleRow]
+
+# How soon the kernel tells that the other side is gone without a word, unless the URL says otherwise.
+_KEEPALIVE = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 _SESSION = {"search_path": "troupe", "jit": "off", "TimeZone": "UTC", "client_encoding": "UTF8"}
 
@@ -55,8 +68,10 @@ async def connect(
     wanted.update(settings or {})
     options = " ".join([f"-c {name}={value}" for name, value in wanted.items()])
     try:
+        given = conninfo_to_dict(url)
+        keepalive = {name: value for name, value in _KEEPALIVE.items() if name not in given}
         connection = await AsyncConnection.connect(
-            url,
+            make_conninfo(url, **keepalive),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             options=options,
@@ -75,6 +90,13 @@ async def incarnation(connection: Connection) -> str:
     row = await cursor.fetchone()
     assert row is not None  # the database one is connected to is always in the list
     return str(row[0])
+
+
+def cut(connection: Connection) -> None:
+    """Ends a connection whose other side has fallen silent: whoever waits for it gets an error at once."""
+    if connection.pgconn.status != ConnStatus.BAD:
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as line, suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
 
 
 async def close(connection: Connection | None) -> None:

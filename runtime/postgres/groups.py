@@ -40,7 +40,7 @@ class PostgresGroups:
 
     def __init__(self, url: str) -> None:
         # A lane is locked for as long as a commit takes; longer than a lease means that something is wrong.
-        self._session = Session(url, {"statement_timeout": "30s", "lock_timeout": "5s"})
+        self._session = Session(url, 30.0, {"lock_timeout": "5s"})
 
     async def groups(self) -> list[dict[str, Any]]:
         """Every group: its kinds, pods and lanes. Raises LogUnavailable.

@@ -43,7 +43,7 @@ class PostgresKeeping:
     """Runs on a connection of its own."""
 
     def __init__(self, url: str) -> None:
-        self._session = Session(url, {"statement_timeout": "30s", "lock_timeout": "1s"})
+        self._session = Session(url, 30.0, {"lock_timeout": "1s"})
 
     async def needed(self) -> Needed:
         """What trimming has to look to."""

@@ -33,8 +33,8 @@ class PostgresOwnership:
         self._group = group
         self._code_version = code_version
         self._kinds = dict(kinds)
-        self._beats = Session(url, {"statement_timeout": "2s"})
-        self._work = Session(url, {"statement_timeout": "10s", "lock_timeout": "2s"})
+        self._beats = Session(url, 2.0)
+        self._work = Session(url, 10.0, {"lock_timeout": "2s"})
 
     async def register(self, partitions: int) -> tuple[int, str]:
         """See runtime.postgres.registration.register."""

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.adapt import Transformer
 
-from runtime.postgres.connection import Connection
+from runtime.postgres.connection import Connection, cut
 from runtime.postgres.queries import query
 
 Statement = tuple[str, tuple[str, ...]]
@@ -32,9 +32,14 @@ _PLACEHOLDER = re.compile(r"%[s%]")
 
 
 class Pipeline:
-    """Runs statements on a connection that nobody else uses from then on. Close it before the connection."""
+    """Runs statements on a connection that nobody else uses from then on. Close it before the connection.
 
-    def __init__(self, connection: Connection) -> None:
+    One that has not answered after `silent_after_s` is ended.
+    """
+
+    def __init__(self, connection: Connection, silent_after_s: float = 60.0) -> None:
+        self._silent_after_s = silent_after_s
+        self._asked_at = 0.0
         self._connection = connection
         self._pgconn = connection.pgconn
         self._encoding = connection.info.encoding
@@ -81,6 +86,7 @@ class Pipeline:
         """Sends what is buffered, and receives the results up to the synchronisation point."""
         self._results = []
         self._done = self._loop.create_future()
+        self._asked_at = self._loop.time()
         if not self._watched:
             self._loop.add_reader(self._socket, self._receive)
             self._watched = True
@@ -122,6 +128,9 @@ class Pipeline:
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
         if self._watched:
+            self._receive()
+        if not self._done.done() and self._loop.time() - self._asked_at > self._silent_after_s:
+            cut(self._connection)
             self._receive()
 
     def _send(self) -> None:

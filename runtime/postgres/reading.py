@@ -28,10 +28,8 @@ class PostgresReader:
     """Reads on a connection of its own. `role` is troupe_pod, or troupe_reader with a tenant for those who see one."""
 
     def __init__(self, url: str, partitions: int, *, role: str = "troupe_pod", tenant: str | None = None) -> None:
-        settings = {"statement_timeout": "60s"}
-        if tenant is not None:
-            settings["troupe.tenant"] = tenant
-        self._session = Session(url, settings, role=role)
+        settings = {"troupe.tenant": tenant} if tenant is not None else {}
+        self._session = Session(url, 60.0, settings, role=role)
         self._partitions = partitions
 
     async def close(self) -> None:

@@ -30,7 +30,7 @@ class PostgresSnapshots:
     """Writes and finds snapshots, on a connection of its own."""
 
     def __init__(self, url: str) -> None:
-        self._session = Session(url, {"statement_timeout": "30s"})
+        self._session = Session(url, 30.0)
 
     async def save(self, rows: Sequence[SnapshotRow]) -> None:
         """Keeps snapshots; an older one never replaces a newer one of the same fold."""

@@ -16,7 +16,7 @@ class PostgresTimers:
     """
 
     def __init__(self, url: str, kinds: Iterable[str]) -> None:
-        self._session = Session(url, {"statement_timeout": "60s"})
+        self._session = Session(url, 60.0)
         self._kinds = sorted(kinds)
 
     async def next_timer(self, lanes: Sequence[int]) -> float | None:
