@@ -51,6 +51,7 @@ class TimedTurns(Turns):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.timed: list[Timed] = []
+        self.plan = self._plan
         self._error: BaseException | None = None
 
     def _decide(self, work: Any, method: Any, payload: Any, command: Command, row: Any = None) -> bool:
@@ -83,7 +84,9 @@ class PodSpans:
 
     def turns(self, *args: Any, **kwargs: Any) -> TimedTurns:
         """The turns of the next batch."""
-        self._turns = TimedTurns(*args, **kwargs)
+        before, self._turns = self._turns, TimedTurns(*args, **kwargs)
+        if before is not None and before.plan is self._turns.plan:
+            self._turns.timed = before.timed  # those that ran while the log was asked
         return self._turns
 
     def committed(self, batch: Sequence[Item], plan: Plan, marks: Marks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import urllib.request
@@ -75,6 +76,22 @@ async def test_given_a_batch_then_its_span_is_linked_to_its_turns_and_their_comm
     assert whole.name == "batch"
     assert whole.attributes["troupe.batch.size"] >= 1
     assert (trace_id, found["turn counter.add"].id) in whole.links
+
+
+async def test_given_actors_in_memory_and_others_in_one_batch_then_every_turn_is_a_span(
+    shared_system: System, collector: Collector, pod: dict[str, Any], traced: Telemetry
+) -> None:
+    traces = [new_trace() for _ in range(60)]
+    async with shared_system.client() as client:
+        await client.ask("counter", "warm", "add", {"amount": 1})
+        keys = ["warm" if n % 2 else f"cold-{n}" for n in range(len(traces))]
+        asked = [
+            client.ask("counter", key, "add", {"amount": 1}, headers={TRACEPARENT: header})
+            for key, (_, _, header) in zip(keys, traces, strict=True)
+        ]
+        await asyncio.gather(*asked)
+    for trace_id, _, _ in traces:
+        await spans(collector, trace_id, "turn counter.add", "commit")
 
 
 async def test_given_failures_then_their_spans_say_so_and_a_refusal_is_none(
