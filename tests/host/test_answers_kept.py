@@ -20,6 +20,12 @@ AN_HOUR_PASSED = (
     "UPDATE outbox SET at = at - interval '1 hour'",
     "UPDATE pending SET since = since - interval '1 hour'",
 )
+RUNNING_FOR_NOBODY = """
+    INSERT INTO groups (name) VALUES ('idle');
+    INSERT INTO partitions (lane, group_name, partition, checkpoint) VALUES (999, 'idle', 0, 1000000);
+    INSERT INTO pending (lane, actor, command_id, tenant, kind, key, method, digest, state, holds, headers, body)
+    VALUES (999, gen_random_uuid(), 'i', 'default', 'old', 'k', 'run', 0, 'running', true, '{}', '')
+"""
 UNFIRED = """
     INSERT INTO timers (actor, name, lane, due_at, fire_id, tenant, kind, key, method, headers, body)
     SELECT actor, 'later', lane, now() + interval '1 hour', command_id, 'default', 'counter', 'k3', 'add', '{}', ''
@@ -80,6 +86,20 @@ def test_given_a_running_execution_when_answers_are_trimmed_then_those_since_its
             assert await trimmed(system, pod) == EARLY
             assert system.sql("SELECT state FROM pending") == [("running",)]
             await slow
+            assert await trimmed(system, pod) == set()
+
+    run(scenario())
+
+
+def test_given_an_execution_of_a_retired_group_when_answers_are_trimmed_then_they_are_not_kept_for_it(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter, trim_lag_s=0.0, inbox_window_s=0.0) as pod:
+            system.sql(RUNNING_FOR_NOBODY)
+            await answer_early(system)
+            assert await trimmed(system, pod) == EARLY
+            system.sql("UPDATE groups SET retired_at = now() WHERE name = 'idle'")
             assert await trimmed(system, pod) == set()
 
     run(scenario())
