@@ -217,8 +217,7 @@ class Turn:
         """
         if (after_s is None) == (at is None):
             raise ValueError("schedule() takes either after_s or at")
-        if not 0 < len(name) <= MAX_TIMER_NAME_LENGTH or "\0" in name or not is_text(name):
-            raise ValueError(f"a timer's name is 1 to {MAX_TIMER_NAME_LENGTH} characters without NUL")
+        _check_timer_name(name)
         due_at = at if at is not None else self.now + (after_s or 0.0)
         if not 0 <= due_at <= MAX_DUE_AT:
             raise ValueError(f"a timer is due between the years 1970 and 9999, in Unix seconds, not at {due_at}")
@@ -226,7 +225,13 @@ class Turn:
 
     def cancel(self, name: str) -> None:
         """Takes back the timer of that name; nothing happens when there is none."""
+        _check_timer_name(name)
         self.timers.append(CancelTimer(name))
+
+
+def _check_timer_name(name: str) -> None:
+    if not 0 < len(name) <= MAX_TIMER_NAME_LENGTH or "\0" in name or not is_text(name):
+        raise ValueError(f"a timer's name is 1 to {MAX_TIMER_NAME_LENGTH} characters without NUL")
 
 
 async def _answer(asking: Awaitable[bytes], type: Any) -> Any:

@@ -35,6 +35,7 @@ SILENT_AFTER_LEASES = 5
 
 _REFUSED = (
     psycopg.DataError,
+    UnicodeEncodeError,
     pg.QueryCanceled,
     pg.ProgramLimitExceeded,
     pg.CheckViolation,

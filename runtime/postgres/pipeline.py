@@ -65,18 +65,20 @@ class Pipeline:
     ) -> list[list[Any]]:
         """The rows of each statement, run after BEGIN and before `end` when these are asked for.
 
-        Raises psycopg's error for the first statement that failed (the others were not run) or for the connection.
+        Raises psycopg's error for the first statement that failed (the others were not run) or for the connection;
+        UnicodeEncodeError for a text without a UTF-8 form, and then nothing is sent.
         """
         pgconn, asked = self._pgconn, []
-        words: list[Statement] = [("BEGIN", ())] if begin else []
-        words.extend(statements)
+        # All of them before anything is sent: a lone surrogate has no UTF-8 form.
+        encoded = [(name, [parameter.encode() for parameter in parameters]) for name, parameters in statements]
+        words: list[tuple[str, list[bytes]]] = [("BEGIN", []), *encoded] if begin else encoded
         if end is not None:
-            words.append((end, ()))
+            words.append((end, []))
         for name, parameters in words:
             if name not in self._prepared and (prepare := f"prepare {name}") not in asked:
                 pgconn.send_prepare(name.encode(), sql_of(name))
                 asked.append(prepare)
-            pgconn.send_query_prepared(name.encode(), [parameter.encode() for parameter in parameters])
+            pgconn.send_query_prepared(name.encode(), parameters)
             asked.append(name)
         pgconn.pipeline_sync()
         rows = self._rows(asked, await self._exchange())

@@ -81,6 +81,18 @@ def test_given_a_text_with_nul_when_run_then_it_is_refused_and_not_cut(system: S
     run(scenario())
 
 
+def test_given_a_text_without_a_utf8_form_when_run_then_nothing_is_sent_and_the_connection_serves_on(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with opened(system) as (_, pipeline):
+            with pytest.raises(UnicodeEncodeError):
+                await pipeline.run([("set_setting", ("a", "1")), ("set_setting", ("b", "\ud800"))], begin=True)
+            assert await pipeline.run([("setting", ("a",))]) == [[]]
+
+    run(scenario())
+
+
 def test_given_a_parameter_larger_than_every_buffer_when_run_then_all_of_it_arrives_and_comes_back(
     system: System,
 ) -> None:

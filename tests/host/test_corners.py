@@ -258,6 +258,30 @@ def send(state: dict[Any, Any], size: int, ctx: Turn) -> Sent:
     return Sent(size)
 
 
+canceller = keyvalue("canceller", retry=ONCE)
+
+
+@canceller.write
+def cancel(ctx: KeyValue, which: str) -> None:
+    names: dict[str, Any] = {"number": 5, "surrogate": "\ud800", "nul": "a\0b", "plain": "a"}
+    ctx.cancel(names[which])
+
+
+def test_given_a_timers_name_that_no_row_can_hold_when_cancelled_then_the_command_is_parked_and_the_pod_goes_on(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(canceller) as pod, system.client() as client:
+            for which in ("number", "surrogate", "nul"):
+                with pytest.raises(CallFailed, match=r"TypeError|ValueError"):
+                    await client.ask(canceller, "a", "cancel", {"which": which}, timeout_s=10)
+            assert await client.ask(canceller, "a", "cancel", {"which": "plain"}) is None
+            assert not pod.failed.is_set()
+            assert pod.meter.log_losses == 0
+
+    run(scenario())
+
+
 def test_given_a_message_larger_than_the_broker_takes_when_told_then_the_command_is_parked(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(sender), system.client() as client:

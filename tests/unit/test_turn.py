@@ -92,6 +92,8 @@ def test_given_a_name_that_the_log_cannot_keep_when_scheduled_then_it_is_refused
     one = turn()
     with pytest.raises(ValueError, match="a timer's name is 1 to 200 characters without NUL"):
         one.schedule(name, "deposit", after_s=1)
+    with pytest.raises(ValueError, match="a timer's name is 1 to 200 characters without NUL"):
+        one.cancel(name)
     assert one.timers == []
 
 
