@@ -29,6 +29,7 @@ from runtime.host.ports import LogUnavailable
 from runtime.jetstream.reader import NO_MESSAGE, CommandReader, message_time, nanoseconds
 from runtime.postgres.keeping import PostgresKeeping, UnknownCommand
 from schemas import headers as names
+from schemas.digest import digest_of
 from schemas.subjects import CMD_STREAM
 
 _log = logging.getLogger("troupe.housekeeping")
@@ -190,7 +191,7 @@ class Housekeeping:
                 _log.warning("the body of %s is not kept with it: %r", command, error)
         return UnknownCommand(
             command.actor, tenant, readable(kind), key, readable(command.method), command.id, command.headers_json(),
-            command.body,
+            command.body, digest_of(command.method, command.body),
         )  # fmt: skip
 
     async def _kinds_in_stream(self) -> set[str]:

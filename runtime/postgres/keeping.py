@@ -22,6 +22,7 @@ class UnknownCommand(NamedTuple):
     command_id: str
     headers: str
     body: bytes
+    digest: int
 
 
 class RetiredLane(NamedTuple):

@@ -154,13 +154,14 @@ DELETE FROM refused WHERE ctid = ANY(ARRAY(
     LIMIT %(limit)s))
 
 -- name: park_unknown
--- Unless it was processed while its kind was served.
+-- Unless it was processed, or refused, while its kind was served.
 INSERT INTO dead_letters (actor, tenant, kind, key, method, command_id, headers, body, code, error, attempts)
 SELECT u.actor, %(tenant)s, %(kind)s, %(key)s, %(method)s, u.command_id, %(headers)s, %(body)s, 'unknown_kind',
        %(error)s, 0
 FROM (VALUES (%(actor)s::uuid, %(command_id)s::text)) u(actor, command_id)
 WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.actor = u.actor AND i.command_id = u.command_id)
   AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = u.actor AND p.command_id = u.command_id)
+  AND NOT EXISTS (SELECT FROM refused r WHERE r.actor = u.actor AND r.command_id = u.command_id AND r.digest = %(digest)s)
 ON CONFLICT (actor, command_id) WHERE status = 'parked' DO NOTHING
 
 -- name: save_snapshots

@@ -73,6 +73,8 @@ def test_given_a_kind_taken_away_when_the_stream_is_full_then_only_what_was_not_
         async with system.client() as client:
             async with system.pod(counter, double):
                 assert await client.ask(double, "k", "run", {"x": 1}, id="done") == 2
+                with pytest.raises(CallFailed, match="invalid_arguments"):
+                    await client.ask(double, "k", "run", {"x": "one"}, id="refused")
             async with system.pod(counter, trim_lag_s=0.0) as pod:
                 await client.tell(double, "k", "run", {"x": 21}, id="late")
                 await client.ask(counter, "a", Add(1))
