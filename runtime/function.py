@@ -30,7 +30,7 @@ class Function(Kind):
     fold_version = "function-1"
 
     def __init__(self, name: str, handler: Callable[..., Any], retry: RetryPolicy, timeout_s: float | None) -> None:
-        super().__init__(name, Behaviour(retry, "continue", 0))
+        super().__init__(name, Behaviour(retry, "continue"))
         self._methods[RUN] = _Run(handler, timeout_s)
         self.handler = handler
         self.description = (handler.__doc__ or "").strip()

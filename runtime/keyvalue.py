@@ -140,6 +140,12 @@ class KeyValue:
         """See Turn.ask; for `async` handlers."""
         return self.turn.ask(kind, key, command, args, type=type, timeout_s=timeout_s)
 
+    def step(
+        self, name: str, fn: Callable[..., Any], /, *args: Any, returns: Any = Any, **kwargs: Any
+    ) -> Awaitable[Any]:
+        """See Turn.step; for `async` handlers."""
+        return self.turn.step(name, fn, *args, returns=returns, **kwargs)
+
     def schedule(
         self, name: str, command: Any, args: Any = None, *, after_s: float | None = None, at: float | None = None
     ) -> None:

@@ -19,6 +19,7 @@ from runtime.errors import BadResult, CallFailed
 from schemas.address import Address, actor_id, check_name, encode_token
 
 if TYPE_CHECKING:
+    from runtime.journal import Steps
     from runtime.kind import Kind
 
 MAX_TIMER_NAME_LENGTH = 200
@@ -90,6 +91,7 @@ class Turn:
         "_asker",
         "_random",
         "_reply",
+        "_steps",
         "address",
         "attempt",
         "command_id",
@@ -129,6 +131,7 @@ class Turn:
         self.timers: list[SetTimer | CancelTimer] = []
         self._asker: Asker | None = None
         self._asked: Counter[tuple[Address, str]] | None = None
+        self._steps: Steps | None = None
         self._reply: Any = None
         self._random: random.Random | None = None
 
@@ -202,6 +205,32 @@ class Turn:
         id = blake2b(f"{asked}/{method}/{occurrence}".encode(), digest_size=16).hexdigest()
         body = b"" if payload is None else encode_json(payload)
         return _answer(self._asker(Question(address, method, body, id, timeout_s)), type)
+
+    def step(
+        self, name: str, fn: Callable[..., Any], /, *args: Any, returns: Any = Any, **kwargs: Any
+    ) -> Awaitable[Any]:
+        """Runs `fn(*args, **kwargs)` once, and gives its result: an execution that starts anew does not run it again.
+
+        For `async` handlers. `fn` is `async`, or a plain function, which runs in a thread. The result is recorded in the
+        log as JSON before it is given, read as `returns` (plain values by default): live as replayed. A Rejected that
+        `fn` raises is recorded too and raised again; after any other error the step counts as not taken, and the
+        handler must let it out, to be tried again by its policy.
+
+        A step that was cut off before it was recorded does run again. So hand to the outside what tells a repeat: a
+        parameter of `fn` named `idempotency_key` gets one, the same on every attempt.
+
+        A handler must take the same steps in the same order again. Steps side by side (asyncio.gather) may complete in
+        any order; they are told apart by their names, and by how many of that name were taken before.
+
+        Raises BadResult when the result has no JSON form, and when the handler leaves its journal.
+        """
+        if self._steps is None:
+            raise BadResult("only an async handler may take steps: make it one (in a test, one that a World runs)")
+        return self._steps.step(name, fn, args, kwargs, returns)
+
+    def steps_through(self, steps: Steps) -> None:
+        """Lets the handler take steps; for who runs an execution."""
+        self._steps = steps
 
     def asks_through(self, asker: Asker) -> None:
         """Lets the handler ask; for who runs an execution."""

@@ -247,7 +247,7 @@ class World:
     def _actor(self, address: Address) -> Actor:
         actor = self._actors.get(address)
         if actor is None:
-            actor = self._actors[address] = Actor(self._kinds[address.kind], self.clock, self._answer)
+            actor = self._actors[address] = Actor(self._kinds[address.kind], self.clock, self._answer, self._append)
         return actor
 
     def _append(self, command: Command, events: list[NewEvent]) -> None:

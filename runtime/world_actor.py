@@ -13,10 +13,11 @@ from runtime.arguments import InvalidArguments, encode_json, json_decoder
 from runtime.clock import ManualClock
 from runtime.errors import BadResult, CallFailed, Rejected
 from runtime.failure import CYCLE, failure_of, is_cycle, text_of
+from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.turn import Asker, Question, Turn
 from schemas import chain
-from schemas.address import Address
+from schemas.address import Address, actor_id, encode_token
 from schemas.chain import MAX_CALLS, Call
 from schemas.digest import digest_of
 from schemas.wire import Failure
@@ -96,10 +97,18 @@ class Done:
 class Actor:
     """An actor in memory: its state, the log it is the fold of, and the answers it has given."""
 
-    def __init__(self, kind: Kind, clock: ManualClock, answer: Callable[[Command], Outcome]) -> None:
-        """`answer` processes what a handler asks of another actor."""
+    def __init__(
+        self,
+        kind: Kind,
+        clock: ManualClock,
+        answer: Callable[[Command], Outcome],
+        record: Callable[[Command, list[NewEvent]], None],
+    ) -> None:
+        """`answer` processes what a handler asks of another actor; `record` adds events to this one's log."""
         self.kind = kind
         self._answer = answer
+        self._record = record
+        self._steps: dict[str, list[Entry]] = {}
         self.state = kind.initial()
         self.log: list[StoredEvent] = []
         self.paused = False
@@ -186,7 +195,13 @@ class Actor:
         if isinstance(method, Execution):
             execution, state = method, self.state
             turn.asks_through(self._asker(command, method))
-            return run_to_end(lambda: execution.run(state, payload, turn))
+            recorded = self._steps.setdefault(command.id, [])
+            tenant, kind, key = command.address
+            run = f"{actor_id(tenant, kind, encode_token(key))}/{command.id}"
+            keeper = _Keeper(recorded, lambda event: self._record(command, [event]))
+            steps = Steps(str(command.address), run, command.id, turn.attempt, keeper, recorded)
+            turn.steps_through(steps)
+            return run_to_end(lambda: steps.through(execution.run(state, payload, turn)))
         assert isinstance(method, Decision)
         return method.decide(self.state, payload, turn)
 
@@ -229,6 +244,22 @@ class Actor:
             events.append(system_event("paused", {"reason": reason, "by": None}))
         dead = DeadLetter(command, code, text, attempts, error)
         return Done(Outcome(failure=failure, cause=error), events, dead=dead)
+
+
+class _Keeper:
+    """Keeps the steps of a run; see runtime.journal.Keeper."""
+
+    def __init__(self, recorded: list[Entry], record: Callable[[NewEvent], None]) -> None:
+        self._recorded = recorded
+        self._record = record
+
+    async def confirm(self) -> None:
+        """Nobody else runs it."""
+
+    async def keep(self, entry: Entry) -> None:
+        """Adds it to the log."""
+        self._recorded.append(entry)
+        self._record(NewEvent(SYSTEM_EVENT_PREFIX + STEP, 1, encode_json(entry).decode()))
 
 
 def system_event(name: str, payload: dict[str, Any]) -> NewEvent:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("troupe.aftermath")
 
+LOOK_AGAIN_S = 0.1
+
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -56,6 +58,8 @@ class Aftermath:
                 pod.later(delay, Next(lane, actor, plan.works[actor].kind.name))
         for lane, row, delay in plan.reruns:
             pod.later(delay, Rerun(lane, row))
+        for step in plan.steps_again:
+            pod.later(LOOK_AGAIN_S, step)
         if plan.next_due is not None:
             pod.timers.due(plan.next_due)
         if plan.positions:

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from runtime.arguments import InvalidArguments
+from runtime.arguments import InvalidArguments, encode_json
 from runtime.errors import BadResult, Rejected
 from runtime.failure import failure_of, is_cycle, text_of
 from runtime.host.command import Command, to_pending
 from runtime.host.handling import Running
-from runtime.host.items import Finished, HandedOver, Start
+from runtime.host.items import Finished, HandedOver, Start, Step
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow, PendingUpdate
 from runtime.host.works import Works
+from runtime.journal import STEP
 from runtime.kind import Decision, Execution, Kind, Method, Read
 from runtime.turn import Turn
 from schemas import headers as names
@@ -135,7 +136,7 @@ class Attempts:
             plan.accepted(work, command)
         turn = self._turn(work, command, attempt)
         isolated = not isinstance(method, Execution)
-        plan.starts.append(Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated))
+        plan.starts.append(Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated, known))
 
     def _finished(self, item: Finished) -> None:
         plan, command, turn = self._plan, item.command, item.turn
@@ -164,6 +165,21 @@ class Attempts:
                 work.held -= 1
                 if work.held and not work.paused:
                     plan.wake[item.lane, work.actor] = 0.0
+
+    def _step(self, item: Step) -> None:
+        """Records a completed step of a running execution. It needs the actor's next sequence number, not its state."""
+        plan, command = self._plan, item.command
+        if item.doomed:
+            plan.promises.append((item.answered, BadResult(item.doomed)))
+        elif item.entry is None:
+            plan.promises.append((item.answered, None))
+        else:
+            work = self._works.get(item.lane, command.actor, command.address)
+            if work.loading:
+                plan.steps_again.append(item)
+                return
+            plan.record(work, command, STEP, encode_json(item.entry).decode())
+            plan.promises.append((item.answered, None))
 
     # -- failure --------------------------------------------------------------------------------------------------
 

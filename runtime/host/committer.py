@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from runtime.clock import Clock
 from runtime.host.command import Command
-from runtime.host.items import Anchor, Item, Next, Order, Sent, Touch, name_of
+from runtime.host.items import Anchor, Item, Next, Order, Sent, Step, Touch, name_of
 from runtime.host.lane import Activations, Lane
 from runtime.host.lookups import Lookups
 from runtime.host.meter import Meter
@@ -304,3 +304,5 @@ def _give_up(item: Item, error: Exception) -> None:
     """Tells whoever waits for the item that it will not be."""
     if isinstance(item, (Touch, Order)) and not item.answered.done():
         item.answered.set_exception(error)
+    elif isinstance(item, Step):
+        item.answered.cancel()  # an error could be caught, and the handler would go on beside its next owner's

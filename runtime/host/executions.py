@@ -18,6 +18,7 @@ from runtime.errors import BadResult
 from runtime.host import handling
 from runtime.host.execution_loop import ExecutionLoop
 from runtime.host.items import Finished, HandedOver, Start
+from runtime.host.journals import Journal, Journals
 from runtime.host.lane import Lane
 from runtime.host.tasks import Tasks
 from runtime.kind import Decided, Decision, Execution, Method, Read
@@ -48,6 +49,7 @@ class Executions:
     Args:
         finished: puts a Finished into the next batch.
         asker: lets them ask others.
+        journals: keep their steps.
         handler_timeout_s: how long a decision or read may take in a thread of its own; after it the thread is left.
 
     `left_behind` counts these threads.
@@ -57,11 +59,13 @@ class Executions:
         self,
         finished: Callable[[Finished], None],
         asker: Callable[[Start], Asker],
+        journals: Journals,
         tasks: Tasks,
         handler_timeout_s: float,
     ) -> None:
         self._finished = finished
         self._asker = asker
+        self._journals = journals
         self._tasks = tasks
         self._handler_timeout_s = handler_timeout_s
         self._running: dict[int, str] = {}
@@ -97,6 +101,7 @@ class Executions:
         command, method = start.command, start.kind.methods[start.command.method]
         decided: Decided | None = None
         error: BaseException | None = None
+        journal: Journal | None = None
         self._running[id(start)] = f"{start.kind.name}.{method.name}"
         handling.execution(command)
         try:
@@ -106,8 +111,11 @@ class Executions:
                 decided = await self._isolated(method, start)
             else:
                 assert isinstance(method, Execution)
+                journal = await self._journals.open(start)
                 start.turn.asks_through(self._asker(start))
-                decided = await self.loop.run(_awaited(method.run(start.state, start.payload, start.turn)))
+                start.turn.steps_through(journal.steps)
+                job = method.run(start.state, start.payload, start.turn)
+                decided = await self.loop.run(_awaited(journal.steps.through(job)))
         except asyncio.CancelledError as cancelled:
             if cancelled.args == (_HAND_OVER,):
                 error = HandedOver()
@@ -121,6 +129,8 @@ class Executions:
             error = raised
         finally:
             self._running.pop(id(start), None)
+        if journal is not None:
+            await journal.settle()
         self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))
 
     async def _isolated(self, method: Method, start: Start) -> Decided:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.host.command import Command
 from runtime.host.ports import PendingRow
+from runtime.journal import Entry
 from schemas.address import Address
 
 if TYPE_CHECKING:
@@ -57,6 +58,20 @@ class Finished:
 
 
 @dataclasses.dataclass(slots=True, eq=False)
+class Step:
+    """An execution has completed a step, or with no `entry`, is about to take one: then only the fence is asked.
+
+    `answered` is resolved after the commit, and cancelled when the lane is another pod's.
+    """
+
+    lane: Lane
+    command: Command
+    entry: Entry | None
+    answered: asyncio.Future[None]
+    doomed: str = ""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
 class Touch:
     """Somebody wants an actor's committed state; `answered` gets (state, seq) or the exception."""
 
@@ -102,12 +117,12 @@ class Order:
     command: Command | None = None
 
 
-Item = Command | Next | Rerun | Finished | Touch | Sent | Anchor | Order
+Item = Command | Next | Rerun | Finished | Step | Touch | Sent | Anchor | Order
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Start:
-    """An execution to start once the batch is committed."""
+    """An execution to start once the batch is committed. `known`: it was accepted before, and may have run."""
 
     command: Command
     kind: Kind
@@ -117,6 +132,7 @@ class Start:
     attempt: int
     holds: bool
     isolated: bool
+    known: bool
 
 
 def name_of(item: Item) -> str:
@@ -124,6 +140,8 @@ def name_of(item: Item) -> str:
     match item:
         case Finished():
             name = f"the end of {item.command}"
+        case Step():
+            name = f"a step of {item.command}"
         case Rerun():
             name = f"{Address(*item.row[3:6])}.{item.row.method} (command {item.row.command_id})"
         case Next():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from runtime.host.command import Command
-from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch
+from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.ports import Cold, Fence, Wanted
 from runtime.kind import Decision, Kind
@@ -41,7 +41,7 @@ class Lookups:
                 if item.taken == lane.feed.taken and lane.queued == 0:
                     checkpoints[lane] = (item.seq, item.at)
                 continue
-            if isinstance(item, Sent):
+            if isinstance(item, Sent) or (isinstance(item, Step) and item.entry is None):
                 continue
             actor = _actor_of(item)
             if type(item) is Command:
@@ -94,10 +94,10 @@ class Lookups:
             return self._kinds.get(item.kind)
         if isinstance(item, Rerun):
             return self._kinds.get(item.row.kind)
-        return self._kinds.get(item.command.address.kind) if isinstance(item, Finished) else None
+        return self._kinds.get(item.command.address.kind) if isinstance(item, (Finished, Step)) else None
 
 
-def _actor_of(item: Command | Next | Rerun | Finished | Touch | Order) -> str:
-    if isinstance(item, Finished):
+def _actor_of(item: Command | Next | Rerun | Finished | Step | Touch | Order) -> str:
+    if isinstance(item, (Finished, Step)):
         return item.command.actor
     return item.row.actor if isinstance(item, Rerun) else item.actor

@@ -37,7 +37,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
-    from runtime.host.items import Next, Rerun, Start, Touch
+    from runtime.host.items import Next, Rerun, Start, Step, Touch
     from runtime.host.lane import Lane
 
 _encode = msgspec.json.Encoder().encode
@@ -96,7 +96,7 @@ class Plan:
         resolved: dead letters that this batch replays or drops.
         positions, ords: lane → last log position and outbox number.
         promises: (future, value) to resolve after the commit.
-        touches: those who wait for an actor to be loaded.
+        touches: those who wait for an actor to be loaded; steps_again: steps that do, and are tried again soon.
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
     """
 
@@ -123,6 +123,7 @@ class Plan:
         self.outbox: dict[Lane, list[OutboxRow]] = {}
         self.promises: list[tuple[asyncio.Future[Any], Any]] = []
         self.touches: list[Touch] = []
+        self.steps_again: list[Step] = []
         self.next_due: float | None = None
         self.turns = 0
         self.parked = 0
@@ -170,7 +171,10 @@ class Plan:
 
     def system_event(self, work: Work, command: Command, name: str, payload: Mapping[str, Any]) -> None:
         """Adds an event of the engine's own to the actor's log; no fold sees it."""
-        text = _encode(payload).decode()
+        self.record(work, command, name, _encode(payload).decode())
+
+    def record(self, work: Work, command: Command, name: str, text: str) -> None:
+        """The same, its payload given as JSON."""
         self.append(work, command, [NewEvent(SYSTEM_EVENT_PREFIX + name, 1, text)], None)
 
     # -- outcomes -------------------------------------------------------------------------------------------------

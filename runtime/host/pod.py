@@ -23,7 +23,8 @@ from runtime.host.executions import Executions
 from runtime.host.front import Front, Registered
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.identity import Identity
-from runtime.host.items import Next, Rerun
+from runtime.host.items import Next, Rerun, Step
+from runtime.host.journals import Journals
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
 from runtime.host.leases import Leases
 from runtime.host.loading import Loader, Snapshotter
@@ -199,7 +200,11 @@ class Pod:
         self.committer.observer = self.telemetry
         self.asking = Asking(self.connection, self.clock)
         self.executions = Executions(
-            self.committer.put, self.asking.asker, self._background, settings.handler_timeout_s
+            self.committer.put,
+            self.asking.asker,
+            Journals(self.reader, self.committer.put),
+            self._background,
+            settings.handler_timeout_s,
         )
         self.outbox = Outbox(self.publisher, self.committer.put, self._background)
         self.bodies = Bodies(self.objects, self._background, self.committer.ungate)
@@ -402,7 +407,7 @@ class Pod:
         self.committer.put(Next(lane, actor, activation.address.kind))
         return present
 
-    def later(self, delay_s: float, item: Next | Rerun) -> None:
+    def later(self, delay_s: float, item: Next | Rerun | Step) -> None:
         """Puts an item into a batch after some time, unless its lane is lost by then."""
         if delay_s <= 0:
             self.committer.put(item)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 
 from runtime.host.command import Command
-from runtime.host.items import Finished, Item, Next, Rerun, name_of
+from runtime.host.items import Finished, Item, Next, Rerun, Step, name_of
 from runtime.host.lane import Lane
 from runtime.host.ports import LogRefused, LogTimedOut
 
@@ -28,7 +28,7 @@ TRIES = 3
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 
-Parkable = Command | Next | Rerun | Finished
+Parkable = Command | Next | Rerun | Finished | Step
 
 
 class Suspect:

@@ -14,7 +14,7 @@ from runtime.host import handling, orders
 from runtime.host.asking import cycle_of
 from runtime.host.attempts import Attempts
 from runtime.host.command import Command, from_pending
-from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Touch
+from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable, PendingRow
 from runtime.kind import Decision, Kind, Read
@@ -50,6 +50,8 @@ class Turns(Attempts):
                 self._rerun(item)
             elif isinstance(item, Finished):
                 self._finished(item)
+            elif isinstance(item, Step):
+                self._step(item)
             elif isinstance(item, Touch):
                 self._touch(item)
             elif isinstance(item, Sent):

@@ -56,6 +56,18 @@ class PostgresReader:
             if len(rows) < PAGE:
                 return
 
+    async def steps(self, actor: str, partition: int, command_id: str) -> list[str]:
+        """The payloads of the steps that a command has completed, in order, read in pages."""
+        payloads: list[str] = []
+        after = 0
+        while True:
+            wanted = {"actor": actor, "partition": partition, "command_id": command_id, "after": after, "limit": PAGE}
+            rows = await self._session.run(query("run_steps"), wanted)
+            payloads += [payload for _, payload in rows]
+            if len(rows) < PAGE:
+                return payloads
+            after = rows[-1][0]
+
     async def by_time(
         self,
         since: datetime.datetime,
