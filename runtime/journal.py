@@ -2,8 +2,8 @@
 
     receipt = await ctx.step("charge", charge, order, returns=Receipt)
 
-Each completed step is an event of the engine's own on the actor (`troupe.step`), committed before its result is given to
-the handler. An execution that starts anew gets the recorded results instead of running the steps again.
+Each completed step is an event of the engine's own on the actor (`troupe.step`), committed before its result is given
+to the handler. An execution that starts anew gets the recorded results instead of running the steps again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
 from runtime.errors import BadResult, Rejected
 from runtime.failure import failure_of
+from runtime.turn import is_text
 from schemas.wire import Failure
 
 T = TypeVar("T")
@@ -104,6 +105,7 @@ class Steps:
         self._line = [(entry.step, entry.occurrence) for entry in recorded if not entry.concurrent]
         self._next = 0
         self._asked: Counter[str] = Counter()
+        self._calls = 0
         self._left = set(self._entries)
         self._task: asyncio.Task[Any] | None = None
         self._others: set[asyncio.Task[Any]] = set()
@@ -137,6 +139,7 @@ class Steps:
         self._check(name)
         occurrence = self._asked[name]
         self._asked[name] += 1
+        self._calls += 1
         entry = self._recorded(name, occurrence, own)
         if entry is None:
             if not own:
@@ -154,7 +157,7 @@ class Steps:
     def _check(self, name: str) -> None:
         if self._closed:
             raise asyncio.CancelledError(f"{self._actor}: the handler has ended")
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or not _is_text(name):
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or "\0" in name or not is_text(name):
             raise BadResult(f"a step's name is a text of 1 to {MAX_NAME_LENGTH} characters without NUL")
         if _in_step.get():
             raise BadResult(f"step {name!r} is taken within another step: take it in the handler itself")
@@ -165,7 +168,7 @@ class Steps:
                 f"step {name!r} is taken after step {self._failed!r} failed, of which the journal knows nothing: let "
                 "the error out of the handler, catch it within the step, or raise Rejected there, which is recorded"
             )
-        if self._asked.total() >= MAX_STEPS:
+        if self._calls >= MAX_STEPS:
             raise BadResult(f"a run takes at most {MAX_STEPS} steps: divide its work among several commands")
 
     def _recorded(self, name: str, occurrence: int, own: bool) -> Entry | None:
@@ -250,11 +253,3 @@ def _takes_key(fn: Callable[..., Any]) -> bool:
         return KEY in inspect.signature(fn).parameters
     except (TypeError, ValueError):  # a function of C's without a signature
         return False
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text

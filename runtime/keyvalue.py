@@ -234,7 +234,8 @@ class KeyValueEntity(Kind):
         """Registers a handler `(ctx, …)` that has its key to itself.
 
         A plain function is a decision. An `async` one may wait and do I/O: it is accepted first, holds its key while it
-        runs, and its changes are kept together at its end; after a crash it starts again from its beginning.
+        runs, and its changes are kept together at its end; after a crash it starts again
+        from its beginning, and does not run again the steps (`ctx.step`) that it had completed.
         """
         if handler is None:
             return lambda given: self.write(given, name=name, timeout_s=timeout_s)  # type: ignore[call-overload]  # not None

@@ -211,9 +211,9 @@ class Turn:
     ) -> Awaitable[Any]:
         """Runs `fn(*args, **kwargs)` once, and gives its result: an execution that starts anew does not run it again.
 
-        For `async` handlers. `fn` is `async`, or a plain function, which runs in a thread. The result is recorded in the
-        log as JSON before it is given, read as `returns` (plain values by default): live as replayed. A Rejected that
-        `fn` raises is recorded too and raised again; after any other error the step counts as not taken, and the
+        For `async` handlers. `fn` is `async`, or a plain function, which runs in a thread. The result is recorded in
+        the log as JSON before it is given, read as `returns` (plain values by default): live as replayed. A Rejected
+        that `fn` raises is recorded too and raised again; after any other error the step counts as not taken, and the
         handler must let it out, to be tried again by its policy.
 
         A step that was cut off before it was recorded does run again. So hand to the outside what tells a repeat: a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_given_a_pod_killed_between_steps_again_and_again_and_a_failure_then_eac
             question = {"path": str(path), "steps": 4, "fails": 3}
             asking = asyncio.ensure_future(client.ask(stepper, "a", "walk", question, timeout_s=90))
             for number in range(1, 4):
-                await until(lambda number=number: taken(system, number))
+                await until(partial(taken, system, number))
                 if number < 3:
                     pods[-1].kill()
                     pods.append(await asyncio.to_thread(system.start_pod, MODULE))
