@@ -106,7 +106,8 @@ class Services:
         result: Any = None
         try:
             question = msgspec.json.decode(body or b"{}", type=Question)
-            if any(isinstance(one, str) and "\0" in one for one in msgspec.structs.astuple(question)):
+            given = (*msgspec.structs.astuple(question), *(question.after or ()), *question.after_key)
+            if any(isinstance(one, str) and "\0" in one for one in given):
                 raise ValueError("a NUL, which nothing in the log holds")
             question.limit = max(1, min(question.limit, MAX_LIMIT))
             result = await self._answers[name](question)

@@ -149,6 +149,26 @@ def test_given_a_reason_that_no_row_can_hold_when_ordered_then_it_is_refused_and
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("service", "question"),
+    [
+        ("actors", {"after_key": ["a\0", ""]}),
+        ("session", {"session": "s", "after": {"1\0": 1}}),
+        ("dead", {"kind": "a\0"}),
+    ],
+)
+def test_given_a_nul_in_a_question_of_services_when_asked_then_it_is_a_bad_request_and_no_outage(
+    system: System, service: str, question: dict[str, Any]
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter), system.client() as client:
+            with pytest.raises(CallFailed) as caught:
+                await client.service(service, question)
+            assert caught.value.code == "bad_request"
+
+    run(scenario())
+
+
 def test_given_pause_resume_and_pause_in_one_batch_when_committed_then_the_key_is_paused(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(counter) as pod, system.client() as client:
