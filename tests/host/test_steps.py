@@ -198,6 +198,24 @@ def test_given_a_handler_that_leaves_its_journal_then_it_is_parked_and_no_result
     assert system.sql("SELECT key, attempts FROM dead_letters ORDER BY key") == [("a", 2), ("b", 2)]
 
 
+def test_given_a_parked_run_when_its_dead_letter_is_replayed_then_its_completed_steps_do_not_run_again(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "replayed"
+
+    async def scenario() -> None:
+        async with system.pod(stepper), system.client() as client:
+            with pytest.raises(CallFailed):
+                await client.ask(stepper, "a", "stray", {"path": str(path), "how": "other"}, timeout_s=60)
+            ((letter,),) = system.sql("SELECT id FROM dead_letters")
+            await client.query(stepper, "a", "$order", {"what": "replay", "dead_letter": letter, "by": "ann"})
+            await until(lambda: system.sql("SELECT count(*) FROM dead_letters") == [(2,)])
+
+    run(scenario())
+    assert lines(path) == ["step"], "both attempts of the replay had it from the journal"
+    assert system.sql(STEPS) == [("first", 0)]
+
+
 @pytest.mark.parametrize("what", ["object", "surrogate", "key", "type"])
 def test_given_a_result_that_cannot_be_recorded_then_the_step_is_named_and_the_command_parked(
     system: System, tmp_path: Path, what: str
