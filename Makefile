@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 SECONDS ?= 60
+WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -24,8 +25,8 @@ $(STAMP): pyproject.toml
 demo: setup ## the main job for real: servers, two pods, a gateway, thousands of commands, one pod killed half-way
 	@$(BIN)/python examples/demo.py
 
-test: setup ## every test: unit, contracts, acceptance with real processes, examples; ARGS= goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## every test: unit, contracts, acceptance with real processes, examples; ARGS= goes to pytest, WORKERS= at a time
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup ## ruff, mypy --strict, and the contracts between the rooms of the house
 	@$(BIN)/ruff check .
