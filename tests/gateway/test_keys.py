@@ -104,6 +104,7 @@ GOOD_LINE = json.loads(new_key("acme", "ann")[1])
         (json.dumps({**GOOD_LINE, "expires": 1}), "unknown field `expires`"),
         (json.dumps([GOOD_LINE, GOOD_LINE]), "is there twice"),
     ],
+    ids=["no JSON", "fields missing", "tenant", "short hash", "no hash", "unknown field", "twice"],
 )
 def test_given_a_file_that_cannot_be_used_then_the_error_names_the_place(text: str, told: str) -> None:
     with pytest.raises(Misconfigured, match="API keys file") as failure:

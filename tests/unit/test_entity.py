@@ -387,7 +387,7 @@ def test_given_an_event_whose_fields_have_no_json_form_when_defined_then_it_is_r
         entity("bank", initial=Account(), apply=apply, events=[Unkeepable])
 
 
-@pytest.mark.parametrize("initial", [object(), frozenset({object()}), Unkeepable(object()), "\ud800"], ids=repr)
+@pytest.mark.parametrize("initial", [object(), frozenset({object()}), Unkeepable(object()), "\ud800"], ids=type)
 def test_given_a_state_without_json_form_when_defined_then_it_is_refused(initial: Any) -> None:
     with pytest.raises(BadDefinition, match="state of entity 'bank' has no JSON form"):
         entity("bank", initial=initial, apply=unannotated, events=[Deposited])
