@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -32,3 +33,19 @@ def shared_system(servers: Servers) -> Iterator[System]:
     system = create(servers, "troupe_test_shared")
     yield system
     system.stop_pods()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A worker's report goes to the main process as UTF-8, which a lone surrogate in a captured log has not."""
+    return _as_utf8((yield))
+
+
+def _as_utf8(found: Any) -> Any:
+    if isinstance(found, str):
+        return found.encode("utf-8", "backslashreplace").decode()
+    if isinstance(found, dict):
+        return {_as_utf8(name): _as_utf8(value) for name, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return type(found)([_as_utf8(value) for value in found])
+    return found
