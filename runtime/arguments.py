@@ -233,14 +233,14 @@ def _plain_for_callers(value: Any) -> Any:
 def _from_plain(kind: Any, value: Any) -> Any:
     if is_pydantic(kind):
         return kind.model_validate_json(msgspec.json.encode(value))  # pydantic's own JSON rules, also for MessagePack
-    raise NotImplementedError
+    raise NotImplementedError  # msgspec's word for "not mine": it then names the type in an error of its own
 
 
 def _unchecked(kind: Any, value: Any) -> Any:
     # What pydantic shows (with computed fields, under other names) is not always what it would take.
     if is_pydantic(kind):
         return kind.model_construct()
-    raise NotImplementedError
+    raise NotImplementedError  # as above
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runtime.infra import Infra
 from tests.support.servers import Servers
 from tests.support.servers import servers as open_servers
 from tests.support.system import System, create
@@ -31,6 +33,22 @@ def system(servers: Servers) -> Iterator[System]:
 def shared_system(servers: Servers) -> Iterator[System]:
     """An empty system that the tests of one module share."""
     system = create(servers, "troupe_test_shared")
+    yield system
+    system.stop_pods()
+
+
+@pytest.fixture
+def infra(tmp_path: Path) -> Iterator[Infra]:
+    """Servers of this test's own, which it may stop."""
+    with Infra.start(tmp_path / "servers") as infra:
+        yield infra
+
+
+@pytest.fixture
+def own_system(infra: Infra) -> Iterator[System]:
+    """An empty system on servers of this test's own; its pods end with the test."""
+    endpoints = infra.endpoints
+    system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe_test_own")
     yield system
     system.stop_pods()
 

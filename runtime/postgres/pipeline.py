@@ -189,7 +189,7 @@ class Pipeline:
 
 @cache
 def sql_of(name: str) -> bytes:
-    """A statement with libpq's placeholders ($1, $2, …) for psycopg's (%s); one of a single word is itself."""
+    """The SQL of a statement, its parameters numbered ($1, $2, …) as libpq wants them. BEGIN and its like stay."""
     if name.isupper():
         return name.encode()
     number = 0

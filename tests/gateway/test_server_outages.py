@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,8 +17,7 @@ import pytest
 
 from runtime.infra import Infra
 from tests.gateway.process import Event, GatewayProcess, error_of
-from tests.support.servers import Servers
-from tests.support.system import System, create
+from tests.support.system import System
 
 pytestmark = pytest.mark.slow
 
@@ -28,22 +26,6 @@ CALLERS = 8
 PAUSE_S = 0.05
 PATIENCE_S = 40.0
 """Beyond the outage itself, until a call must have been answered."""
-
-
-@pytest.fixture
-def infra(tmp_path: Path) -> Iterator[Infra]:
-    """Servers of this test's own, since it kills them."""
-    with Infra.start(tmp_path / "servers") as infra:
-        yield infra
-
-
-@pytest.fixture
-def own_system(infra: Infra) -> Iterator[System]:
-    """A system on those servers."""
-    endpoints = infra.endpoints
-    system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe_test_http_outage")
-    yield system
-    system.stop_pods()
 
 
 def answered(gateway: GatewayProcess, body: dict[str, Any]) -> tuple[Any, int]:

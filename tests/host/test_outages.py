@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from runtime.infra import Infra
 from tests.host.test_ownership import assert_exactly_once, under_load
-from tests.support.servers import Servers
-from tests.support.system import System, create, run
+from tests.support.system import System, run
 
 AWAY_S = 3.0
-
-
-@pytest.fixture
-def infra(tmp_path: Path) -> Iterator[Infra]:
-    """Servers of this test's own, since it kills them."""
-    with Infra.start(tmp_path / "servers") as infra:
-        yield infra
-
-
-@pytest.fixture
-def own_system(infra: Infra) -> Iterator[System]:
-    """A system on those servers."""
-    endpoints = infra.endpoints
-    system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe_test_outage")
-    yield system
-    system.stop_pods()
 
 
 @pytest.mark.parametrize("name", ["nats", "postgres"])

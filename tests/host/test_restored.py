@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,7 @@ from runtime.infra import Infra, process
 from runtime.postgres.migrate import migrate
 from tests.host.test_ownership import assert_exactly_once, balanced, owners, under_load
 from tests.support.kinds import Add, counter
-from tests.support.servers import Servers
-from tests.support.system import System, create, run, until
+from tests.support.system import System, run, until
 
 
 class Copies:
@@ -52,22 +50,6 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @pytest.fixture
-def infra(tmp_path: Path) -> Iterator[Infra]:
-    """Servers of this test's own, since it stops them."""
-    with Infra.start(tmp_path / "servers") as infra:
-        yield infra
-
-
-@pytest.fixture
-def restored(infra: Infra) -> Iterator[System]:
-    """A system on those servers."""
-    endpoints = infra.endpoints
-    system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe_test_restored")
-    yield system
-    system.stop_pods()
-
-
-@pytest.fixture
 def copies(infra: Infra, tmp_path: Path) -> Copies:
     return Copies(infra, tmp_path)
 
@@ -79,116 +61,116 @@ COUNTED = "SELECT key, count(*), count(DISTINCT command_id) FROM log GROUP BY ke
 
 
 def test_given_an_older_copy_of_the_database_when_pods_meet_it_under_load_then_every_command_counts_once(
-    restored: System, copies: Copies
+    own_system: System, copies: Copies
 ) -> None:
-    pods = [restored.start_pod(), restored.start_pod()]
+    pods = [own_system.start_pod(), own_system.start_pod()]
 
     async def scenario() -> dict[str, list[int]]:
-        await balanced(restored, pods)
+        await balanced(own_system, pods)
 
         async def fault() -> None:
             await asyncio.to_thread(copies.take)
-            before = restored.sql("SELECT count(*) FROM events")[0][0]
-            await until(lambda: restored.sql("SELECT count(*) FROM events")[0][0] > before + 200)
+            before = own_system.sql("SELECT count(*) FROM events")[0][0]
+            await until(lambda: own_system.sql("SELECT count(*) FROM events")[0][0] > before + 200)
             await asyncio.to_thread(copies.put_back)
 
-        return await under_load(restored, fault)
+        return await under_load(own_system, fault)
 
-    assert_exactly_once(restored, run(scenario()))
+    assert_exactly_once(own_system, run(scenario()))
     assert [pod.process.poll() for pod in pods] == [None, None], "the pods should have lived through it"
 
 
 def test_given_an_older_copy_of_the_database_when_nobody_asks_anything_then_the_stream_is_read_again_by_itself(
-    restored: System, copies: Copies
+    own_system: System, copies: Copies
 ) -> None:
     """Nothing comes after the copy is in place: what the pods hold in memory must not keep them from noticing."""
-    restored.start_pod()
+    own_system.start_pod()
 
     async def scenario() -> None:
-        async with restored.client() as client:
+        async with own_system.client() as client:
             await client.ask(counter, "before", Add(1))
             await asyncio.to_thread(copies.take)
             for n in range(20):
                 await client.ask(counter, f"k{n % 4}", Add(1), id=f"after-{n}")
-            complete = restored.sql(COUNTED)
-            await until(lambda: restored.sql("SELECT count(DISTINCT checkpoint) FROM partitions") == [(1,)])
+            complete = own_system.sql(COUNTED)
+            await until(lambda: own_system.sql("SELECT count(DISTINCT checkpoint) FROM partitions") == [(1,)])
             await asyncio.to_thread(copies.put_back)
-            await until(lambda: restored.sql(COUNTED) == complete)
+            await until(lambda: own_system.sql(COUNTED) == complete)
             assert await client.ask(counter, "k0", Add(1)) == 6
 
     run(scenario())
 
 
 def test_given_an_epoch_that_a_frozen_pod_still_holds_when_the_restored_log_gives_it_again_then_the_pod_is_fenced(
-    restored: System, copies: Copies
+    own_system: System, copies: Copies
 ) -> None:
     """The second pod takes the lanes of the first, is frozen, and the copy knows nothing of its epochs."""
-    first, second = restored.start_pod(), restored.start_pod()
+    first, second = own_system.start_pod(), own_system.start_pod()
 
     async def scenario() -> dict[str, list[int]]:
-        await balanced(restored, [first, second])
+        await balanced(own_system, [first, second])
         await asyncio.to_thread(copies.take)
-        await balanced(restored, [first, second])
+        await balanced(own_system, [first, second])
 
         async def fault() -> None:
             first.freeze()
-            await until(lambda: owners(restored) == {second.name: restored.partitions})
-            held = dict(restored.sql("SELECT lane, epoch FROM partitions"))
+            await until(lambda: owners(own_system) == {second.name: own_system.partitions})
+            held = dict(own_system.sql("SELECT lane, epoch FROM partitions"))
             await asyncio.sleep(0.3)
             second.freeze()
             await asyncio.to_thread(copies.put_back)
             first.wake()
-            await until(lambda: owners(restored) == {first.name: restored.partitions})
-            again = dict(restored.sql("SELECT lane, epoch FROM partitions"))
+            await until(lambda: owners(own_system) == {first.name: own_system.partitions})
+            again = dict(own_system.sql("SELECT lane, epoch FROM partitions"))
             assert any(again[lane] == epoch for lane, epoch in held.items()), "no epoch came again"
             second.wake()
-            await balanced(restored, [first, second])
+            await balanced(own_system, [first, second])
 
-        return await under_load(restored, fault)
+        return await under_load(own_system, fault)
 
-    assert_exactly_once(restored, run(scenario()))
+    assert_exactly_once(own_system, run(scenario()))
     assert [pod.process.poll() for pod in (first, second)] == [None, None]
 
 
 def test_given_a_pod_frozen_in_its_transaction_when_the_restored_log_holds_its_epoch_then_it_forgets_all_it_knew(
-    restored: System, copies: Copies, tmp_path: Path
+    own_system: System, copies: Copies, tmp_path: Path
 ) -> None:
     """Time runs out for its transaction, which a pod may try again: on another log that still names it as the owner."""
-    pod = restored.start_pod("tests.host.freezing")
+    pod = own_system.start_pod("tests.host.freezing")
     mark = tmp_path / "frozen"
 
     async def scenario() -> None:
-        async with restored.client() as client:
+        async with own_system.client() as client:
             await client.ask("freezer", "a", "add")
             await asyncio.to_thread(copies.take)
             for n in range(10):
                 await client.ask("freezer", "a", "add", id=f"after-{n}")
             freezing = asyncio.ensure_future(client.ask("freezer", "a", "freeze", {"mark": str(mark)}, timeout_s=60))
             await until(mark.exists)
-            assert restored.sql(OPEN_TRANSACTIONS) == [(1,)]
-            await until(lambda: restored.sql(OPEN_TRANSACTIONS) == [(0,)])
+            assert own_system.sql(OPEN_TRANSACTIONS) == [(1,)]
+            await until(lambda: own_system.sql(OPEN_TRANSACTIONS) == [(0,)])
             await asyncio.to_thread(copies.put_back)
             pod.wake()
             assert await freezing == 12
             assert await client.ask("freezer", "a", "add") == 13
 
     run(scenario())
-    assert restored.sql("SELECT seq FROM log ORDER BY seq") == [(n,) for n in range(1, 14)]
+    assert own_system.sql("SELECT seq FROM log ORDER BY seq") == [(n,) for n in range(1, 14)]
 
 
 def test_given_a_copy_that_is_older_than_every_pod_when_they_meet_it_then_they_register_again_and_read_all(
-    restored: System, copies: Copies
+    own_system: System, copies: Copies
 ) -> None:
     async def scenario() -> None:
-        await migrate(restored.postgres_url)
+        await migrate(own_system.postgres_url)
         await asyncio.to_thread(copies.take)
-        async with restored.pod(counter), restored.client() as client:
+        async with own_system.pod(counter), own_system.client() as client:
             for n in range(20):
                 await client.ask(counter, f"k{n % 4}", Add(1), id=f"c{n}")
-            complete = restored.sql(COUNTED)
+            complete = own_system.sql(COUNTED)
             await asyncio.to_thread(copies.put_back)
-            await until(lambda: restored.sql(COUNTED) == complete)
-            assert restored.sql("SELECT kind FROM kinds") == [("counter",)]
+            await until(lambda: own_system.sql(COUNTED) == complete)
+            assert own_system.sql("SELECT kind FROM kinds") == [("counter",)]
             assert await client.ask(counter, "k0", Add(1)) == 6
 
     run(scenario())
@@ -212,17 +194,17 @@ def test_given_commands_processed_within_the_window_when_trimmed_then_the_stream
 
 
 def test_given_another_log_in_the_place_of_theirs_when_pods_meet_it_then_they_end_instead_of_writing_to_it(
-    restored: System, copies: Copies, caplog: pytest.LogCaptureFixture
+    own_system: System, copies: Copies, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        await migrate(restored.postgres_url)
+        await migrate(own_system.postgres_url)
         await asyncio.to_thread(copies.take)
-        restored.sql("UPDATE settings SET value = 'ours' WHERE name = 'log_id'")
-        async with restored.pod(counter) as pod, restored.client() as client:
+        own_system.sql("UPDATE settings SET value = 'ours' WHERE name = 'log_id'")
+        async with own_system.pod(counter) as pod, own_system.client() as client:
             await client.ask(counter, "a", Add(1))
             await asyncio.to_thread(copies.put_back)
             await asyncio.wait_for(pod.failed.wait(), 20)
 
     run(scenario())
     assert "put the right database back" in caplog.text
-    assert restored.sql("SELECT count(*) FROM events") == [(0,)]
+    assert own_system.sql("SELECT count(*) FROM events") == [(0,)]
