@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.infra import Infra
@@ -19,10 +20,11 @@ START_TIMEOUT_S = 60.0
 
 
 class World:
-    """Embedded servers of its own under `data_dir`, and pods as processes."""
+    """Embedded servers of its own under `data_dir`, and pods as processes that serve `modules`."""
 
-    def __init__(self, settings: ChaosSettings, data_dir: Path) -> None:
+    def __init__(self, settings: ChaosSettings, data_dir: Path, modules: Sequence[str] = (KINDS,)) -> None:
         self.settings = settings
+        self.modules = modules
         self.data_dir = data_dir
         self.infra = Infra.start(data_dir / "servers")
         endpoints = self.infra.endpoints
@@ -41,7 +43,7 @@ class World:
         """Starts a pod and returns when it is up."""
         self._started += 1
         environment = self.system.environment(trim_lag_s=self.settings.trim_lag_s)
-        command = [sys.executable, "-m", "runtime.host.process", KINDS]
+        command = [sys.executable, "-m", "runtime.host.process", *self.modules]
         with (self.data_dir / f"pod-{self._started}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
