@@ -1,10 +1,12 @@
 """The host: what a pod does with the messages of its lanes.
 
-    pod.py           wires everything; the only place that knows adapters
+    pod.py           wires everything, over the ports of its parts.py; assembly.py alone knows adapters
+    ports.py, reading.py, keeping.py, broker.py, threads.py
+                     what the host needs of a log, of a broker, and of threads
     leases.py        membership, taking and handing over lanes; balance.py says who should own which
     command.py       a command, from the stream, a timer or a pending row; items.py: everything a batch is made of
     bodies.py        bodies that are too large for a message, fetched as memory allows
-    committer.py     the commit pipeline; ports.py: what it needs of a log; lookups.py: what it asks the log first;
+    committer.py     the commit pipeline; lookups.py: what it asks the log first;
                      suspects.py: what the log does not take
     planner.py       has the turns run in the turn thread, and keeps out what made them stand still
     turns.py         what each item does to its actor, written into a plan.py; works.py: the actors of a batch;

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -27,6 +26,7 @@ from runtime.host.plan import Plan
 from runtime.host.planner import Planner
 from runtime.host.ports import CommitLog, Found, LogRefused, LogTimedOut, LogUnavailable
 from runtime.host.suspects import Suspects
+from runtime.host.threads import TurnRunner
 from runtime.host.trials import LOOK_AGAIN_S, Trials
 from runtime.kind import Kind
 
@@ -48,6 +48,7 @@ class Committer:
     Args:
         after: what follows a commit, called with the batch, its plan and the lanes that were fenced.
         lost: called when nothing in memory can be believed any more.
+        turns: where the turns run.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class Committer:
         after: Callable[[Sequence[Item], Plan, list[Lane]], None],
         lost: Callable[[Exception], Awaitable[None]],
         principal_of: Callable[[Command], str | None],
+        turns: TurnRunner,
     ) -> None:
         self._log = log
         self._lookups = Lookups(kinds, activations)
         self._meter = meter
+        self._monotonic = clock.monotonic
         self._max_batch = max_batch
         self._after = after
         self._lost = lost
@@ -74,7 +77,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._suspects = Suspects(clock.monotonic, self._wake.set)
         self._trials = Trials()
-        self._planner = Planner(kinds, clock, meter, principal_of, self._trials)
+        self._planner = Planner(kinds, clock, meter, principal_of, self._trials, turns)
 
     @property
     def observer(self) -> Observer | None:
@@ -248,7 +251,7 @@ class Committer:
             await self._commit([item])
 
     async def _attempt(self, batch: list[Item]) -> None:
-        started = time.perf_counter()
+        started = self._monotonic()
         wanted, lanes, hot, early = self._lookups.of(batch)
         begun = asyncio.ensure_future(self._log.begin(wanted))
         try:
@@ -260,9 +263,9 @@ class Committer:
             await asyncio.gather(begun, return_exceptions=True)
             await self._log.rollback()
             raise
-        ready = time.perf_counter()
+        ready = self._monotonic()
         found = await begun
-        read = time.perf_counter()
+        read = self._monotonic()
         fenced = [lane for lane in lanes if lane.lane not in found.lanes]
         kept = batch if not fenced else [item for item in batch if item.lane.lane in found.lanes]
         try:
@@ -273,12 +276,12 @@ class Committer:
         except BaseException:
             await self._log.rollback()
             raise
-        ran = time.perf_counter()
+        ran = self._monotonic()
         if kept:
             await self._log.commit(plan.changes)
         else:
             await self._log.rollback()
-        done = time.perf_counter()
+        done = self._monotonic()
         self._meter.batch(len(kept), read - ready, ready - started + ran - read, done - ran)
         if plan.changes.events or plan.changes.inbox:
             self._suspects.committed()

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from runtime.errors import BadResult
 from runtime.host import handling
-from runtime.host.execution_loop import ExecutionLoop
 from runtime.host.items import Finished, HandedOver, Start
 from runtime.host.journals import Journal, Journals
 from runtime.host.lane import Lane
 from runtime.host.tasks import Tasks
+from runtime.host.threads import Threads
 from runtime.kind import Decided, Decision, Execution, Method, Read
 from runtime.turn import Asker
 
@@ -62,6 +62,7 @@ class Executions:
         journals: Journals,
         tasks: Tasks,
         handler_timeout_s: float,
+        threads: Threads,
     ) -> None:
         self._finished = finished
         self._asker = asker
@@ -69,7 +70,8 @@ class Executions:
         self._tasks = tasks
         self._handler_timeout_s = handler_timeout_s
         self._running: dict[int, str] = {}
-        self.loop = ExecutionLoop(lambda: list(self._running.values()))
+        self._threads = threads
+        self.loop = threads.handlers(lambda: list(self._running.values()))
         self.left_behind = 0
 
     def start(self, start: Start) -> None:
@@ -149,7 +151,7 @@ class Executions:
                 loop.call_soon_threadsafe(_set, outcome, decided, error)
 
         name = f"troupe-{start.kind.name}.{method.name}"
-        threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True).start()
+        self._threads.start(partial(copy_context().run, work), name)
         try:
             async with asyncio.timeout(self._handler_timeout_s):
                 return await outcome

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runtime.errors import UnreadableEvent
+from runtime.host.broker import Feed
 from runtime.host.ports import OutboxRow, Taken
-from runtime.jetstream.reader import Feed
 from schemas.address import Address
 
 if TYPE_CHECKING:

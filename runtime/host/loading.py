@@ -14,10 +14,9 @@ from runtime.host.items import Touch
 from runtime.host.lane import Activation, Lane
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable
+from runtime.host.reading import FoldSource, SnapshotRow, Snapshots
 from runtime.host.tasks import Tasks
 from runtime.kind import Kind
-from runtime.postgres.reading import PostgresReader
-from runtime.postgres.snapshots import PostgresSnapshots, SnapshotRow
 from schemas.address import Address
 
 _log = logging.getLogger("troupe.loading")
@@ -34,8 +33,8 @@ class Loader:
 
     def __init__(
         self,
-        reader: PostgresReader,
-        snapshots: PostgresSnapshots,
+        reader: FoldSource,
+        snapshots: Snapshots,
         loaded: Callable[[Lane, str, Activation], Activation],
         monotonic: Callable[[], float],
         background: Tasks,
@@ -112,7 +111,7 @@ class Loader:
 
 
 async def fold_log(
-    reader: PostgresReader, snapshots: PostgresSnapshots, kind: Kind, actor: str, partition: int
+    reader: FoldSource, snapshots: Snapshots, kind: Kind, actor: str, partition: int
 ) -> tuple[object, int, str | None]:
     """(state, seq, why it cannot be folded) of an actor, from its snapshot and its events. Raises LogUnavailable."""
     state, seq, problem = kind.initial(), 0, None
@@ -152,7 +151,7 @@ def _row(actor: str, address: Address, seq: int, kind: Kind, state: object) -> S
 class Snapshotter:
     """Writes the snapshots that commits ask for, many in one statement, off the hot path."""
 
-    def __init__(self, snapshots: PostgresSnapshots, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, snapshots: Snapshots, kinds: Mapping[str, Kind]) -> None:
         self._snapshots = snapshots
         self._kinds = kinds
         self._due: dict[str, Activation] = {}

@@ -12,7 +12,7 @@ from runtime.host.turns import Turns
 
 
 class Marks(NamedTuple):
-    """When a batch began, had run its turns, and was committed; `time.perf_counter` seconds."""
+    """When a batch began, had run its turns, and was committed; monotonic seconds."""
 
     began: float
     ran: float

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
-from typing import Protocol
 
 from runtime.errors import NotConnected
 from runtime.host.answers import too_large
+from runtime.host.broker import Publisher
 from runtime.host.items import Sent
 from runtime.host.lane import Lane
 from runtime.host.ports import OutboxRow
@@ -27,20 +27,6 @@ HEADERS_MARGIN = 1024
 """What is left of a message for the form that its headers have on the wire."""
 
 RETRY_S = 0.5
-
-
-class Publisher(Protocol):
-    """Publishing with the broker's acknowledgement."""
-
-    @property
-    def max_bytes(self) -> int:
-        """The largest message, headers included."""
-
-    async def publish_all(self, rows: Sequence[OutboxRow]) -> int:
-        """Publishes; gives how many from the start were acknowledged. Raises NotConnected.
-
-        A command never overtakes one to the same actor that came before it.
-        """
 
 
 class Outbox:

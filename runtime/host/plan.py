@@ -6,7 +6,7 @@ A plan never touches what the pod holds in memory. It is thrown away when the co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,7 @@ class Plan:
     """The rows of a batch and what follows its commit.
 
     Attributes:
+        now, monotonic: the batch's time (Unix seconds), and a clock to measure with.
         changes: what is written.
         works: the actors it touched.
         answers: replies to publish after the commit.
@@ -100,8 +101,9 @@ class Plan:
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
     """
 
-    def __init__(self, now: float, *, trying: bool = False) -> None:
+    def __init__(self, now: float, monotonic: Callable[[], float], *, trying: bool = False) -> None:
         self.now = now
+        self.monotonic = monotonic
         self.trying = trying
         self.trial: Start | None = None
         self.put_off: list[Next | Rerun] = []

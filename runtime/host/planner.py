@@ -15,8 +15,9 @@ from runtime.host.meter import Meter
 from runtime.host.observer import Observer
 from runtime.host.plan import Plan
 from runtime.host.ports import Found, LogUnavailable
+from runtime.host.threads import TurnRunner
 from runtime.host.trials import Trials
-from runtime.host.turn_thread import StuckInHandler, TurnThread
+from runtime.host.turn_thread import StuckInHandler
 from runtime.host.turns import Turns
 from runtime.kind import Kind
 
@@ -37,13 +38,14 @@ class Planner:
         meter: Meter,
         principal_of: Callable[[Command], str | None],
         trials: Trials,
+        thread: TurnRunner,
     ) -> None:
         self._kinds = kinds
         self._clock = clock
         self._meter = meter
         self._principal_of = principal_of
         self._trials = trials
-        self._thread = TurnThread()
+        self._thread = thread
         self._isolated: dict[tuple[str, str], float] = {}
         self._outside: set[str] = set()
         self.observer: Observer | None = None
@@ -74,7 +76,7 @@ class Planner:
         outside: frozenset[str] | None = frozenset(self._outside)
         while True:
             if plan is None:
-                plan, rest = Plan(self._clock.now(), trying=self._trials.going_on), items
+                plan, rest = Plan(self._clock.now(), self._clock.monotonic, trying=self._trials.going_on), items
             turns = (Turns if self.observer is None else self.observer.turns)(
                 self._kinds,
                 hot,

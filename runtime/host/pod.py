@@ -1,4 +1,4 @@
-"""A pod: one process that owns lanes and runs their actors. The only place that wires adapters to ports."""
+"""A pod: one process that owns lanes and runs their actors. What it is put together from is its assembly's."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 import msgspec
 
-from runtime.client.connection import connect
-from runtime.client.objects import Objects
 from runtime.clock import Clock, system_clock
 from runtime.errors import Misconfigured, NotConnected
 from runtime.host.aftermath import Aftermath
 from runtime.host.asking import Asking
+from runtime.host.assembly import Servers
 from runtime.host.bodies import Bodies
+from runtime.host.broker import Feed
 from runtime.host.command import from_stream
 from runtime.host.committer import Committer
 from runtime.host.executions import Executions
-from runtime.host.front import Front, Registered
+from runtime.host.front import Registered
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.identity import Identity
 from runtime.host.items import Next, Rerun, Step
@@ -31,6 +31,7 @@ from runtime.host.loading import Loader, Snapshotter
 from runtime.host.meter import Meter
 from runtime.host.observer import Observer
 from runtime.host.outbox import Outbox
+from runtime.host.parts import Assembly
 from runtime.host.ports import LogUnavailable, Taken
 from runtime.host.reads import Reads
 from runtime.host.residence import Residence
@@ -38,20 +39,7 @@ from runtime.host.services import Services
 from runtime.host.settings import PodSettings
 from runtime.host.tasks import Tasks
 from runtime.host.timers import Timers
-from runtime.host.watchdog import TICK_S, Watchdog
-from runtime.jetstream.publisher import JetStreamPublisher
-from runtime.jetstream.reader import CommandReader, Feed
-from runtime.jetstream.streams import StreamSettings, ensure
 from runtime.kind import Kind
-from runtime.postgres.commit_log import PostgresCommitLog
-from runtime.postgres.connection import redacted
-from runtime.postgres.groups import PostgresGroups
-from runtime.postgres.keeping import PostgresKeeping
-from runtime.postgres.migrate import migrate
-from runtime.postgres.ownership import PostgresOwnership
-from runtime.postgres.reading import PostgresReader
-from runtime.postgres.snapshots import PostgresSnapshots
-from runtime.postgres.timers import PostgresTimers
 from runtime.version import VERSION
 from schemas import headers as names
 from schemas.subjects import SERVICE_QUEUE, lanes_moved
@@ -70,6 +58,7 @@ class Pod:
         settings: see PodSettings.
         kinds: the kinds it serves; each belongs to the pod's group.
         telemetry: watches its batches; None costs nothing.
+        assembly: what it is put together from; the servers of its settings by default.
     """
 
     def __init__(
@@ -78,8 +67,10 @@ class Pod:
         kinds: Iterable[Kind],
         clock: Clock = system_clock,
         telemetry: Observer | None = None,
+        assembly: Assembly | None = None,
     ) -> None:
         self.settings = settings
+        self.assembly: Assembly = assembly or Servers(settings)
         self.kinds: dict[str, Kind] = {}
         for kind in kinds:
             if self.kinds.setdefault(kind.name, kind) is not kind:
@@ -119,17 +110,14 @@ class Pod:
         settings = self.settings
         # A handler that computes in the turn thread gives way to the event loop this often.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self.connection = await connect(
-            settings.nats_url, name=f"troupe pod {self.id}", on_reconnect=self._on_reconnect
-        )
-        await migrate(settings.postgres_url)
-        await ensure(self.connection, StreamSettings(partitions=settings.partitions, replicas=settings.replicas))
+        self.connection = await self.assembly.connect(self.id, self._on_reconnect)
+        await self.assembly.prepare()
         self._wire()
         partitions, self.log_id = await self.ownership.register(settings.partitions)
         info = Info(partitions, VERSION, self.log_id)
-        self.services = Services(self.reader, self.groups, info, self._post, lambda: self.connection.max_payload)
+        self.services = Services(self.reader, self.groups, info, self._post, self._max_payload, self.clock)
         registered = Registered(self._served, self.reader.capabilities, self.clock.monotonic)
-        self.front = Front(self.connection, registered, partitions, VERSION, f"pod{self.clock.token(6)}")
+        self.front = self.assembly.front(self.connection, registered, partitions, f"pod{self.clock.token(6)}")
         await self.commands.open()
         await self.publisher.open()
         await self.front.open()
@@ -147,27 +135,23 @@ class Pod:
             self.executions.loop.watch(),
             self.housekeeping.run(),
             self.residence.run(),
-            self._tick(),
+            self.watchdog.tick(),
         ):
             self._tasks.append(asyncio.ensure_future(self._guard(job)))
 
     def _wire(self) -> None:
-        settings, url = self.settings, self.settings.postgres_url
+        settings = self.settings
         capabilities = {kind.name: _capability(kind, settings) for kind in self.kinds.values()}
-        self.ownership = PostgresOwnership(url, self.id, settings.group, settings.code_version, capabilities)
-        self.log = PostgresCommitLog(url, self.id, settings.code_version, settings.lease_ttl_s)
-        self.reader = PostgresReader(url, settings.partitions)
-        self.timer_rows = PostgresTimers(url, self.kinds)
-        self.snapshots = PostgresSnapshots(url)
-        self.keeping = PostgresKeeping(url)
-        self.groups = PostgresGroups(url)
-        self.objects = Objects(self.connection)
-        self.publisher = JetStreamPublisher(self.connection)
-        self.commands = CommandReader(self.connection, list(self.kinds), self._on_command, self.clock)
+        parts = self.assembly.parts(self.connection, self.id, capabilities, self._on_command, self.clock)
+        self._closing = (
+            parts.ownership, parts.log, parts.reader, parts.timers, parts.snapshots, parts.keeping, parts.groups
+        )  # fmt: skip
+        self.ownership, self.reader, self.groups = parts.ownership, parts.reader, parts.groups
+        self.publisher, self.commands, self.objects = parts.publisher, parts.commands, parts.objects
         self.identity = Identity(settings.signing_key)
-        self.snapshotter = Snapshotter(self.snapshots, self.kinds)
-        self.loader = Loader(self.reader, self.snapshots, self._on_loaded, self.clock.monotonic, self._background)
-        self.watchdog = Watchdog(settings.lease_ttl_s * STALLED_AFTER_LEASES)
+        self.snapshotter = Snapshotter(parts.snapshots, self.kinds)
+        self.loader = Loader(self.reader, parts.snapshots, self._on_loaded, self.clock.monotonic, self._background)
+        self.watchdog = parts.threads.watchdog(settings.lease_ttl_s * STALLED_AFTER_LEASES)
         self.residence = Residence(self.activations, self.clock, settings.max_resident_mb)
         self.leases = Leases(
             self.ownership,
@@ -187,7 +171,7 @@ class Pod:
         self.leases.lanes = self.lanes
         self.aftermath = Aftermath(self)
         self.committer = Committer(
-            self.log,
+            parts.log,
             self.kinds,
             self.activations,
             self.clock,
@@ -196,6 +180,7 @@ class Pod:
             after=self.aftermath.follow,
             lost=self._on_log_lost,
             principal_of=self.identity.principal_of,
+            turns=parts.threads.turns(),
         )
         self.committer.observer = self.telemetry
         self.asking = Asking(self.connection, self.clock)
@@ -205,19 +190,20 @@ class Pod:
             Journals(self.reader, self.committer.put),
             self._background,
             settings.handler_timeout_s,
+            parts.threads,
         )
         self.outbox = Outbox(self.publisher, self.committer.put, self._background)
         self.bodies = Bodies(self.objects, self._background, self.committer.ungate)
-        self.timers = Timers(self.timer_rows, lambda: list(self.lanes.values()), self.committer.put, self.clock)
+        self.timers = Timers(parts.timers, lambda: list(self.lanes.values()), self.committer.put, self.clock)
         self.reads = Reads(
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
-            self._post, self.clock.now, self.objects.get, lambda: self.connection.max_payload,
-            settings.handler_timeout_s,
+            self._post, self.clock.now, self.objects.get, self._max_payload,
+            settings.handler_timeout_s, parts.threads,
         )  # fmt: skip
         self.housekeeping = Housekeeping(
-            self.connection,
+            parts.stream,
             self.commands,
-            self.keeping,
+            parts.keeping,
             lambda: list(self.lanes.values()),
             self.committer.put,
             self.clock,
@@ -252,9 +238,7 @@ class Pod:
             self.executions.loop.close()
             await self.asking.close()
             self.committer.close()
-            for closing in (
-                self.ownership, self.log, self.reader, self.timer_rows, self.snapshots, self.keeping, self.groups
-            ):  # fmt: skip
+            for closing in self._closing:
                 await closing.close()
         if hasattr(self, "front"):
             await self.front.close()
@@ -282,11 +266,6 @@ class Pod:
         if not self.connection.is_closed:
             _log.critical("%s failed; pod %s ends", what, self.id, exc_info=error)
             self.failed.set()
-
-    async def _tick(self) -> None:
-        while True:
-            self.watchdog.alive()
-            await asyncio.sleep(TICK_S)
 
     # -- lanes ----------------------------------------------------------------------------------------------------
 
@@ -343,13 +322,13 @@ class Pod:
     async def _on_log_replaced(self) -> None:
         self._forget_all("Postgres was started anew, perhaps with an older copy of the log")
         try:
-            await migrate(self.settings.postgres_url)
+            await self.assembly.prepare()
         except NotConnected as error:
             raise LogUnavailable(str(error)) from error
         log_id, known = await self.ownership.recall()
         if log_id != self.log_id:
             raise Misconfigured(
-                f"Postgres at {redacted(self.settings.postgres_url)} now holds log {log_id}, and pod {self.id} was "
+                f"{self.assembly.log_name} now holds log {log_id}, and pod {self.id} was "
                 f"started on log {self.log_id}: put the right database back, or start the pods anew with a broker of "
                 "their own for the new one"
             )
@@ -420,6 +399,9 @@ class Pod:
 
         handle = asyncio.get_running_loop().call_later(delay_s, due)
         self._handles.add(handle)
+
+    def _max_payload(self) -> int:
+        return self.connection.max_payload
 
     def _post(self, subject: str, body: bytes) -> None:
         try:

@@ -275,6 +275,9 @@ class CommitLog(Protocol):
     async def absolve(self, lanes: Sequence[tuple[int, int, int]]) -> None:
         """Takes back what `probe` counted, whoever owns the lanes now: the attempts did not end this process."""
 
+    async def close(self) -> None:
+        """Closes the connection."""
+
 
 class Taken(NamedTuple):
     """A lane taken over, and all that the log holds for it."""
@@ -322,7 +325,13 @@ class LivePod(NamedTuple):
 
 
 class Ownership(Protocol):
-    """Membership and leases, on connections of their own."""
+    """Registration, membership and leases, on connections of their own. Everything raises LogUnavailable."""
+
+    async def register(self, partitions: int) -> tuple[int, str]:
+        """Registers the pod's group, its lanes and its kinds; gives (partitions, log id). Raises Misconfigured."""
+
+    async def recall(self) -> tuple[str, bool]:
+        """(log id, whether the log knows this pod's group and kinds)."""
 
     async def incarnation(self) -> str:
         """Changes when the log may be another one than before: its server was started anew, or it was replaced."""
@@ -350,3 +359,6 @@ class Ownership(Protocol):
 
     async def remove(self) -> None:
         """Ends this pod's membership."""
+
+    async def close(self) -> None:
+        """Closes the connections."""

@@ -25,7 +25,8 @@ from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
 from runtime.host.outcomes import Outcomes, OutcomeSource, ResultQuestion
 from runtime.host.ports import LogRefused, LogTimedOut, LogUnavailable
-from runtime.host.turn_thread import StuckInHandler, TurnThread
+from runtime.host.threads import Threads
+from runtime.host.turn_thread import StuckInHandler
 from runtime.kind import Kind, Read
 from runtime.turn import Turn
 from schemas import headers as names
@@ -69,6 +70,7 @@ class Reads:
         fetch: Callable[[str], Awaitable[bytes]],
         max_payload: Callable[[], int],
         handler_timeout_s: float,
+        threads: Threads,
     ) -> None:
         self._kinds = kinds
         self._handler_timeout_s = handler_timeout_s
@@ -81,7 +83,8 @@ class Reads:
         self._now = now
         self._fetch = fetch
         self._max_payload = max_payload
-        self._thread = TurnThread()
+        self._threads = threads
+        self._thread = threads.turns()
         self._turn = asyncio.Lock()
         self._desk = Desk()
         self._slow_slots = asyncio.Semaphore(SLOW_AT_ONCE)
@@ -184,7 +187,7 @@ class Reads:
 
     async def _run_slow(self, job: Callable[[], None], name: str) -> None:
         async with self._slow_slots:
-            thread = TurnThread()
+            thread = self._threads.turns()
             try:
                 await thread.run(job, self._handler_timeout_s)
             except StuckInHandler:

@@ -10,13 +10,12 @@ from typing import Annotated, Any
 import msgspec
 
 from runtime.arguments import encode_json
-from runtime.clock import system_clock
+from runtime.clock import Clock
 from runtime.errors import CallFailed, Rejected
 from runtime.host.answers import encode_reply, within
 from runtime.host.desk import FULL, Desk
 from runtime.host.ports import LogUnavailable
-from runtime.postgres.groups import PostgresGroups
-from runtime.postgres.reading import PostgresReader
+from runtime.host.reading import Groups, LogReader
 from schemas.address import BadAddress, actor_id, encode_token, partition_of
 from schemas.subjects import lanes_moved
 from schemas.wire import Fact, Failure, Info, LogEvent
@@ -61,17 +60,19 @@ class Services:
 
     def __init__(
         self,
-        reader: PostgresReader,
-        groups: PostgresGroups,
+        reader: LogReader,
+        groups: Groups,
         info: Info,
         post: Callable[[str, bytes], None],
         max_payload: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._reader = reader
         self._groups = groups
         self._info = info
         self._post = post
         self._max_payload = max_payload
+        self._clock = clock
         self._desk = Desk()
         self._answers: dict[str, Answer] = {
             "info": self._get_info,
@@ -148,7 +149,7 @@ class Services:
         }
 
     async def _warnings(self) -> list[str]:
-        now = system_clock.now()
+        now = self._clock.now()
         return [
             f"no pod of group {group!r} lives, and the stream has been kept for it for {now - since:.0f} s: start its "
             f"pods, or give it up with `runtime groups retire {group}`"
@@ -196,7 +197,8 @@ class Services:
 
     async def _log_by_time(self, question: Question) -> list[LogEvent]:
         since = question.since or datetime.datetime.fromtimestamp(0, datetime.UTC)
-        until = question.until or datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+        tomorrow = datetime.datetime.fromtimestamp(self._clock.now() + 86_400, datetime.UTC)
+        until = question.until or tomorrow
         return await self._reader.by_time(
             since, until, tenant=question.tenant, kind=question.kind, limit=question.limit
         )

@@ -5,28 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from runtime.clock import Clock
 from runtime.host.command import Command, from_timer
 from runtime.host.lane import Lane
-from runtime.host.ports import LogUnavailable, TimerRow
+from runtime.host.ports import LogUnavailable
+from runtime.host.reading import TimerSource
 
 _log = logging.getLogger("troupe.timers")
 
 BATCH = 500
 RETRY_S = 0.5
 FAR_S = 3600.0
-
-
-class TimerSource(Protocol):
-    """Reading the timer rows of lanes."""
-
-    async def next_timer(self, lanes: Sequence[int]) -> float | None:
-        """When the earliest timer of these lanes is due (Unix seconds), or None."""
-
-    async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
-        """Timers due by `now`, earliest first."""
 
 
 class Timers:

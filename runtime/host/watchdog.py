@@ -8,6 +8,7 @@ it.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import logging
 import os
@@ -35,6 +36,12 @@ class Watchdog:
     def start(self) -> None:
         """Starts watching."""
         self._thread.start()
+
+    async def tick(self) -> None:
+        """Says that the loop makes progress, for ever."""
+        while True:
+            self.alive()
+            await asyncio.sleep(TICK_S)
 
     def alive(self) -> None:
         """The loop makes progress."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,7 @@ class Works:
                 work.loading = True
                 return work
             self._running.loading = actor
-            began = time.perf_counter()
+            began = self._plan.monotonic()
             try:
                 state = kind.initial()
                 if snapshot is not None:
@@ -79,7 +78,7 @@ class Works:
             except BaseException as error:
                 work.unreadable = UnreadableEvent(f"{address}: the fold failed on its log: {error!r}")
             self._running.loading = None
-            self._folding_s += time.perf_counter() - began
+            self._folding_s += self._plan.monotonic() - began
             if tail:
                 work.seq = tail[-1].seq
         work.base_seq = work.seq

@@ -15,7 +15,7 @@ import asyncio
 import calendar
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import nats.errors
@@ -24,6 +24,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from runtime.client.connection import Connection, parse_headers
 from runtime.clock import Clock
 from runtime.errors import NotConnected
+from runtime.host.broker import Deliver, Feed
 from schemas.subjects import CMD_STREAM
 
 _log = logging.getLogger("troupe.reader")
@@ -38,48 +39,6 @@ REQUEST_ENDED = ("Message Size Exceeds MaxBytes", "Batch Completed")
 
 MAX_PULL_BYTES = 16 * 1024**2
 """Bytes one request may bring; more than the largest message, or a lane would never get past it."""
-
-
-class Feed:
-    """The cursor of one lane. `taken` is the stream sequence of the last message handed on, `taken_at` its time (ns).
-
-    `room` says how many more messages the lane can hold now.
-    """
-
-    __slots__ = (
-        "closed",
-        "consumer",
-        "delivered",
-        "generation",
-        "last_seen",
-        "name",
-        "outstanding",
-        "partition",
-        "reading",
-        "restart",
-        "room",
-        "taken",
-        "taken_at",
-    )
-
-    def __init__(self, name: str, partition: int, taken: int, taken_at: int, room: Callable[[], int]) -> None:
-        self.name = name
-        self.partition = partition
-        self.taken = taken
-        self.taken_at = taken_at
-        self.room = room
-        self.consumer: str | None = None
-        self.delivered = 0
-        self.generation = 0
-        self.outstanding = 0
-        self.last_seen = 0.0
-        self.reading = False
-        self.closed = False
-        self.restart: asyncio.Task[None] | None = None
-
-
-Deliver = Callable[[Feed, str, int, int, bytes, bytes], None]
-"""(feed, subject, stream sequence, timestamp in ns, header block, body)."""
 
 
 class CommandReader:
@@ -169,7 +128,7 @@ class CommandReader:
                     self.pull(feed)
 
     async def caught_up(self, feed: Feed, upto: int) -> bool:
-        """Whether CMD holds no message of this lane behind the last one handed on and up to sequence `upto`.
+        """See runtime.host.broker.LaneReader.
 
         The stream is asked, not the consumer: a consumer hears of messages after they are stored, and on a busy machine
         what its info calls pending was seen to be hundreds of messages behind.
@@ -179,11 +138,14 @@ class CommandReader:
         filters = [f"p.{feed.partition}.>", *[f"p.{feed.partition}.*.{kind}.*.*" for kind in self._kinds]]
         everything, *each = filters
         after = feed.taken + 1
-        if not await self._holds(everything, after, upto):
-            return True
-        for one in each:  # what was found may be of a kind that another group serves
-            if await self._holds(one, after, upto):
-                return False
+        try:
+            if not await self._holds(everything, after, upto):
+                return True
+            for one in each:  # what was found may be of a kind that another group serves
+                if await self._holds(one, after, upto):
+                    return False
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise NotConnected(f"stream {CMD_STREAM} does not say what it holds: {error!r}") from error
         return True
 
     async def _holds(self, subjects: str, after: int, upto: int) -> bool:

@@ -5,34 +5,14 @@ A promotion exchanges the lanes of two groups and moves nothing that names a lan
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from runtime.errors import CallFailed, Rejected
+from runtime.host.reading import Promotion, Retirement
 from runtime.postgres.connection import Connection
 from runtime.postgres.queries import query
 from runtime.postgres.registration import REGISTRATION_LOCK
 from runtime.postgres.session import Session
-
-
-class Promotion(NamedTuple):
-    """What a promotion did. `replaced` is the group whose pods stand by now; None when there was none."""
-
-    group: str
-    promoted: bool
-    """False when the group was the current one already."""
-    replaced: str | None
-    kinds: list[str]
-    """The kinds whose current group it is."""
-
-
-class Retirement(NamedTuple):
-    """A retired group, and how much of it waits in the log for a pod that starts in it again."""
-
-    group: str
-    kinds: list[str]
-    pending: int
-    outbox: int
-    timers: int
 
 
 class PostgresGroups:

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from typing import NamedTuple
 
+from runtime.host.keeping import Needed, RetiredLane, UnknownCommand
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
 
 INBOX_PAGE = 5000
 
 
-class UnknownCommand(NamedTuple):
-    """A command of a kind that nobody serves."""
-
-    actor: str
-    tenant: str
-    kind: str
-    key: str
-    method: str
-    command_id: str
-    headers: str
-    body: bytes
-    digest: int
-
-
-class RetiredLane(NamedTuple):
-    """A kind of a retired group in one partition: its commands beyond the checkpoint are read by nobody."""
-
-    kind: str
-    partition: int
-    checkpoint: int
-
-
-class Needed(NamedTuple):
-    """The stream is needed from the lowest checkpoint `upto` on; None when there is none."""
-
-    upto: int | None
-    retired: list[RetiredLane]
-
-
 class PostgresKeeping:
-    """Runs on a connection of its own."""
+    """The Keeping port, on a connection of its own."""
 
     def __init__(self, url: str) -> None:
         self._session = Session(url, 30.0, {"lock_timeout": "1s"})

@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
 
-from runtime.kind import Kind
+from runtime.host.reading import SnapshotRow
 from runtime.postgres.arrays import plain, texts
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
-
-
-class SnapshotRow(NamedTuple):
-    """The state of an actor at a sequence, as JSON, with the version of the fold that made it."""
-
-    actor: str
-    tenant: str
-    seq: int
-    fold_version: str
-    state: str
-
-    @classmethod
-    def of(cls, actor: str, tenant: str, seq: int, kind: Kind, state: object) -> Self:
-        """The row of a state."""
-        return cls(actor, tenant, seq, kind.fold_version, kind.encode_state(state).decode())
 
 
 class PostgresSnapshots:

@@ -37,7 +37,7 @@ MAX_RUNNING = 10_000
 
 
 class Timed(NamedTuple):
-    """One turn: its command, when it began and ended (perf_counter seconds), and why it failed."""
+    """One turn: its command, when it began and ended (monotonic seconds), and why it failed."""
 
     command: Command
     began: float
@@ -58,16 +58,16 @@ class TimedTurns(Turns):
         if names.TRACEPARENT not in command.headers:
             return super()._decide(work, method, payload, command, row)
         self._error = None
-        began = time.perf_counter()
+        began = time.monotonic()
         done = super()._decide(work, method, payload, command, row)
-        self.timed.append(Timed(command, began, time.perf_counter(), self._error))
+        self.timed.append(Timed(command, began, time.monotonic(), self._error))
         return done
 
     def _read(self, work: Any, method: Any, payload: Any, command: Command) -> None:
-        began = time.perf_counter()
+        began = time.monotonic()
         super()._read(work, method, payload, command)
         if names.TRACEPARENT in command.headers:
-            self.timed.append(Timed(command, began, time.perf_counter(), None))
+            self.timed.append(Timed(command, began, time.monotonic(), None))
 
     def _failed(self, work: Any, command: Command, error: BaseException, attempt: int, **kwargs: Any) -> bool:
         self._error = error
@@ -91,7 +91,7 @@ class PodSpans:
 
     def committed(self, batch: Sequence[Item], plan: Plan, marks: Marks) -> None:
         """The spans of a committed batch."""
-        offset = time.time_ns() - int(time.perf_counter() * 1e9)
+        offset = time.time_ns() - int(time.monotonic() * 1e9)
 
         def at(mark: float) -> int:
             return offset + int(mark * 1e9)

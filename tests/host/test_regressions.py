@@ -15,6 +15,7 @@ from runtime.client.connection import connect
 from runtime.clock import system_clock
 from runtime.entity import entity
 from runtime.function import function
+from runtime.host.broker import Feed
 from runtime.host.command import Command
 from runtime.host.committer import Committer
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
@@ -24,7 +25,6 @@ from runtime.host.timers import Timers
 from runtime.host.turn_thread import SLOW_S, StuckInHandler, TurnThread
 from runtime.infra import NatsServer
 from runtime.infra.ports import free_port
-from runtime.jetstream.reader import Feed
 from runtime.postgres.commit_log import PostgresCommitLog
 from schemas.address import Address, actor_id, partition_of
 from tests.support.kinds import Add, counter
@@ -58,6 +58,9 @@ class SlowRows:
     async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
         """See TimerSource."""
         return [row for row in self.rows if row.lane in lanes and row.due_at <= now][:limit]
+
+    async def close(self) -> None:
+        """See TimerSource."""
 
 
 def timer_row(lane: int, due_at: float) -> TimerRow:
@@ -195,7 +198,7 @@ def test_given_a_lane_whose_backlog_is_freed_when_a_batch_is_taken_then_its_orde
 
     committer = Committer(
         log, {}, Activations(10, 10), system_clock, Meter(), max_batch=10, after=lambda *_: None, lost=lost,
-        principal_of=lambda _: None,
+        principal_of=lambda _: None, turns=TurnThread(),
     )  # fmt: skip
     lane, commands = lane_of(1), []
     for number in range(1, 4):

@@ -24,6 +24,7 @@ FORBIDDEN = {
     "client": ("runtime/client/runs.py", "import runtime.modules"),
     "psycopg": ("runtime/host/leases.py", "import psycopg"),
     "nats": ("runtime/cli/log.py", "import nats.errors"),
+    "ports": ("runtime/host/lane.py", "import runtime.jetstream.reader"),
     "definitions": ("runtime/entity.py", "import runtime.jetstream.reader"),
 }
 """For each contract by id, a file and the import that breaks it there."""
