@@ -74,6 +74,8 @@ class Leases:
         """Lanes (with their epochs) that this pod owns and does nothing with until its group is promoted."""
         self.until = 0.0
         """Until when (monotonic) nobody else can have taken this pod's lanes."""
+        self._renewed = 0.0
+        """Until when the lease goes that began after another one was over."""
 
     def valid(self) -> bool:
         """Whether reads may be answered: no other pod can own these lanes yet."""
@@ -90,10 +92,33 @@ class Leases:
             asked = self._clock.monotonic()
             try:
                 await self._ownership.heartbeat(self._ttl_s)
-                self.until = asked + self._ttl_s
+                self._renew(asked + self._ttl_s)
             except LogUnavailable as error:
                 _log.warning("%s", error)
             await asyncio.sleep(max(0.0, self._heartbeat_s - (self._clock.monotonic() - asked)))
+
+    def _renew(self, until: float) -> None:
+        """Goes on with a lease that never ended; one that begins anew waits for `_confirm`."""
+        if self._clock.monotonic() < self.until:
+            self.until = until
+        else:
+            # Others may have taken lanes before this heartbeat, and committed to actors that are still in memory here.
+            self._renewed = until
+            self.look_now()
+
+    async def _confirm(self) -> None:
+        """After a lease that was over: reads go on once it is certain which lanes nobody has taken meanwhile."""
+        if self.valid():
+            return
+        renewed = self._renewed
+        own = await self._ownership.confirm()
+        for number, lane in list(self.lanes.items()):
+            if own.get(number) != lane.epoch:
+                self._lost(lane)
+        for number, epoch in list(self.standby.items()):
+            if own.get(number) != epoch:
+                del self.standby[number]
+        self.until = max(self.until, renewed)
 
     async def balance(self) -> None:
         """Takes and hands over lanes, until everything is released after `leave`."""
@@ -128,6 +153,7 @@ class Leases:
 
     async def _step(self) -> None:
         await self._notice_replacement()
+        await self._confirm()
         live = await self._ownership.live_pods()
         owners, moved = await self._ownership.owners()
         self._forget_lost(owners)

@@ -339,6 +339,9 @@ class Ownership(Protocol):
     async def heartbeat(self, ttl_s: float) -> None:
         """Renews this pod's membership for `ttl_s` seconds on the log's clock."""
 
+    async def confirm(self) -> dict[int, int]:
+        """The lanes that this pod owns, with their epochs; whoever is taking one of them just now is waited for."""
+
     async def live_pods(self) -> list[LivePod]:
         """The group's living pods."""
 

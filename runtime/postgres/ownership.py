@@ -34,7 +34,8 @@ class PostgresOwnership:
         self._code_version = code_version
         self._kinds = dict(kinds)
         self._beats = Session(url, 2.0)
-        self._work = Session(url, 10.0, {"lock_timeout": "2s"})
+        # A pod that is frozen as it takes lanes must not keep their rows locked.
+        self._work = Session(url, 10.0, {"lock_timeout": "2s", "idle_in_transaction_session_timeout": "2s"})
 
     async def register(self, partitions: int) -> tuple[int, str]:
         """See runtime.postgres.registration.register."""
@@ -52,6 +53,9 @@ class PostgresOwnership:
         beat = (self._pod, self._group, socket.gethostname(), os.getpid(), self._code_version, ttl_s)
         await self._beats.run(query("heartbeat"), beat, timeout_s=ttl_s)
 
+    async def confirm(self) -> dict[int, int]:
+        return dict(await self._run("confirm", self._pod))
+
     async def live_pods(self) -> list[LivePod]:
         return [LivePod(*row) for row in await self._run("live_pods", self._group)]
 
@@ -61,8 +65,10 @@ class PostgresOwnership:
         return Owners(own, len(own) < len(rows))
 
     async def take(self, lanes: Sequence[int]) -> list[Taken]:
-        wanted = {"pod": self._pod, "group": self._group, "lanes": list(lanes), "kinds": sorted(self._kinds)}
-        rows = await self._run("take", wanted)
+        async with self._work.connection() as connection, connection.transaction():
+            free = await (await connection.execute(query("lock_free"), (list(lanes), self._group))).fetchall()
+            wanted = {"pod": self._pod, "lanes": [lane for (lane,) in free], "kinds": sorted(self._kinds)}
+            rows = await (await connection.execute(query("take"), wanted)).fetchall()
         if not rows:
             return []
         await self._run("take_up_group", self._group)  # it may have been retired between registering and now

@@ -178,17 +178,25 @@ DELETE FROM pods WHERE expires_at < clock_timestamp() - interval '1 hour'
 -- The group's lanes, and those that a promotion has given to another group while this pod still owns them.
 SELECT lane, owner, epoch, group_name = %s FROM partitions WHERE group_name = %s OR owner = %s ORDER BY lane
 
+-- name: confirm
+-- What is this pod's for certain. FOR SHARE waits for whoever is taking a lane of it just now.
+SELECT lane, epoch FROM partitions WHERE owner = %s ORDER BY lane FOR SHARE
+
+-- name: lock_free
+-- A row that is being committed right now is skipped and taken at the next try. A statement of its own: the next one sees
+-- every heartbeat until these rows were locked, so that no lane is taken from a pod that has just come back to life.
+SELECT lane FROM partitions WHERE lane = ANY(%s) AND group_name = %s ORDER BY lane FOR NO KEY UPDATE SKIP LOCKED
+
 -- name: take
--- Takes lanes that nobody alive owns; a row that is being committed right now is skipped and taken at the next try.
+-- Takes those of the locked lanes that nobody alive owns.
 UPDATE partitions p
 SET owner = %(pod)s, epoch = p.epoch + 1,
     checkpoint = CASE WHEN p.kinds @> %(kinds)s THEN p.checkpoint ELSE 0 END,
     checkpoint_at = CASE WHEN p.kinds @> %(kinds)s THEN p.checkpoint_at ELSE 0 END,
     kinds = %(kinds)s
 FROM (SELECT q.lane, q.owner FROM partitions q
-      WHERE q.lane = ANY(%(lanes)s) AND q.group_name = %(group)s AND (q.owner IS NULL OR q.owner = %(pod)s OR NOT EXISTS
-            (SELECT FROM pods WHERE pods.id = q.owner AND pods.expires_at > clock_timestamp()))
-      ORDER BY q.lane FOR NO KEY UPDATE SKIP LOCKED) was
+      WHERE q.lane = ANY(%(lanes)s) AND (q.owner IS NULL OR q.owner = %(pod)s OR NOT EXISTS
+            (SELECT FROM pods WHERE pods.id = q.owner AND pods.expires_at > clock_timestamp()))) was
 WHERE p.lane = was.lane
 RETURNING p.lane, p.partition, p.epoch, p.checkpoint, p.checkpoint_at, p.position,
           was.owner IS NOT NULL AND was.owner <> %(pod)s, p.probe_seq, p.probe_count,
