@@ -10,11 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.faults import OUTAGE_S
+from tests.chaos.faults import KINDS, OUTAGE_S, described
 from tests.chaos.run import run
-from tests.chaos.settings import FAULTS, OUTAGES, ChaosSettings
-
-KNOWN = (*FAULTS, *OUTAGES)
+from tests.chaos.settings import FAULTS, ChaosSettings
 
 
 def main() -> int:
@@ -23,15 +21,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill, freeze and replace; then count.")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the load runs")
     parser.add_argument("--seed", type=int, default=None, help="of load and faults; a random one without it")
-    parser.add_argument("--faults", default=",".join(FAULTS), help=f"which of {','.join(KNOWN)}; empty for none")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="names, or `list` for what there is; empty for none")
     parser.add_argument("--pods", type=int, default=3)
     parser.add_argument("--rate", type=float, default=usual.rate, help="commands a second the load aims at")
     parser.add_argument("--every", type=float, default=usual.fault_every_s, help="mean seconds between faults")
     parser.add_argument("--data", type=Path, default=None, help="an empty directory for everything; it is kept")
     given = parser.parse_args()
     faults = tuple(name for name in given.faults.split(",") if name)
-    if unknown := set(faults) - set(KNOWN):
-        parser.error(f"there is no fault {', '.join(sorted(unknown))}: use {', '.join(KNOWN)}")
+    if faults == ("list",):
+        print("\n".join(described()))
+        return 0
+    if unknown := set(faults) - set(KINDS):
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}: use {', '.join(KINDS)}")
     settings = ChaosSettings(
         seconds=given.seconds,
         seed=random.SystemRandom().randrange(10**6) if given.seed is None else given.seed,
@@ -39,7 +40,7 @@ def main() -> int:
         pods=given.pods,
         rate=given.rate,
         fault_every_s=given.every,
-        settle_s=usual.settle_s + (OUTAGE_S if set(faults) & set(OUTAGES) else 0.0),
+        settle_s=usual.settle_s + (OUTAGE_S if any(KINDS[name].outage for name in faults) else 0.0),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers and pods end with this process
     if given.data is not None:

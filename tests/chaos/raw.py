@@ -32,7 +32,10 @@ class RawCaller:
         async def ignore(error: Exception) -> None:
             """The broker is killed on purpose."""
 
-        connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=ignore)
+        connection = await nats.connect(
+            url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=ignore, ping_interval=2,
+            max_outstanding_pings=2,
+        )  # fmt: skip
         caller = cls(connection)
         await connection.subscribe(caller._inbox, cb=caller._on_reply)
         return caller

@@ -63,6 +63,8 @@ async def _run(world: World, say: Say) -> Outcome:
     load = _start_load(world, record_path)
     begun = time.time()
     faults = Faults(world)
+    for name, why in faults.left_out:
+        say(f"left out: {name}: {why}")
     await asyncio.sleep(settings.warm_up_s)
     await faults.run(settings.seconds - settings.warm_up_s - settings.calm_s)
     code = await asyncio.to_thread(load.wait)
@@ -88,7 +90,7 @@ async def _run(world: World, say: Say) -> Outcome:
 def _start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
     settings = world.settings
     plan = LoadPlan(
-        world.system.nats_url,
+        world.stage.environment("client", "load")["RUNTIME_NATS_URL"],
         settings.seconds,
         settings.settle_s,
         settings.seed,

@@ -6,11 +6,11 @@ import dataclasses
 
 from runtime.host.settings import PodSettings
 
-FAULTS = ("kill", "stop", "term", "nats", "postgres")
-"""What a run has unless it is told otherwise."""
-
-OUTAGES = ("minute-nats", "minute-postgres")
-"""A server gone for a whole minute: for runs of some minutes, by FAULTS=minute-nats,minute-postgres."""
+FAULTS = (
+    "kill", "stop", "term", "churn", "gateway-kill", "gateway-stop", "nats", "postgres", "cut", "hole", "slow",
+    "half-open", "one-way", "disk-postgres", "disk-nats", "stream", "clock", "power", "restore",
+)  # fmt: skip
+"""What a run has unless it is told otherwise: all that one broker can have, without those that take a minute."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ChaosSettings:
     Attributes:
         seconds: how long the load runs.
         seed: of the load and of the faults.
-        faults: kinds of faults, see faults.py.
+        faults: kinds of faults, see faults/.
         fault_every_s: mean seconds between two faults.
         rate: commands a second that the load aims at; a key that waits for an answer does not catch up.
         partitions: of the stream.

@@ -27,7 +27,9 @@ class Watch:
 
     async def run(self) -> None:
         """Reads for ever."""
-        connection = await nats.connect(self._url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=_ignore)
+        connection = await nats.connect(
+            self._url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=_ignore
+        )
         try:
             while True:
                 with contextlib.suppress(nats.errors.Error, JetStreamError, OSError, TimeoutError):

@@ -11,44 +11,58 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.infra import Infra
+from runtime.infra.ports import free_port
+from tests.chaos.faults.kinds import needs_of
 from tests.chaos.settings import ChaosSettings
+from tests.chaos.stage import Stage
 from tests.support.servers import Servers
 from tests.support.system import KINDS, ROOT, PodProcess, System
 
 START_TIMEOUT_S = 60.0
 
 
+class Gateway(PodProcess):
+    """A gateway in a process of its own; one that is started again listens where it did."""
+
+    def __init__(self, process: subprocess.Popen[str], name: str, port: int) -> None:
+        super().__init__(process, name)
+        self.port = port
+
+
 class World:
-    """Embedded servers of its own under `data_dir`, and pods as processes that serve `modules`."""
+    """A stage of its own under `data_dir`, and pods as processes that serve `modules`."""
 
     def __init__(self, settings: ChaosSettings, data_dir: Path, modules: Sequence[str] = (KINDS,)) -> None:
         self.settings = settings
         self.modules = modules
         self.data_dir = data_dir
-        self.infra = Infra.start(data_dir / "servers")
-        endpoints = self.infra.endpoints
-        self.system = System(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe")
+        self.stage = Stage(needs_of(settings.faults), data_dir)
+        self.system = System(Servers(self.stage.nats_url, self.stage.postgres_url, "embedded"), "troupe")
         self.system.partitions = settings.partitions
         self.pods: list[PodProcess] = []
         self.up: set[PodProcess] = set()
         self.frozen: set[PodProcess] = set()
+        self.gateways: list[Gateway] = []
         self.died: list[str] = []
         """Pods that ended by themselves."""
         self._started = 0
+        self._places: dict[PodProcess, str] = {}
 
     # -- pods -----------------------------------------------------------------------------------------------------
 
     async def start_pod(self) -> PodProcess:
         """Starts a pod and returns when it is up."""
         self._started += 1
+        place = f"pod {self._started}"
         environment = self.system.environment(trim_lag_s=self.settings.trim_lag_s)
+        environment |= self.stage.environment("pod", place)
         command = [sys.executable, "-m", "runtime.host.process", *self.modules]
         with (self.data_dir / f"pod-{self._started}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
             )
         pod = PodProcess(process, f"#{self._started}")
+        self._places[pod] = place
         self.pods.append(pod)
         assert process.stdout is not None
         line = await asyncio.to_thread(process.stdout.readline)
@@ -87,32 +101,72 @@ class World:
             return [(row[0], row[1]) for row in rows]
         return []
 
+    # -- gateways -------------------------------------------------------------------------------------------------
+
+    async def start_gateway(self, port: int = 0) -> Gateway:
+        """Starts a gateway, on that port if it is not 0, and returns when it listens."""
+        port = port or free_port()
+        place = f"gateway {port}"
+        environment = self.system.environment() | self.stage.environment("gateway", place)
+        with (self.data_dir / f"gateway-{port}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "--port", str(port)],
+                env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        gateway = Gateway(process, place, port)
+        self._places[gateway] = place
+        self.gateways.append(gateway)
+        assert process.stdout is not None
+        if not await asyncio.to_thread(process.stdout.readline):
+            self.forget_gateway(gateway)
+            self.died.append(f"{place} ended with exit code {process.wait()} before it listened")
+        return gateway
+
+    def kill_gateway(self, gateway: Gateway) -> None:
+        """SIGKILL. Start another one on its port."""
+        gateway.kill()
+        self.forget_gateway(gateway)
+
+    def forget_gateway(self, gateway: Gateway) -> None:
+        """It has ended."""
+        self.gateways.remove(gateway)
+        self.frozen.discard(gateway)
+        self.stage.release(self._places.pop(gateway))
+        assert gateway.process.stdout is not None
+        gateway.process.stdout.close()
+
+    # -- both -----------------------------------------------------------------------------------------------------
+
+    def freeze(self, pod: PodProcess) -> None:
+        """SIGSTOP."""
+        pod.freeze()
+        self.frozen.add(pod)
+
+    def wake(self, pod: PodProcess) -> None:
+        """SIGCONT; nothing when it is gone."""
+        if pod in self.frozen:
+            pod.wake()
+            self.frozen.discard(pod)
+
+    def place_of(self, pod: PodProcess) -> str:
+        """What the stage calls a process."""
+        return self._places.get(pod, "")
+
     def _forget(self, pod: PodProcess) -> None:
         self.pods.remove(pod)
+        self.stage.release(self._places.pop(pod))
         assert pod.process.stdout is not None
         pod.process.stdout.close()
         self.frozen.discard(pod)
         self.up.discard(pod)
 
-    # -- servers --------------------------------------------------------------------------------------------------
-
-    async def crash_nats(self, down_s: float) -> None:
-        """SIGKILL of nats-server, and its start after some time."""
-        await asyncio.to_thread(self.infra.nats.kill)
-        await asyncio.sleep(down_s)
-        await asyncio.to_thread(self.infra.nats.start)
-
-    async def crash_postgres(self, down_s: float) -> None:
-        """SIGKILL of Postgres and all its sessions, and its start after some time."""
-        await asyncio.to_thread(self.infra.postgres.kill)
-        await asyncio.sleep(down_s)
-        await asyncio.to_thread(self.infra.postgres.start)
-
     def close(self) -> None:
         """Ends everything at once."""
         for pod in list(self.pods):
             self.kill_pod(pod)
-        self.infra.close()
+        for gateway in list(self.gateways):
+            self.kill_gateway(gateway)
+        self.stage.close()
 
 
 async def first_answer(world: World, timeout_s: float = START_TIMEOUT_S) -> None:

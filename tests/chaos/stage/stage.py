@@ -1,0 +1,147 @@
+"""The servers of a run, and how each process reaches them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+from runtime.infra import Infra, NatsServer, PostgresServer
+from runtime.infra.credentials import Credentials
+from runtime.infra.ports import free_port
+from tests.chaos.stage.clocks import WallClock
+from tests.chaos.stage.cluster import Cluster
+from tests.chaos.stage.database import Copies
+from tests.chaos.stage.quota import Quota
+from tests.support.links import Links
+
+REPLICAS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What faults need of a stage beside its servers.
+
+    Attributes:
+        links: every process reaches the servers through links of its own.
+        quotas: the servers' data lie on file systems with limits.
+        clocks: pods have wall clocks of their own.
+        cluster: three nats-servers instead of one.
+    """
+
+    links: bool = False
+    quotas: bool = False
+    clocks: bool = False
+    cluster: bool = False
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(
+            self.links or other.links,
+            self.quotas or other.quotas,
+            self.clocks or other.clocks,
+            self.cluster or other.cluster,
+        )
+
+
+class Stage:
+    """Servers of its own under `data_dir`. Starting takes seconds; not from a running event loop.
+
+    Attributes:
+        nats_url, postgres_url: the servers themselves, for those who check.
+        links: by name, see `environment`; None when processes reach the servers directly.
+        link_names: process name → pair (`pod-nats`, …) → the names of its links.
+        nats_in_use, postgres_in_use: held by a fault of that server while it lasts.
+        history_in_use: held by a fault that needs the stream as it is, or takes something of it.
+    """
+
+    def __init__(self, needs: Needs, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.needs = needs
+        self.nats_in_use, self.postgres_in_use, self.history_in_use = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
+        self.links: Links | None = None
+        self.link_names: dict[str, dict[str, list[str]]] = {}
+        self.clocks: dict[str, WallClock] = {}
+        self.quotas: dict[str, Quota] = {}
+        self.cluster: Cluster | None = None
+        self._infra: Infra | None = None
+        servers = data_dir / "servers"
+        try:
+            if needs.quotas:
+                self.quotas = {name: Quota(servers / name) for name in ("nats", "postgres")}
+            self._start(servers)
+            if needs.links:
+                self.links = Links()
+        except BaseException:
+            self.close()
+            raise
+        self.copies = Copies(self.postgres, data_dir)
+
+    def _start(self, servers: Path) -> None:
+        if not self.needs.cluster:
+            self._infra = Infra.start(servers)
+            self.nats: NatsServer = self._infra.nats
+            self.postgres = self._infra.postgres
+            return
+        servers.mkdir(parents=True, exist_ok=True)
+        credentials = Credentials.load_or_create(servers / "credentials.json")
+        self.postgres = PostgresServer(servers / "postgres", free_port(), credentials)
+        self.cluster = Cluster(servers, credentials.nats_password)
+        self.nats = self.cluster.members[0]
+        self.postgres.start()
+        asyncio.run(self.cluster.start())
+
+    @property
+    def nats_url(self) -> str:
+        """The broker, or all of them, separated by commas."""
+        return self.cluster.url if self.cluster is not None else self.nats.url
+
+    @property
+    def postgres_url(self) -> str:
+        """The database."""
+        return self.postgres.url
+
+    def environment(self, role: str, name: str) -> dict[str, str]:
+        """How the process `name` (a `pod`, `gateway` or `client`) reaches the servers, and what clock it has."""
+        given = {"RUNTIME_NATS_URL": self._linked(role, "nats", name, self.nats_url)}
+        if role == "pod":
+            given["RUNTIME_POSTGRES_URL"] = self._linked(role, "postgres", name, self.postgres_url)
+            if self.needs.clocks:
+                self.clocks[name] = WallClock(self.data_dir / f"clock-{len(self.clocks)}")
+                given |= self.clocks[name].environment()
+        if self.cluster is not None:
+            given["RUNTIME_REPLICAS"] = str(REPLICAS)
+        return given
+
+    def release(self, name: str) -> None:
+        """The process `name` has ended: its links go."""
+        self.clocks.pop(name, None)
+        for links in self.link_names.pop(name, {}).values():
+            for link in links:
+                assert self.links is not None
+                self.links.close_link(link)
+
+    def _linked(self, role: str, server: str, name: str, urls: str) -> str:
+        if self.links is None:
+            return urls
+        pair = f"{role}-{server}"
+        names: list[str] = []
+        through = []
+        for number, url in enumerate(urls.split(",")):
+            names.append(f"{pair} of {name}, {number}")
+            through.append(self.links.open(names[-1], url))
+        self.link_names.setdefault(name, {})[pair] = names
+        return ",".join(through)
+
+    def close(self) -> None:
+        """Ends everything."""
+        if self.links is not None:
+            self.links.close()
+        try:
+            if self._infra is not None:
+                self._infra.close()
+            elif self.cluster is not None:
+                self.cluster.stop()
+                self.postgres.stop()
+        finally:
+            for quota in self.quotas.values():
+                quota.close()
