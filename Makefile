@@ -33,7 +33,7 @@ check: setup ## ruff, mypy --strict, and the contracts between the rooms of the 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=, FAULTS=kill,stop,term,nats,postgres (or minute-nats,minute-postgres)
+chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=, FAULTS=kill,nats,… (FAULTS=list tells all)
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 bench: setup ## measure, and write bench.json

@@ -38,6 +38,35 @@ class SystemClock:
         return random.SystemRandom().randbytes(n_bytes).hex()
 
 
+class LogTime:
+    """The clock of a pod: its wall time is the log's, as heartbeats tell it; all else is the process's own.
+
+    What one pod says is due, late or expired, another must agree to, and a machine's wall clock may jump by minutes.
+    Between heartbeats the monotonic clock counts, so such a jump is not seen at all. Until the first one it is the
+    machine's wall clock at the start.
+    """
+
+    __slots__ = ("_ahead", "_heard", "monotonic", "random", "token")
+
+    def __init__(self, own: Clock) -> None:
+        self.monotonic = own.monotonic
+        self.random = own.random
+        self.token = own.token
+        self._ahead = own.now() - own.monotonic()
+        self._heard = False
+
+    def now(self) -> float:
+        """Unix seconds, by the log's clock."""
+        return self.monotonic() + self._ahead
+
+    def heard(self, log_now: float, asked: float, answered: float) -> None:
+        """The log said `log_now` (Unix seconds) between `asked` and `answered` (monotonic)."""
+        ahead, doubt = log_now - (asked + answered) / 2, (answered - asked) / 2
+        if not self._heard or abs(ahead - self._ahead) > doubt:  # else it only shows how long the answer took
+            self._ahead = ahead
+            self._heard = True
+
+
 @dataclass
 class ManualClock:
     """A clock that stands still until it is told to move."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-from runtime.clock import Clock
+from runtime.clock import LogTime
 from runtime.host.balance import assign
 from runtime.host.lane import Lane
 from runtime.host.ports import LivePod, LogUnavailable, Ownership, Taken
@@ -40,7 +40,7 @@ class Leases:
         ownership: Ownership,
         pod: str,
         group: str,
-        clock: Clock,
+        clock: LogTime,
         *,
         ttl_s: float,
         heartbeat_s: float,
@@ -91,7 +91,8 @@ class Leases:
             # The lease is counted from before the question: the answer may have taken any time.
             asked = self._clock.monotonic()
             try:
-                await self._ownership.heartbeat(self._ttl_s)
+                log_now = await self._ownership.heartbeat(self._ttl_s)
+                self._clock.heard(log_now, asked, self._clock.monotonic())
                 self._renew(asked + self._ttl_s)
             except LogUnavailable as error:
                 _log.warning("%s", error)

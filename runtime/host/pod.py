@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.clock import Clock, system_clock
+from runtime.clock import Clock, LogTime, system_clock
 from runtime.errors import Misconfigured, NotConnected
 from runtime.host.aftermath import Aftermath
 from runtime.host.asking import Asking
@@ -77,7 +77,7 @@ class Pod:
                 raise Misconfigured(f"two kinds are named {kind.name!r}: a kind's name is its address, so rename one")
         if not self.kinds:
             raise Misconfigured("a pod needs at least one kind: name a module that defines an entity or a function")
-        self.clock = clock
+        self.clock = LogTime(clock)
         self.telemetry = telemetry
         self.id = f"{settings.group}-{clock.token(6)}"
         self.meter = Meter()

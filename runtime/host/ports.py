@@ -336,8 +336,8 @@ class Ownership(Protocol):
     async def incarnation(self) -> str:
         """Changes when the log may be another one than before: its server was started anew, or it was replaced."""
 
-    async def heartbeat(self, ttl_s: float) -> None:
-        """Renews this pod's membership for `ttl_s` seconds on the log's clock."""
+    async def heartbeat(self, ttl_s: float) -> float:
+        """Renews this pod's membership for `ttl_s` seconds on the log's clock, and gives its time (Unix seconds)."""
 
     async def confirm(self) -> dict[int, int]:
         """The lanes that this pod owns, with their epochs; whoever is taking one of them just now is waited for."""

@@ -49,9 +49,10 @@ class PostgresOwnership:
         log_id, known = (await self._run("recall", self._group, list(self._kinds)))[0]
         return str(log_id), known == len(self._kinds)
 
-    async def heartbeat(self, ttl_s: float) -> None:
+    async def heartbeat(self, ttl_s: float) -> float:
         beat = (self._pod, self._group, socket.gethostname(), os.getpid(), self._code_version, ttl_s)
-        await self._beats.run(query("heartbeat"), beat, timeout_s=ttl_s)
+        now: float = (await self._beats.run(query("heartbeat"), beat, timeout_s=ttl_s))[0][0]
+        return now
 
     async def confirm(self) -> dict[int, int]:
         return dict(await self._run("confirm", self._pod))

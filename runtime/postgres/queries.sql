@@ -160,6 +160,7 @@ WHERE p.lane = u.lane AND p.probe_seq = u.seq AND p.probe_count > 0
 INSERT INTO pods (id, group_name, host, pid, code_version, expires_at)
 VALUES (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
 ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, beat_at = clock_timestamp()
+RETURNING extract(epoch FROM clock_timestamp())::float8
 
 -- name: leave
 UPDATE pods SET leaving = true WHERE id = %s

@@ -7,10 +7,9 @@ import dataclasses
 from runtime.host.settings import PodSettings
 
 FAULTS = (
-    "kill", "stop", "term", "churn", "gateway-kill", "gateway-stop", "nats", "postgres", "cut", "hole", "slow",
-    "half-open", "one-way", "disk-postgres", "disk-nats", "stream", "clock", "power", "restore",
+    "kill", "stop", "term", "churn", "nats", "postgres", "cut", "hole", "slow", "half-open", "one-way", "clock",
 )  # fmt: skip
-"""What a run has unless it is told otherwise: all that one broker can have, without those that take a minute."""
+"""What a run has unless it is told otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)

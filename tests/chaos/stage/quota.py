@@ -10,7 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOM_BYTES = 6 * 2**30
+ROOM_BYTES = 64 * 2**30
+"""More than any run writes; the embedded broker takes half of it for its streams' limits."""
+
 SPARE_BYTES = 64 * 2**10
 
 
