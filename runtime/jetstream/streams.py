@@ -93,7 +93,8 @@ async def ensure(connection: Connection, settings: StreamSettings) -> None:
         try:
             info = await _info_or_create(js, wanted)
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise NotConnected(f"stream {wanted.name} can be neither read nor made: {str(error) or repr(error)}") from error
+            said = str(error) or repr(error)
+            raise NotConnected(f"stream {wanted.name} can be neither read nor made: {said}") from error
         if problems := differences(wanted, info.config):
             raise Misconfigured(
                 f"stream {wanted.name} exists with other settings than this pod needs: {'; '.join(problems)}. "
