@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import psycopg
 
-from runtime.clock import system_clock
+from runtime.clock import LogTime, system_clock
 from runtime.host.lane import Lane, Mailboxes
 from runtime.host.leases import Leases
 from runtime.host.ports import Taken
@@ -35,7 +35,7 @@ class Member:
             self.ownership,
             name,
             GROUP,
-            system_clock,
+            LogTime(system_clock),
             ttl_s=TTL_S,
             heartbeat_s=TTL_S / 6,
             balance_s=0.05,
