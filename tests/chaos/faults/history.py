@@ -32,24 +32,25 @@ async def power(faults: Faults) -> None:
 
 
 async def restore(faults: Faults) -> None:
+    await faults.stage.history_in_use.acquire()
     faults.spawn(_restore(faults, faults.chance.uniform(*BACKUP_AGE_S)))
 
 
 async def _restore(faults: Faults, age_s: float) -> None:
-    async with faults.stage.history_in_use:
-        async with faults.stage.postgres_in_use:
-            if not faults.stage.postgres.is_running():
-                return
-            await asyncio.to_thread(faults.stage.copies.take)
+    stage = faults.stage
+    try:
+        async with stage.postgres_in_use:
+            await asyncio.to_thread(stage.copies.take)
             taken = time.time()
         await asyncio.sleep(age_s)
-        async with faults.stage.postgres_in_use:
-            fault = Fault("restore", time.time(), "PostgreSQL", since=taken)
-            await asyncio.to_thread(faults.stage.copies.put_back)
+        async with stage.postgres_in_use:
+            fault = faults.note("restore", "PostgreSQL", f"with a backup of {time.time() - taken:.1f} s before")
+            fault.since = taken
+            await asyncio.to_thread(stage.copies.put_back)
             fault.until = time.time()
-            fault.detail = f"with a backup of {fault.at - taken:.1f} s before"
-            faults.history.append(fault)
         await asyncio.sleep(CAUGHT_UP_S)
+    finally:
+        stage.history_in_use.release()
 
 
 KINDS = (
