@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.faults.fault import Fault, FaultKind
+from tests.chaos.faults.fault import FaultKind
 from tests.chaos.stage import broker
 
 if TYPE_CHECKING:
