@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tests.chaos.faults.injector import Faults
 
 
+REST_S = 6.0
+"""A new leader is elected within some ten seconds, by the servers' own time-outs."""
+
+
 async def leader(faults: Faults) -> None:
     cluster = faults.stage.cluster
     assert cluster is not None
@@ -28,6 +32,6 @@ async def leader(faults: Faults) -> None:
 KINDS = (
     FaultKind(
         "cluster", "three nats-servers with replicated streams: SIGKILL of the one that leads CMD", leader,
-        Needs(cluster=True),
+        Needs(cluster=True), rest_s=REST_S,
     ),
 )  # fmt: skip

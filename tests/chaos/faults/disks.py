@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tests.chaos.faults.injector import Faults
 
 FULL_S = (1.0, 4.0)
+REST_S = 3.0
+"""Before the next one of the same disk."""
+
 
 
 async def postgres_disk(faults: Faults) -> None:
@@ -54,6 +57,7 @@ async def _free(faults: Faults, fault: Fault, name: str, seconds: float, in_use:
             fault.detail += ", and the server ended"
             await _start(server.start)
         fault.until = time.time()
+        await asyncio.sleep(REST_S)
     finally:
         in_use.release()
 
