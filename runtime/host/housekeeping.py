@@ -96,7 +96,7 @@ class Housekeeping:
         """Purges what every group has processed, the lag ago; gives the sequence it purged up to (0: nothing)."""
         now = self._clock.monotonic()
         unread = await self._keeping.unread_kinds()  # before the checkpoints: who takes a kind up sets its lanes' back
-        needed, retired = await self._keeping.needed()
+        needed, retired, processed_at = await self._keeping.needed()
         if needed is None:
             return 0
         self._samples.append((now, needed))
@@ -115,6 +115,8 @@ class Housekeeping:
             waiting = []
             if upto <= first:
                 return 0
+        if processed_at is not None and await self._went_back(upto, processed_at):
+            return 0
         present = await self._stream.kinds()
         unknown = present - await self._keeping.known_kinds()
         nobodys = [(subjects, first) for subjects in (*waiting, *[f"p.*.*.{kind}.*.*" for kind in unknown])]
@@ -135,6 +137,17 @@ class Housekeeping:
                 return  # it was purged in between: which one is the oldest now is seen next time
             moment = datetime.datetime.fromtimestamp(oldest / 1e9 - CLOCK_SKEW_S, datetime.UTC)
         await self._keeping.trim_inbox(self._inbox_window_s, moment)
+
+    async def _went_back(self, upto: int, processed_at: int) -> bool:
+        """Whether what lies below `upto` came after a checkpoint above it: the broker has given sequences out again.
+
+        Until every lane has read them anew, what it says of its checkpoint is about messages that are gone.
+        """
+        stored_at = await self._stream.message_time(upto - 1)
+        if stored_at is not None and stored_at <= processed_at:
+            return False
+        _log.warning("trimming waits: the broker went back in time, and some lane has not read it anew yet")
+        return True
 
     async def _before(self, waiting: Sequence[str], first: int, upto: int) -> int:
         """The sequence of the first message of these subjects, at most `upto`."""

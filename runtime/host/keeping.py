@@ -32,10 +32,14 @@ class RetiredLane(NamedTuple):
 
 
 class Needed(NamedTuple):
-    """The stream is needed from the lowest checkpoint `upto` on; None when there is none."""
+    """The stream is needed from the lowest checkpoint `upto` on; None when there is none.
+
+    `at` is when the broker stored the earliest of the checkpoints' messages (Unix nanoseconds).
+    """
 
     upto: int | None
     retired: list[RetiredLane]
+    at: int | None = None
 
 
 class Keeping(Protocol):

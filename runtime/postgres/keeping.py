@@ -19,8 +19,8 @@ class PostgresKeeping:
 
     async def needed(self) -> Needed:
         """What trimming has to look to."""
-        upto, retired = (await self._session.run(query("needed")))[0]
-        return Needed(upto, [RetiredLane(*lane) for lane in retired])
+        upto, at, retired = (await self._session.run(query("needed")))[0]
+        return Needed(upto, [RetiredLane(*lane) for lane in retired], at)
 
     async def unread_kinds(self) -> list[tuple[str, int]]:
         """(kind, partition) whose commands wait: the partition's owner serves the group, but not that kind."""

@@ -108,13 +108,14 @@ FROM timers WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= to_timestamp(%
 SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at
 
 -- name: needed
--- The lowest checkpoint of the groups that are not retired, and [kind, partition, checkpoint] of those that are: in one
--- statement, since a group that is taken up in between would lose commands.
-SELECT (SELECT min(p.checkpoint) FROM partitions p JOIN groups g ON g.name = p.group_name
-        WHERE g.retired_at IS NULL AND NOT p.standby),
+-- The lowest checkpoint of the groups that are not retired and its earliest time, and [kind, partition, checkpoint] of
+-- those that are: in one statement, since a group that is taken up in between would lose commands.
+SELECT kept.upto, kept.at,
        (SELECT coalesce(json_agg(json_build_array(k.kind, p.partition, p.checkpoint)), '[]')
         FROM groups g JOIN kinds k ON k.group_name = g.name JOIN partitions p ON p.group_name = g.name
         WHERE g.retired_at IS NOT NULL AND NOT p.standby)
+FROM (SELECT min(p.checkpoint) AS upto, min(p.checkpoint_at) AS at
+      FROM partitions p JOIN groups g ON g.name = p.group_name WHERE g.retired_at IS NULL AND NOT p.standby) kept
 
 -- name: unread_kinds
 -- Kinds of a group in whose lanes pods that do not know them read: (kind, partition).
