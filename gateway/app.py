@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from gateway.context import Gateway
+from gateway.controls import cancel_run, signal_run, update_run
 from gateway.dead import drop_dead_letter, get_dead, get_dead_letter, replay_dead_letter
 from gateway.docs import get_docs, get_openapi
 from gateway.errors import on_exception
@@ -44,6 +45,9 @@ def create_app(settings: GatewaySettings) -> Litestar:
             post_run,
             invoke,
             get_run,
+            signal_run,
+            update_run,
+            cancel_run,
             get_stream,
             get_dead,
             get_dead_letter,

@@ -13,6 +13,7 @@ import msgspec
 from litestar import Litestar, MediaType, Response, get
 
 from gateway.context import IDEMPOTENCY_KEY, gateway_of
+from gateway.controls import CancelBody, SignalBody, UpdateBody
 from gateway.dead import Resolution
 from gateway.intent import IntentBody, RunBody
 from gateway.responses import AnyRequest, Json
@@ -21,6 +22,9 @@ BODIES: dict[str, type[msgspec.Struct] | None] = {
     "/intent": IntentBody,
     "/runs": RunBody,
     "/invoke/{function}": None,
+    "/runs/{run_id}/signal": SignalBody,
+    "/runs/{run_id}/update": UpdateBody,
+    "/runs/{run_id}/cancel": CancelBody,
     "/dead/{letter}/replay": Resolution,
 }
 COMMANDS = ("/intent", "/runs", "/invoke/{function}")
@@ -28,6 +32,9 @@ EXAMPLES = {
     "/intent": {"kind": "account", "key": "alice", "method": "deposit", "args": {"amount": 30}},
     "/runs": {"kind": "account", "key": "alice", "method": "deposit", "args": {"amount": 30}},
     "/invoke/{function}": {"x": 21},
+    "/runs/{run_id}/signal": {"name": "approved", "value": True},
+    "/runs/{run_id}/update": {"name": "limit", "value": 100},
+    "/runs/{run_id}/cancel": {"reason": "not wanted any more"},
     "/dead/{letter}/replay": {"reason": "mended in 2.1"},
 }
 _REF = "#/components/schemas/{name}"

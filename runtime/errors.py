@@ -3,6 +3,7 @@
     TroupeError
     ├── Rejected            the caller is told; recorded, never retried
     ├── CallFailed          a client's call ended in a failure that is not a rejection
+    ├── Cancelled           an execution ended because it was told to
     ├── NotConnected        the broker or the database cannot be reached now
     ├── HandlerError        supervision acts on the message
     │   ├── Retry           a handler asks for another attempt
@@ -46,6 +47,10 @@ class CallFailed(TroupeError):
         self.code = code
         self.path = path
         self.details = details
+
+
+class Cancelled(TroupeError):
+    """The execution was cancelled. Its handler is told by asyncio.CancelledError, and may undo what it did."""
 
 
 class NotConnected(TroupeError):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from runtime.arguments import UNENCODABLE, encode_json, nests_too_deep
-from runtime.errors import CallFailed, HandlerError, Rejected
+from runtime.errors import CallFailed, Cancelled, HandlerError, Rejected
 from schemas.wire import Failure
 
 MAX_TEXT_LENGTH = 4000
@@ -39,6 +39,8 @@ def failure_of(error: BaseException, command: object) -> Failure:
         return Failure("rejected", _kept(f"{message} ({problem})" if problem else message), details=details)
     if is_cycle(error):
         return Failure(CYCLE, _kept(_message(error).removeprefix(f"{CYCLE}: ")))
+    if isinstance(error, Cancelled):
+        return Failure("cancelled", _kept(_message(error)))
     code = error.code if isinstance(error, HandlerError) else "handler_failed"
     return Failure(code, _kept(f"{command}: {text_of(error)}"))
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
-from runtime.errors import BadResult, Rejected
+from runtime.errors import BadResult, Cancelled, Rejected
 from runtime.failure import failure_of
 from runtime.turn import is_text
 from schemas.wire import Failure
@@ -35,6 +35,9 @@ STEP = "step"
 """The name of the system event."""
 
 KEY = "idempotency_key"
+
+CANCELLED = "$cancelled"
+"""The entry that says where in its steps the handler was told of its cancellation."""
 
 _in_step: ContextVar[bool] = ContextVar("_in_step", default=False)
 _decoder_for = lru_cache(maxsize=1024)(json_decoder)
@@ -112,10 +115,59 @@ class Steps:
         self._closed = False
         self._failed: str | None = None
         self._diverged: StepsDiverged | None = None
+        self._cancel: str | None = None
+        self._thrown = self._marked = False
+        self._keeping = 0
+        self.working = 0
+        """Steps that run now, waiting not counted."""
+
+    def recorded(self, *prefixes: str) -> list[Entry]:
+        """The entries of former attempts whose names begin with one of `prefixes`."""
+        return [entry for entry in self._entries.values() if entry.step.startswith(prefixes)]
+
+    def is_own(self) -> bool:
+        """Whether the handler's own task asks."""
+        return asyncio.current_task() is self._task
+
+    def cancel(self, reason: str) -> None:
+        """Tells the handler, by asyncio.CancelledError, once it has done again all that it did before.
+
+        Steps that it takes after that are recorded as any others: it may undo what it did. Later calls do nothing.
+        """
+        if self._cancel is None:
+            self._cancel = reason
+            self._throw()
+
+    def _throw(self) -> None:
+        if self._cancel is None or self._thrown or self._closed or self._keeping or self._task is None:
+            return
+        if self._next < len(self._line):
+            if self._line[self._next] != (CANCELLED, 0):
+                return
+            self._pass_mark()
+        self._thrown = True
+        self._task.cancel(self._cancel)
+
+    def _cancelled(self) -> Cancelled:
+        return Cancelled(f"{self._actor}, run {self._run}, was cancelled: {self._cancel or 'no reason was given'}")
+
+    def _pass_mark(self) -> None:
+        self._next += 1
+        self._left.discard((CANCELLED, 0))
+        self._thrown = self._marked = True
 
     async def through(self, job: Awaitable[T]) -> T:
-        """Runs the handler, in the task that is its own. Steps that still run when it ends are cancelled."""
+        """Runs the handler, in the task that is its own. Steps that still run when it ends are cancelled.
+
+        Raises Cancelled when it was cancelled and ended by that.
+        """
         self._task = asyncio.current_task()
+        if self._cancel is not None and not self._entries:  # it has done nothing yet, and is to do nothing
+            if inspect.iscoroutine(job):
+                job.close()
+            raise self._cancelled()
+        if self._cancel is not None:
+            asyncio.get_running_loop().call_soon(self._throw)
         try:
             result = await job
             if self._diverged is not None:  # the handler caught it
@@ -124,6 +176,10 @@ class Steps:
                 name, occurrence = min(self._left)
                 raise self._divergence(f"step {name!r} (occurrence {occurrence}) is recorded, and nobody asked for it")
             return result
+        except asyncio.CancelledError:
+            if not self._thrown:
+                raise
+            raise self._cancelled() from None
         finally:
             self._closed = True
             for task in self._others:
@@ -133,6 +189,41 @@ class Steps:
         self, name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], returns: Any
     ) -> Any:
         """See Turn.step."""
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or "\0" in name or not is_text(name):
+            raise BadResult(f"a step's name is a text of 1 to {MAX_NAME_LENGTH} characters without NUL")
+        if name.startswith("$"):
+            raise BadResult(f"step {name!r}: names that begin with '$' are the engine's own")
+
+        async def run(occurrence: int, entry: Entry) -> None:
+            await self._keeper.confirm()
+            self.working += 1
+            try:
+                await self._run_step(name, occurrence, fn, args, kwargs, entry)
+            finally:
+                self.working -= 1
+            if entry.rejected is None:
+                self._value(entry, returns)
+
+        return self._value(await self._entry(name, run), returns)
+
+    async def wait(self, name: str, fn: Callable[[], Awaitable[Any]]) -> bytes:
+        """The result, as JSON, of the engine's own waiting, which does nothing outside; recorded as a step is."""
+
+        async def run(_: int, entry: Entry) -> None:
+            entry.result = self._encoded(name, await fn())
+
+        return bytes((await self._entry(name, run)).result)
+
+    async def say(self, name: str, result: Any, refusal: Failure | None) -> None:
+        """Records what the commit of the entry also tells somebody else."""
+
+        async def run(_: int, entry: Entry) -> None:
+            entry.result, entry.rejected = self._encoded(name, result), refusal
+
+        await self._entry(name, run)
+
+    async def _entry(self, name: str, run: Callable[[int, Entry], Awaitable[None]]) -> Entry:
+        """The entry of the next step of that name: the recorded one, or what `run` fills in, once it is committed."""
         task = asyncio.current_task()
         assert task is not None
         own = task is self._task
@@ -141,24 +232,38 @@ class Steps:
         self._asked[name] += 1
         self._calls += 1
         entry = self._recorded(name, occurrence, own)
-        if entry is None:
-            if not own:
-                self._others.add(task)
-            try:
-                entry = await self._take(name, occurrence, fn, args, kwargs, returns, concurrent=not own)
-            except BaseException as error:
-                if own or isinstance(error, Exception):
-                    self._failed = self._failed or name
-                raise
-            finally:
-                self._others.discard(task)
-        return self._value(entry, returns)
+        if entry is not None:
+            return entry
+        if not own:
+            self._others.add(task)
+        try:
+            if own and self._thrown and not self._marked:
+                self._marked = True
+                await self._keep(Entry(self._run, CANCELLED, 0, self._attempt))
+            entry = Entry(self._run, name, occurrence, self._attempt, not own)
+            await run(occurrence, entry)
+            await self._keep(entry)
+        except BaseException as error:
+            if isinstance(error, Exception) or (own and not self._thrown):
+                self._failed = self._failed or name
+            raise
+        finally:
+            self._others.discard(task)
+        return entry
+
+    async def _keep(self, entry: Entry) -> None:
+        """Keeps an entry. Cancelling waits meanwhile: where it came must follow from what is recorded."""
+        self._keeping += not entry.concurrent
+        try:
+            await self._keeper.keep(entry)
+        finally:
+            self._keeping -= not entry.concurrent
+            if self._cancel is not None:
+                asyncio.get_running_loop().call_soon(self._throw)
 
     def _check(self, name: str) -> None:
         if self._closed:
             raise asyncio.CancelledError(f"{self._actor}: the handler has ended")
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or "\0" in name or not is_text(name):
-            raise BadResult(f"a step's name is a text of 1 to {MAX_NAME_LENGTH} characters without NUL")
         if _in_step.get():
             raise BadResult(f"step {name!r} is taken within another step: take it in the handler itself")
         if self._diverged is not None:
@@ -175,6 +280,9 @@ class Steps:
         place = (name, occurrence)
         if own and self._next < len(self._line):
             expected = self._line[self._next]
+            if expected == (CANCELLED, 0):
+                self._pass_mark()
+                raise asyncio.CancelledError(self._cancel)
             if expected != place:
                 recorded, times = expected
                 self._diverged = self._divergence(
@@ -183,6 +291,8 @@ class Steps:
                 )
                 raise self._diverged
             self._next += 1
+            if self._cancel is not None:
+                asyncio.get_running_loop().call_soon(self._throw)
         self._left.discard(place)
         return self._entries.get(place)
 
@@ -192,19 +302,15 @@ class Steps:
             "deploy code that does and replay its dead letter, or drop it and send a command with a new id"
         )
 
-    async def _take(
+    async def _run_step(
         self,
         name: str,
         occurrence: int,
         fn: Callable[..., Any],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        returns: Any,
-        *,
-        concurrent: bool,
-    ) -> Entry:
-        await self._keeper.confirm()
-        entry = Entry(self._run, name, occurrence, self._attempt, concurrent)
+        entry: Entry,
+    ) -> None:
         if KEY not in kwargs and _takes_key(fn):
             kwargs = {**kwargs, KEY: f"{self._key}/{name}/{occurrence}"}
         token = _in_step.set(True)
@@ -214,11 +320,8 @@ class Steps:
             entry.rejected = failure_of(error, self._actor)
         else:
             entry.result = self._encoded(name, value)
-            self._value(entry, returns)
         finally:
             _in_step.reset(token)
-        await self._keeper.keep(entry)
-        return entry
 
     def _encoded(self, name: str, value: Any) -> msgspec.Raw:
         try:

@@ -42,6 +42,7 @@ from runtime.kind import (
     Read,
     StoredEvent,
 )
+from runtime.mail import Request
 from runtime.policy import OnParked, RetryPolicy
 from runtime.turn import Turn, is_text
 from schemas.address import Address
@@ -145,6 +146,18 @@ class KeyValue:
     ) -> Awaitable[Any]:
         """See Turn.step; for `async` handlers."""
         return self.turn.step(name, fn, *args, returns=returns, **kwargs)
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """See Turn.sleep; for `async` handlers."""
+        return self.turn.sleep(seconds)
+
+    def signal(self, name: str, *, returns: Any = Any, timeout_s: float | None = None) -> Awaitable[Any]:
+        """See Turn.signal; for `async` handlers."""
+        return self.turn.signal(name, returns=returns, timeout_s=timeout_s)
+
+    def update(self, name: str, *, returns: Any = Any, timeout_s: float | None = None) -> Awaitable[Request]:
+        """See Turn.update; for `async` handlers."""
+        return self.turn.update(name, returns=returns, timeout_s=timeout_s)
 
     def schedule(
         self, name: str, command: Any, args: Any = None, *, after_s: float | None = None, at: float | None = None

@@ -21,6 +21,7 @@ from schemas.address import Address, actor_id, check_name, encode_token
 if TYPE_CHECKING:
     from runtime.journal import Steps
     from runtime.kind import Kind
+    from runtime.mail import Mail, Request
 
 MAX_TIMER_NAME_LENGTH = 200
 MAX_MESSAGE_BYTES = 1_000_000
@@ -89,6 +90,7 @@ class Turn:
     __slots__ = (
         "_asked",
         "_asker",
+        "_mail",
         "_random",
         "_reply",
         "_steps",
@@ -132,6 +134,7 @@ class Turn:
         self._asker: Asker | None = None
         self._asked: Counter[tuple[Address, str]] | None = None
         self._steps: Steps | None = None
+        self._mail: Mail | None = None
         self._reply: Any = None
         self._random: random.Random | None = None
 
@@ -228,9 +231,35 @@ class Turn:
             raise BadResult("only an async handler may take steps: make it one (in a test, one that a World runs)")
         return self._steps.step(name, fn, args, kwargs, returns)
 
-    def steps_through(self, steps: Steps) -> None:
-        """Lets the handler take steps; for who runs an execution."""
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Waits. For `async` handlers: one that starts anew waits for what is left of the time, on whatever pod."""
+        return self._waits().sleep(seconds)
+
+    def signal(self, name: str, *, returns: Any = Any, timeout_s: float | None = None) -> Awaitable[Any]:
+        """Waits for the next signal of that name to this run, and gives its value, read as `returns`.
+
+        For `async` handlers. Signals are kept in the order of their arrival, also before anybody waits for them; each
+        is given once. An execution that starts anew gets the same ones. Raises TimeoutError when none came within
+        `timeout_s` seconds, counted from the first attempt's wait.
+        """
+        return self._waits().signal(name, returns, timeout_s)
+
+    def update(self, name: str, *, returns: Any = Any, timeout_s: float | None = None) -> Awaitable[Request]:
+        """Like `signal`, for the next update of that name: its sender waits until `answer` or `reject` is called.
+
+        Updates that are not answered when the handler ends fail with `not_running`.
+        """
+        return self._waits().update(name, returns, timeout_s)
+
+    def _waits(self) -> Mail:
+        if self._mail is None:
+            raise BadResult("only an async handler may wait: make it one (in a test, one that a World runs)")
+        return self._mail
+
+    def steps_through(self, steps: Steps, mail: Mail) -> None:
+        """Lets the handler take steps, and wait for messages; for who runs an execution."""
         self._steps = steps
+        self._mail = mail
 
     def asks_through(self, asker: Asker) -> None:
         """Lets the handler ask; for who runs an execution."""

@@ -27,6 +27,7 @@ from runtime.entity import Entity
 from runtime.errors import BadDefinition, CallFailed, TroupeError
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, Read
+from runtime.mail import SIGNAL, Message
 from runtime.scenario import body_of, named, unknown
 from runtime.turn import SetTimer, Turn
 from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
@@ -102,6 +103,18 @@ class World:
         sent = self._send(kind, key, command, args, id, tenant, principal)
         self._run()
         return sent.id
+
+    def signal(
+        self, kind: Kind | str, key: str, run: str, name: str, value: Any = None, *, tenant: str = "default"
+    ) -> None:
+        """Sends a signal to the run of the command with the id `run`, which is to be sent afterwards.
+
+        A World's handler runs to its end at once: what it waits for must have been said before.
+        """
+        address, _ = self._address(kind, key, tenant)
+        command = Command(self.clock.token(16), address, "signal")
+        message = Message(run, command.id, name, msgspec.Raw(body_of(value) or b"null"))
+        self._append(command, [self._actor(address).say(SIGNAL, message)])
 
     def query(
         self, kind: Kind | str, key: str, query: Any, args: Any = None, *, tenant: str = "default", type: Any = Any

@@ -15,6 +15,7 @@ from runtime.errors import BadResult, CallFailed, Rejected
 from runtime.failure import CYCLE, failure_of, is_cycle, text_of
 from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
+from runtime.mail import Mail, Message, Said
 from runtime.turn import Asker, Question, Turn
 from schemas import chain
 from schemas.address import Address, actor_id, encode_token
@@ -109,6 +110,7 @@ class Actor:
         self._answer = answer
         self._record = record
         self._steps: dict[str, list[Entry]] = {}
+        self._said: list[Said] = []
         self.state = kind.initial()
         self.log: list[StoredEvent] = []
         self.paused = False
@@ -151,6 +153,14 @@ class Actor:
         if command.id != QUERY:
             self._inbox[command.id] = command.digest, done.outcome
         return done
+
+    def say(self, what: str, message: Message) -> NewEvent:
+        """Keeps a message for a run, and gives its event, which is to be appended."""
+        self._said.append(Said(len(self.log) + 1, what, message))
+        return NewEvent(SYSTEM_EVENT_PREFIX + what, 1, encode_json(message).decode())
+
+    async def _sleep(self, seconds: float) -> None:
+        self._clock.advance(seconds)
 
     def append(self, events: list[NewEvent]) -> list[StoredEvent]:
         """Adds events to the log and gives them with their places."""
@@ -200,8 +210,17 @@ class Actor:
             run = f"{actor_id(tenant, kind, encode_token(key))}/{command.id}"
             keeper = _Keeper(recorded, lambda event: self._record(command, [event]))
             steps = Steps(str(command.address), run, command.id, turn.attempt, keeper, recorded)
-            turn.steps_through(steps)
-            return run_to_end(lambda: steps.through(execution.run(state, payload, turn)))
+            mail = Mail(steps, self._clock.now, self._sleep, alone=True)
+            for said in self._said:
+                if said.message.run == command.id:
+                    mail.post(said)
+            turn.steps_through(steps, mail)
+
+            async def through() -> Decided:
+                mail.open()
+                return await steps.through(execution.run(state, payload, turn))
+
+            return run_to_end(through)
         assert isinstance(method, Decision)
         return method.decide(self.state, payload, turn)
 

@@ -31,6 +31,8 @@ _CODES = (
     Code("expired", 408, False, "the deadline had passed before the command's turn"),
     Code("rejected", 409, False, "the actor refused the command; nothing changed"),
     Code("id_reused", 409, False, "the command's id was used before with another method or other arguments"),
+    Code("cancelled", 409, False, "the command was cancelled while it ran, or before"),
+    Code("not_running", 409, False, "the run that this is for has ended, or is not known to the actor yet"),
     Code("parked", 409, False, "the command failed and waits for a person among the dead letters"),
     Code("too_large", 413, False, "the body or the result is larger than the limit"),
     Code("too_many_requests", 429, True, "a limit of rate or backlog is reached"),

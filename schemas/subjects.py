@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from schemas.address import Address, check_name, encode_token
+from schemas.control import METHODS
 
 CMD_STREAM = "CMD"
 INTENT_STREAM = "INTENT"
@@ -34,8 +35,8 @@ SERVICE_QUEUE = "troupe-pods"
 
 
 def command(address: Address, method: str) -> str:
-    """The subject a command is published to. Raises BadAddress."""
-    return f"cmd.{_actor(address)}.{check_name(method, 'method')}"
+    """The subject a command is published to; `method` may be one of schemas.control. Raises BadAddress."""
+    return f"cmd.{_actor(address)}.{method if method in METHODS else check_name(method, 'method')}"
 
 
 def call(address: Address, method: str) -> str:

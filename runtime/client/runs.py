@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runtime.client.calls import Watch
-from runtime.client.failures import decode_as, error_of
+from runtime.client.failures import decode_as, encode_body, error_of
 from runtime.errors import CallFailed, Rejected
+from schemas import control
 from schemas.runs import RunStatus, encode_run_id
 from schemas.wire import Reply
 
@@ -111,6 +112,37 @@ class Run:
                 details={"run_id": self.id},
             )
         return decode_as(status.result, type)
+
+    async def signal(self, name: str, value: Any = None, *, id: str | None = None, timeout_s: float = 30.0) -> None:
+        """Sends the run's handler a value, for which it may wait under that name; returns once it is in the log.
+
+        Raises CallFailed (not_running) when the run has ended, or its command has not arrived yet. `id` as of `ask`.
+        """
+        await self._say(control.SIGNAL, control.Signal(self.command_id, name, value), id, timeout_s, Any)
+
+    async def update(
+        self, name: str, value: Any = None, *, type: Any = Any, id: str | None = None, timeout_s: float = 30.0
+    ) -> Any:
+        """Like `signal`, and gives what the handler answers, decoded to `type`.
+
+        Raises Rejected when the handler refuses, CallFailed (not_running) when it ends without an answer.
+        """
+        return await self._say(control.UPDATE, control.Update(self.command_id, name, value), id, timeout_s, type)
+
+    async def cancel(self, reason: str = "", *, id: str | None = None, timeout_s: float = 30.0) -> None:
+        """Tells the run to end; returns once that is in the log. What becomes of it is up to its handler, see `result`.
+
+        Raises CallFailed (not_running) as `signal` does.
+        """
+        await self._say(control.CANCEL, control.Cancel(self.command_id, reason), id, timeout_s, Any)
+
+    async def _say(self, method: str, body: Any, id: str | None, timeout_s: float, type: Any) -> Any:
+        reply = await self._client.call(
+            self.kind, self.key, method, encode_body(body), timeout_s=timeout_s, id=id
+        )
+        if reply.error is not None:
+            raise error_of(reply.error)
+        return decode_as(reply.result, type)
 
     async def _either(self, wait_s: float, timeout_s: float) -> RunStatus:
         """The owner's answer, or the reply that came to this process, whichever is first."""

@@ -51,8 +51,7 @@ class Aftermath:
         for lane, rows in plan.outbox.items():
             lane.outbox.extend(rows)
             pod.outbox.kick(lane)
-        for start in plan.starts:
-            pod.executions.start(start)
+        self._set_off(plan)
         for (lane, actor), delay in plan.wake.items():
             if not plan.works[actor].loading:
                 pod.later(delay, Next(lane, actor, plan.works[actor].kind.name))
@@ -70,6 +69,14 @@ class Aftermath:
         for lane in lanes:
             if lane.alive:
                 pod.commands.pull(lane.feed)
+
+    def _set_off(self, plan: Plan) -> None:
+        """Starts what was accepted, and brings executions what was said to them."""
+        for start in plan.starts:
+            self._pod.executions.start(start)
+        for lane, actor, said in plan.said:
+            if lane.alive:
+                self._pod.executions.deliver(actor, said)
 
     def _tell_waiting(self, plan: Plan) -> None:
         """Commands were answered or refused: who waits for that looks again."""

@@ -9,7 +9,9 @@ import msgspec
 
 from runtime.host.command import Command
 from runtime.host.ports import OutboxRow
+from runtime.turn import MAX_MESSAGE_BYTES
 from schemas import codec, headers, subjects
+from schemas.control import Answered
 from schemas.wire import Fact, Failure, Reply
 
 _encode = msgspec.json.Encoder().encode
@@ -48,6 +50,16 @@ def answer(
     packed = wants_msgpack(command.content_type)
     body = encode_reply(command.id, seq, result, failure, repeated, packed)
     return Answer(subject, batched, packed, body, command.id)
+
+
+def answered(run: str, command: Command, result: bytes, failure: Failure | None) -> bytes:
+    """The body of the command that brings an answer to the execution that asked."""
+    body = Answered(run, command.id, command.digest, msgspec.Raw(result), failure)
+    encoded = _encode(body)
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        text = f"the result has {len(result)} bytes, more than a message may have; it is kept in the log"
+        encoded = _encode(Answered(run, command.id, command.digest, error=Failure("too_large", text)))
+    return encoded
 
 
 def wants_msgpack(content_type: str | None) -> bool:

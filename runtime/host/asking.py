@@ -1,13 +1,16 @@
 """Executions that ask other actors: a client a tenant over the pod's connection, and the chain of who waits for whom.
 
-An ask is a command like any other, in the stream before it is done, so it outlives the pod on either side; the answer
-comes to the pod that asked last. What is asked carries the chain of calls that wait for it, and the owner of a key that
-this very chain holds refuses at once: it would wait for its caller, and its caller for it.
+An ask is a command like any other, in the stream before it is done, and its answer is one as well, to the execution
+that asked: it travels by the outbox of the actor asked, is an event of the one that asks, and so outlives the pods on
+either side. What is asked carries the chain of calls that wait for it, and the owner of a key that this very chain
+holds refuses at once: it would wait for its caller, and its caller for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from runtime.client import Client
 from runtime.client.connection import Connection
@@ -18,10 +21,14 @@ from runtime.errors import CallFailed
 from runtime.failure import CYCLE
 from runtime.host.command import Command
 from runtime.host.items import Start
+from runtime.mail import Mail
 from runtime.turn import Asker, Question
-from schemas import chain
+from schemas import chain, control
 from schemas import headers as names
 from schemas.chain import MAX_CALLS, Call
+from schemas.digest import digest_of
+
+T = TypeVar("T")
 
 
 class Asking:
@@ -33,7 +40,7 @@ class Asking:
         self._loop = asyncio.get_running_loop()
         self._clients: dict[str, asyncio.Task[Client]] = {}
 
-    def asker(self, start: Start) -> Asker:
+    def asker(self, start: Start, mail: Mail) -> Asker:
         """What the handler of an execution asks through, from the event loop of handlers."""
         command = start.command
         calls = (*_chain(command), Call.of(command.address, command.method, holds=start.holds))
@@ -41,10 +48,24 @@ class Asking:
         async def ask(question: Question) -> bytes:
             if len(calls) > MAX_CALLS:
                 raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
-            answer = asyncio.run_coroutine_threadsafe(self._ask(command, calls, question), self._loop)
-            return await asyncio.wrap_future(answer)
+            envelope = _envelope(command, calls)
+            sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            if not mail.has_answer(question.id):
+                sent = self._from_handler(self._send(command.address.tenant, envelope, question))
+            try:
+                answer = await mail.answer(
+                    question.id, digest_of(question.method, question.body), sent, question.timeout_s
+                )
+            finally:
+                sent.cancel()
+            if answer.error is not None:
+                raise error_of(answer.error)
+            return bytes(answer.value)
 
         return ask
+
+    def _from_handler(self, job: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(job, self._loop))
 
     async def close(self) -> None:
         """Fails what is still asked."""
@@ -54,25 +75,13 @@ class Asking:
             else:
                 opening.cancel()
 
-    async def _ask(self, command: Command, calls: tuple[Call, ...], question: Question) -> bytes:
-        client = await self._client(command.address.tenant)
-        headers = {names.CAUSATION: command.id, names.CHAIN: chain.header_of(calls)}
-        if names.TRACEPARENT in command.headers:
-            headers[names.TRACEPARENT] = command.headers[names.TRACEPARENT]
-        correlation = command.headers.get(names.CORRELATION, command.id)
+    async def _send(self, tenant: str, envelope: Envelope, question: Question) -> None:
+        """Stores a question; its answer comes to the execution as a command, wherever that runs by then."""
         _, kind, key = question.address
-        reply = await client.call(
-            kind,
-            key,
-            question.method,
-            question.body,
-            timeout_s=question.timeout_s,
-            id=question.id,
-            envelope=Envelope(command.session, correlation, headers=headers),
+        client = await self._client(tenant)
+        await client.submit_body(
+            kind, key, question.method, question.body, id=question.id, timeout_s=question.timeout_s, envelope=envelope
         )
-        if reply.error is not None:
-            raise error_of(reply.error)
-        return bytes(reply.result)
 
     async def _client(self, tenant: str) -> Client:
         opening = self._clients.get(tenant)
@@ -84,6 +93,17 @@ class Asking:
         client = Client(self._connection, tenant, self._clock)
         await client.open()
         return client
+
+
+def _envelope(command: Command, calls: tuple[Call, ...]) -> Envelope:
+    headers = {
+        names.CAUSATION: command.id,
+        names.CHAIN: chain.header_of(calls),
+        names.ANSWER: control.return_address(command.address, command.id),
+    }
+    if names.TRACEPARENT in command.headers:
+        headers[names.TRACEPARENT] = command.headers[names.TRACEPARENT]
+    return Envelope(command.session, command.headers.get(names.CORRELATION, command.id), headers=headers)
 
 
 def cycle_of(command: Command) -> str | None:

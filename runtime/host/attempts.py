@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runtime.arguments import InvalidArguments, encode_json
-from runtime.errors import BadResult, Rejected
+from runtime.errors import BadResult, Cancelled, Rejected
 from runtime.failure import failure_of, is_cycle, text_of
+from runtime.host import controls
 from runtime.host.command import Command, to_pending
 from runtime.host.handling import Running
 from runtime.host.items import Finished, HandedOver, Start, Step
@@ -22,6 +23,7 @@ from runtime.host.ports import Found, PendingRow, PendingUpdate
 from runtime.host.works import Works
 from runtime.journal import STEP
 from runtime.kind import Decision, Execution, Kind, Method, Read
+from runtime.mail import ANSWERED
 from runtime.turn import Turn
 from schemas import headers as names
 from schemas.wire import Failure
@@ -179,6 +181,9 @@ class Attempts:
                 plan.steps_again.append(item)
                 return
             plan.record(work, command, STEP, encode_json(item.entry).decode())
+            if item.entry.step.startswith(ANSWERED):
+                update = item.entry.step.removeprefix(ANSWERED)
+                controls.settle(plan, self._found, work, update, bytes(item.entry.result), item.entry.rejected)
             plan.promises.append((item.answered, None))
 
     # -- failure --------------------------------------------------------------------------------------------------
@@ -188,7 +193,7 @@ class Attempts:
     ) -> bool:
         """Settles a failed attempt. `known`: the command has a pending row. True when it is done with."""
         plan, policy = self._plan, work.kind.behaviour.retry
-        if isinstance(error, Rejected):
+        if isinstance(error, (Rejected, Cancelled)):
             plan.fail(work, command, failure_of(error, command))
             return True
         hopeless = isinstance(error, (BadResult, *policy.never)) or is_cycle(error)

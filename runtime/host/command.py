@@ -11,7 +11,7 @@ import msgspec
 
 from runtime.client.connection import parse_headers
 from runtime.host.ports import PendingRow, TimerRow
-from schemas import chain, subjects
+from schemas import chain, control, subjects
 from schemas import headers as names
 from schemas.address import MAX_TOKEN_BYTES, Address, BadAddress, actor_id, check_name, decode_token, encode_token
 from schemas.digest import digest_of, signed
@@ -201,6 +201,11 @@ def _check_headers(command: Command, tenant: str) -> None:
             chain.parse(headers[names.CHAIN])
         except ValueError:
             del headers[names.CHAIN]
+    if names.ANSWER in headers:
+        try:
+            control.parse_return_address(tenant, headers[names.ANSWER])
+        except ValueError:
+            del headers[names.ANSWER]
     if headers.keys() & _DESCRIBING:
         for name in _DESCRIBING:
             value = headers.get(name)

@@ -32,7 +32,7 @@ from runtime.kind import Kind
 
 _log = logging.getLogger("troupe.committer")
 
-NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, frozenset(), {})
+NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, {}, frozenset(), {})
 DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
 

@@ -22,11 +22,15 @@ from runtime.host.lane import Lane
 from runtime.host.tasks import Tasks
 from runtime.host.threads import Threads
 from runtime.kind import Decided, Decision, Execution, Method, Read
+from runtime.mail import Mail, Said
 from runtime.turn import Asker
 
 _log = logging.getLogger("troupe.executions")
 
 _HAND_OVER = "handed over"
+
+LOOK_S = 0.05
+"""Seconds between two looks at what only waits while its lane is handed over."""
 
 
 class NeverReturned(BadResult):
@@ -58,7 +62,7 @@ class Executions:
     def __init__(
         self,
         finished: Callable[[Finished], None],
-        asker: Callable[[Start], Asker],
+        asker: Callable[[Start, Mail], Asker],
         journals: Journals,
         tasks: Tasks,
         handler_timeout_s: float,
@@ -70,6 +74,7 @@ class Executions:
         self._tasks = tasks
         self._handler_timeout_s = handler_timeout_s
         self._running: dict[int, str] = {}
+        self._mail: dict[tuple[str, str], Journal | list[Said]] = {}
         self._threads = threads
         self.loop = threads.handlers(lambda: list(self._running.values()))
         self.left_behind = 0
@@ -80,7 +85,17 @@ class Executions:
         place = (command.actor, command.id)
         if place in command.lane.active or not command.lane.alive:
             return
+        # From now on, since what is said while its journal is read may be missing in what is read.
+        self._mail[place] = []
         command.lane.active[place] = self._tasks.start(self._run(start), f"running {command}")
+
+    def deliver(self, actor: str, said: Said) -> None:
+        """Brings a committed message to its execution, if that runs in this pod; else the log keeps it."""
+        mail = self._mail.get((actor, said.message.run))
+        if isinstance(mail, Journal):
+            mail.mail.post(said)
+        elif mail is not None:
+            mail.append(said)
 
     def cancel(self, lane: Lane) -> None:
         """Stops the executions of a lane that is lost: its next owner starts them again."""
@@ -90,10 +105,14 @@ class Executions:
 
     async def hand_over(self, lane: Lane, grace_s: float) -> None:
         """Waits for a lane's executions, then stops the rest so that the next owner restarts them at no cost."""
-        tasks = list(lane.active.values())
-        if not tasks:
-            return
-        _, running = await asyncio.wait(tasks, timeout=grace_s)
+        running = set(lane.active.values())
+        deadline = asyncio.get_running_loop().time() + grace_s
+        while running and (remaining := deadline - asyncio.get_running_loop().time()) > 0:
+            for place, task in lane.active.items():
+                mail = self._mail.get(place)
+                if isinstance(mail, Journal) and mail.mail.idle:
+                    task.cancel(_HAND_OVER)  # what it waits for may come after this pod is gone
+            _, running = await asyncio.wait(running, timeout=min(remaining, LOOK_S))
         for task in running:
             task.cancel(_HAND_OVER)
         if running:
@@ -114,10 +133,14 @@ class Executions:
             else:
                 assert isinstance(method, Execution)
                 journal = await self._journals.open(start)
-                start.turn.asks_through(self._asker(start))
-                start.turn.steps_through(journal.steps)
+                place = (command.actor, command.id)
+                before, self._mail[place] = self._mail.get(place), journal
+                for said in before if isinstance(before, list) else ():
+                    journal.mail.post(said)
+                start.turn.asks_through(self._asker(start, journal.mail))
+                start.turn.steps_through(journal.steps, journal.mail)
                 job = method.run(start.state, start.payload, start.turn)
-                decided = await self.loop.run(_awaited(journal.steps.through(job)))
+                decided = await self.loop.run(_awaited(journal.through(job)))
         except asyncio.CancelledError as cancelled:
             if cancelled.args == (_HAND_OVER,):
                 error = HandedOver()
@@ -131,6 +154,7 @@ class Executions:
             error = raised
         finally:
             self._running.pop(id(start), None)
+            self._mail.pop((command.actor, command.id), None)
         if journal is not None:
             await journal.settle()
         self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))

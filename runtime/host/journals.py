@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
+from runtime.clock import Clock
 from runtime.host.items import Start, Step
 from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
-from runtime.journal import Entry, Steps, entries_of
+from runtime.journal import STEP, Entry, Steps, entries_of
+from runtime.kind import SYSTEM_EVENT_PREFIX
+from runtime.mail import Mail, Said, said_of
+
+T = TypeVar("T")
 
 _log = logging.getLogger("troupe.executions")
 
@@ -20,35 +25,50 @@ RETRY_S = 0.2
 class JournalSource(Protocol):
     """Reading the log; see runtime.postgres.reading.PostgresReader."""
 
-    async def steps(self, actor: str, partition: int, command_id: str) -> list[str]:
-        """The payloads of the step events of a command, in order. Raises LogUnavailable."""
+    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
+        """(sequence, type, payload) of the events of a command's execution, in order. Raises LogUnavailable."""
 
 
 class Journals:
     """Those of one pod's executions. `put` puts a Step into the next batch."""
 
-    def __init__(self, source: JournalSource, put: Callable[[Step], None]) -> None:
+    def __init__(self, source: JournalSource, put: Callable[[Step], None], clock: Clock) -> None:
         self._source = source
         self._put = put
+        self._clock = clock
 
     async def open(self, start: Start) -> Journal:
         """The journal of an execution that is about to run; what it holds is read only if it may have run before."""
         command = start.command
-        payloads: list[str] = []
+        events: list[tuple[int, str, str]] = []
         while start.known:
             try:
-                payloads = await self._source.steps(command.actor, command.lane.partition, command.id)
+                events = await self._source.journal(command.actor, command.lane.partition, command.id)
                 break
             except LogUnavailable as error:
                 _log.warning("the journal of %s cannot be read yet: %s", command, error)
                 await asyncio.sleep(RETRY_S)
-        return Journal(start, self._put, await asyncio.to_thread(entries_of, payloads) if payloads else [])
+        entries, said = await asyncio.to_thread(_divided, events) if events else ([], [])
+        return Journal(start, self._put, self._clock, entries, said)
+
+
+def _divided(events: list[tuple[int, str, str]]) -> tuple[list[Entry], list[Said]]:
+    """What it has completed, and what it was told."""
+    entries = entries_of([payload for _, type_, payload in events if type_ == SYSTEM_EVENT_PREFIX + STEP])
+    said = said_of([
+        (seq, type_.removeprefix(SYSTEM_EVENT_PREFIX), payload)
+        for seq, type_, payload in events
+        if type_ != SYSTEM_EVENT_PREFIX + STEP
+    ])  # fmt: skip
+    return entries, said
 
 
 class Journal:
-    """The journal of one attempt. `steps` is for the handler's event loop, all else for the pod's."""
+    """The journal of one attempt. `steps` and `mail` are for the handler's event loop, all else for the pod's."""
 
-    def __init__(self, start: Start, put: Callable[[Step], None], recorded: list[Entry]) -> None:
+    def __init__(
+        self, start: Start, put: Callable[[Step], None], clock: Clock, entries: list[Entry], said: list[Said]
+    ) -> None:
         command = start.command
         self._start = start
         self._lane: Lane = command.lane
@@ -57,8 +77,16 @@ class Journal:
         self._open: set[asyncio.Future[None]] = set()
         self._closed = False
         self.steps = Steps(
-            str(command.address), f"{command.actor}/{command.id}", command.id, start.attempt, self, recorded
+            str(command.address), f"{command.actor}/{command.id}", command.id, start.attempt, self, entries
         )
+        self.mail = Mail(self.steps, clock.now)
+        for message in said:
+            self.mail.post(message)
+
+    async def through(self, job: Awaitable[T]) -> T:
+        """Runs the handler, in its own event loop. For what it raises see Steps.through."""
+        self.mail.open()
+        return await self.steps.through(job)
 
     async def confirm(self) -> None:
         """See runtime.journal.Keeper: a batch of its own fence says that the lane is still this pod's."""

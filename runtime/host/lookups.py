@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runtime.host.command import Command
+from runtime.host import controls
+from runtime.host.command import Command, from_pending
 from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.ports import Cold, Fence, Wanted
 from runtime.kind import Decision, Kind
+from runtime.mail import ANSWERED
+from schemas.control import METHODS
 
 
 class Lookups:
@@ -56,12 +59,15 @@ class Lookups:
                 if item.timer is not None:
                     wanted.timers.append(item.timer)
                     late.add(actor)
+                if item.method in METHODS:
+                    _find_run(wanted, item)
+                    late.add(actor)
             else:
                 late.add(actor)
                 if isinstance(item, Next):
                     nexts[lane.lane, actor] = None
-                elif isinstance(item, Order) and item.dead_letter:
-                    wanted.dead_letters.append(item.dead_letter)
+                else:
+                    _find_more(wanted, item)
             if actor in hot or actor in cold:
                 continue
             activation = self._activations.get(actor)
@@ -95,6 +101,23 @@ class Lookups:
         if isinstance(item, Rerun):
             return self._kinds.get(item.row.kind)
         return self._kinds.get(item.command.address.kind) if isinstance(item, (Finished, Step)) else None
+
+
+def _find_run(wanted: Wanted, command: Command) -> None:
+    """Asks for the execution that a control command is for, and whether the command is pending itself."""
+    if (run := controls.run_of(command)) is not None:
+        wanted.runs.append((command.actor, run))
+    wanted.held.append((command.actor, command.id))
+
+
+def _find_more(wanted: Wanted, item: Item) -> None:
+    """Asks for what an occasion of the engine's own needs besides its actor."""
+    if isinstance(item, Order) and item.dead_letter:
+        wanted.dead_letters.append(item.dead_letter)
+    elif isinstance(item, Step) and item.entry is not None and item.entry.step.startswith(ANSWERED):
+        wanted.runs.append((item.command.actor, item.entry.step.removeprefix(ANSWERED)))
+    elif isinstance(item, Rerun) and item.row.method in METHODS:
+        _find_run(wanted, from_pending(item.lane, item.row))
 
 
 def _actor_of(item: Command | Next | Rerun | Finished | Step | Touch | Order) -> str:

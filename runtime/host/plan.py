@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runtime.errors import UnreadableEvent
-from runtime.host.answers import NULL, Answer, answer, fact, fact_row, failure_json
+from runtime.host.answers import NULL, Answer, answer, answered, fact, fact_row, failure_json
 from runtime.host.command import Command, to_pending
 from runtime.host.ports import (
     ActorRow,
@@ -31,16 +31,19 @@ from runtime.host.ports import (
 )
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent
 from runtime.turn import SetTimer, Turn
+from schemas import control, subjects
 from schemas import headers as names
-from schemas import subjects
 from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
     from runtime.host.items import Next, Rerun, Start, Step, Touch
     from runtime.host.lane import Lane
+    from runtime.mail import Said
 
 _encode = msgspec.json.Encoder().encode
+
+_PASSED = (names.TRACEPARENT, names.CORRELATION)
 
 
 class Work:
@@ -97,6 +100,7 @@ class Plan:
         resolved: dead letters that this batch replays or drops.
         positions, ords: lane → last log position and outbox number.
         promises: (future, value) to resolve after the commit.
+        said: messages for executions, which hear of them after the commit.
         touches: those who wait for an actor to be loaded; steps_again: steps that do, and are tried again soon.
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
     """
@@ -124,6 +128,7 @@ class Plan:
         self.ords: dict[Lane, int] = {}
         self.outbox: dict[Lane, list[OutboxRow]] = {}
         self.promises: list[tuple[asyncio.Future[Any], Any]] = []
+        self.said: list[tuple[Lane, str, Said]] = []
         self.touches: list[Touch] = []
         self.steps_again: list[Step] = []
         self.next_due: float | None = None
@@ -134,8 +139,13 @@ class Plan:
 
     # -- events ---------------------------------------------------------------------------------------------------
 
-    def append(self, work: Work, command: Command, events: list[NewEvent], principal: str | None) -> None:
-        """Adds events to the actor's log, and to its session's stream when the command has one."""
+    def append(
+        self, work: Work, command: Command, events: list[NewEvent], principal: str | None, run: str | None = None
+    ) -> None:
+        """Adds events to the actor's log, and to its session's stream when the command has one.
+
+        `run`: they belong to the execution of that command, and this one is their cause.
+        """
         lane, tenant = work.lane, work.address.tenant
         if work.seq == 0 and events:
             key = work.address.key
@@ -157,9 +167,9 @@ class Plan:
                     lane.epoch,
                     tenant,
                     event.type,
-                    command.id,
+                    command.id if run is None else run,
                     session,
-                    headers.get(names.CAUSATION),
+                    headers.get(names.CAUSATION) if run is None else command.id,
                     headers.get(names.CORRELATION),
                     principal,
                     event.payload,
@@ -175,16 +185,16 @@ class Plan:
         """Adds an event of the engine's own to the actor's log; no fold sees it."""
         self.record(work, command, name, _encode(payload).decode())
 
-    def record(self, work: Work, command: Command, name: str, text: str) -> None:
-        """The same, its payload given as JSON."""
-        self.append(work, command, [NewEvent(SYSTEM_EVENT_PREFIX + name, 1, text)], None)
+    def record(self, work: Work, command: Command, name: str, text: str, run: str | None = None) -> None:
+        """The same, its payload given as JSON. For `run` see `append`."""
+        self.append(work, command, [NewEvent(SYSTEM_EVENT_PREFIX + name, 1, text)], None, run)
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 
     def succeed(self, work: Work, command: Command, result: bytes) -> None:
         """Records the result for repeats, and answers."""
         self._record(work, command, False, result)
-        self._answer(command, answer(command, work.seq, result))
+        self._answer(command, work.seq, result)
         if command.session is not None:
             entry = fact(command, "result", command.method, work.seq, self.now, result)
             self._post_fact(command, work.lane, entry, f"{work.actor}-{command.id}-result")
@@ -215,13 +225,13 @@ class Plan:
             if refusal.fingerprint == command.fingerprint(refusal.code):
                 self.repeated += 1
                 failure = msgspec.json.decode(refusal.failure, type=Failure)
-                self._answer(command, answer(command, refusal.seq, NULL, failure, repeated=True))
+                self._answer(command, refusal.seq, NULL, failure, repeated=True)
                 return True
         return False
 
     def tell(self, lane: Lane, command: Command, failure: Failure, seq: int = 0) -> None:
         """Answers with a failure, without a trace in the log."""
-        self._answer(command, answer(command, seq, NULL, failure))
+        self._answer(command, seq, NULL, failure)
         if command.session is not None:
             entry = fact(command, "error", command.method, seq, self.now, failure_json(failure))
             self._post_fact(command, lane, entry, f"{command.actor}-{command.id}-error-{command.attempts}")
@@ -235,12 +245,12 @@ class Plan:
                 f"id {command.id!r} was used on {command.address} before, with another method or other arguments: "
                 "use a new id",
             )
-            self._answer(command, answer(command, entry.seq, NULL, failure))
+            self._answer(command, entry.seq, NULL, failure)
         elif entry.failed:
             failure = msgspec.json.decode(entry.result, type=Failure)
-            self._answer(command, answer(command, entry.seq, NULL, failure, repeated=True))
+            self._answer(command, entry.seq, NULL, failure, repeated=True)
         else:
-            self._answer(command, answer(command, entry.seq, entry.result.encode(), repeated=True))
+            self._answer(command, entry.seq, entry.result.encode(), repeated=True)
 
     def _record(self, work: Work, command: Command, failed: bool, result: bytes) -> None:
         text = result.decode()
@@ -248,9 +258,24 @@ class Plan:
         self.changes.inbox.append(row)
         self.inbox[work.actor, command.id] = InboxEntry(work.seq, command.digest, failed, text)
 
-    def _answer(self, command: Command, reply: Answer | None) -> None:
+    def _answer(
+        self, command: Command, seq: int, result: bytes, failure: Failure | None = None, *, repeated: bool = False
+    ) -> None:
+        reply = answer(command, seq, result, failure, repeated=repeated)
         if reply is not None:
             self.answers.append(reply)
+        if names.ANSWER in command.headers:
+            self._answer_run(command, result, failure)
+
+    def _answer_run(self, command: Command, result: bytes, failure: Failure | None) -> None:
+        """Answers an execution that asked: by outbox, so that it comes to whatever pod runs it then."""
+        address, run = control.parse_return_address(command.address.tenant, command.headers[names.ANSWER])
+        body = answered(run, command, result, failure)
+        # Two answers to one question are the same, or one is a refusal: then the first one counts.
+        id = blake2b(f"{command.actor}/{command.id}/answer".encode() + body, digest_size=16).hexdigest()
+        passed = {name: command.headers[name] for name in _PASSED if name in command.headers}
+        block = _encode(passed | {names.CAUSATION: command.id, names.ID: id}).decode()
+        self._post(command.lane, id, subjects.command(address, control.ANSWER), block, body)
 
     # -- what a turn asked for ------------------------------------------------------------------------------------
 

@@ -187,7 +187,7 @@ class Pod:
         self.executions = Executions(
             self.committer.put,
             self.asking.asker,
-            Journals(self.reader, self.committer.put),
+            Journals(self.reader, self.committer.put, self.clock),
             self._background,
             settings.handler_timeout_s,
             parts.threads,

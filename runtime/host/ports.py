@@ -55,6 +55,8 @@ class Wanted:
     """(actor, command id) that may have been answered before."""
     held: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """(actor, command id) that may be pending already."""
+    runs: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """(actor, command id) of pending commands for whose executions there is something."""
     next_pending: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     """(lane, actor) whose oldest pending commands are to run."""
     timers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
@@ -111,6 +113,7 @@ class Found(NamedTuple):
     inbox: dict[tuple[str, str], InboxEntry]
     pending: dict[tuple[str, str], int]
     """Digests of the commands that are pending already."""
+    runs: dict[tuple[str, str], PendingRow]
     next_pending: dict[str, list[PendingRow]]
     timers: dict[tuple[str, str], str]
     """Fire ids of the timers that are still set."""

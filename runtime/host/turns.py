@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from runtime.failure import CYCLE
-from runtime.host import handling, orders
+from runtime.host import controls, handling, orders
 from runtime.host.asking import cycle_of
 from runtime.host.attempts import Attempts
-from runtime.host.command import Command, from_pending
+from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable, PendingRow
 from runtime.kind import Decision, Kind, Read
 from schemas import headers as names
 from schemas.address import Address
+from schemas.control import METHODS
 from schemas.wire import Failure
 
 LOOK_AGAIN_S = 0.1
@@ -100,8 +101,22 @@ class Turns(Attempts):
             plan.refuse(work.lane, command, Failure("expired", f"the deadline of {command} passed before its turn"))
         elif command.doomed:
             self._doom(work, command, command.doomed, command.attempts)
+        elif command.method in METHODS:
+            self._control(work, command)
         else:
             self._accept(work, kind, command)
+
+    def _control(self, work: Work, command: Command) -> None:
+        """What is said to an execution does not wait for the key that it may hold."""
+        if work.loading:
+            row = to_pending(command, "waiting", holds=False, attempts=0)
+            self._plan.changes.pending.append(row)
+            self._plan.pending[work.actor, command.id] = command.digest
+            self._plan.reruns.append((work.lane, row, LOOK_AGAIN_S))
+        elif work.unreadable is not None:
+            self._plan.park(work, command, Failure("unreadable_log", str(work.unreadable)), 0, to_log=False)
+        else:
+            controls.carry_out(self._plan, self._found, work, command)
 
     def _accept(self, work: Work, kind: Kind, command: Command) -> None:
         plan = self._plan
@@ -185,6 +200,8 @@ class Turns(Attempts):
         elif work.unreadable is not None:
             plan.park(work, command, Failure("unreadable_log", str(work.unreadable)), row.attempts, to_log=False)
             done = True
+        elif row.method in METHODS:
+            done = controls.carry_out(plan, self._found, work, command, row)
         elif method is None:
             text = f"kind {work.kind.name!r} has no method {row.method!r}"
             plan.refuse(work.lane, command, Failure("unknown_method", text), work.seq)

@@ -163,6 +163,7 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
     for name, pairs in (
         ("find_inbox", wanted.commands),
         ("find_pending_ids", wanted.held),
+        ("find_runs", wanted.runs),
         ("find_timers", wanted.timers),
         ("find_refused", wanted.refused),
     ):
@@ -185,6 +186,7 @@ def _found(rows: Mapping[str, list[Any]]) -> Found:
     lanes = frozenset([row[0] for row in rows.get("fence", ())])
     inbox = {(row[0], row[1]): InboxEntry(*row[2:]) for row in rows.get("find_inbox", ())}
     pending = {(row[0], row[1]): row[2] for row in rows.get("find_pending_ids", ())}
+    runs = {(row[1], row[2]): PendingRow(*row) for row in rows.get("find_runs", ())}
     timers = {(row[0], row[1]): row[2] for row in rows.get("find_timers", ())}
     snapshots = {row[0]: (row[1], row[2]) for row in rows.get("find_snapshots", ())}
     tails: dict[str, list[StoredEvent]] = defaultdict(list)
@@ -197,7 +199,7 @@ def _found(rows: Mapping[str, list[Any]]) -> Found:
     refused: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
     for row in rows.get("find_refused", ()):
         refused[row[0], row[1]].append(Refusal(*row[2:]))
-    return Found(lanes, inbox, pending, next_pending, timers, snapshots, tails, parked, refused)
+    return Found(lanes, inbox, pending, runs, next_pending, timers, snapshots, tails, parked, refused)
 
 
 def _writes(changes: Changes, code_version: str) -> list[Statement]:

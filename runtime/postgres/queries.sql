@@ -18,6 +18,12 @@ SELECT p.actor, p.command_id, p.digest
 FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
 JOIN pending p ON p.actor = u.actor AND p.command_id = u.command_id
 
+-- name: find_runs
+SELECT p.lane, p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.digest, p.state, p.holds, p.attempts,
+       extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error
+FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
+JOIN pending p ON p.actor = u.actor AND p.command_id = u.command_id
+
 -- name: next_pending
 SELECT p.lane, p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.digest, p.state, p.holds, p.attempts,
        extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error

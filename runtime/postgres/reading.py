@@ -56,16 +56,16 @@ class PostgresReader:
             if len(rows) < PAGE:
                 return
 
-    async def steps(self, actor: str, partition: int, command_id: str) -> list[str]:
-        """The payloads of the steps that a command has completed, in order, read in pages."""
-        payloads: list[str] = []
+    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
+        """(sequence, type, payload) of what a command's execution has completed and was told, in order; in pages."""
+        events: list[tuple[int, str, str]] = []
         after = 0
         while True:
             wanted = {"actor": actor, "partition": partition, "command_id": command_id, "after": after, "limit": PAGE}
-            rows = await self._session.run(query("run_steps"), wanted)
-            payloads += [payload for _, payload in rows]
+            rows = await self._session.run(query("run_journal"), wanted)
+            events += [(row[0], row[1], row[2]) for row in rows]
             if len(rows) < PAGE:
-                return payloads
+                return events
             after = rows[-1][0]
 
     async def by_time(

@@ -6,10 +6,11 @@ SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, pa
 FROM log WHERE actor = %(actor)s AND partition = %(partition)s AND seq >= %(from_seq)s
   AND (%(until)s::timestamptz IS NULL OR at <= %(until)s) ORDER BY seq LIMIT %(limit)s
 
--- name: run_steps
--- What a command has completed, for its execution that starts anew; the condition on the type is that of the index.
-SELECT seq, payload::text FROM log
-WHERE actor = %(actor)s AND partition = %(partition)s AND command_id = %(command_id)s AND type = 'troupe.step'
+-- name: run_journal
+-- What an execution has completed and was told, for when it starts anew; the condition on the type is the index's.
+SELECT seq, type, payload::text FROM log
+WHERE actor = %(actor)s AND partition = %(partition)s AND command_id = %(command_id)s
+  AND type IN ('troupe.step', 'troupe.signal', 'troupe.update', 'troupe.cancel', 'troupe.answer')
   AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
 
 -- name: lane_events

@@ -103,7 +103,8 @@ def test_given_the_pod_that_is_asked_killed_while_it_works_then_the_answer_still
             assert await asking == ["a", "b", "c"]
 
     run(scenario())
-    assert system.sql("SELECT key, count(*) FROM log GROUP BY key ORDER BY key") == [("a", 1), ("b", 1), ("c", 1)]
+    own = "SELECT key, count(*) FROM log WHERE type NOT LIKE 'troupe.%' GROUP BY key ORDER BY key"
+    assert system.sql(own) == [("a", 1), ("b", 1), ("c", 1)]
 
 
 @pytest.mark.parametrize("header", ["caller.a.visit", "caller.a.visit!,caller.b.visit!", "nonsense", "a.b.c," * 40])

@@ -184,3 +184,18 @@ async def block(ctx: KeyValue, seconds: float) -> int:
     """Blocks its event loop, as an async handler must not."""
     time.sleep(seconds)
     return 1
+
+
+clerk = keyvalue("clerk")
+
+
+@clerk.write
+async def serve(ctx: KeyValue) -> None:
+    """Waits for a limit, then takes what stays below it, until it is cancelled."""
+    limit = await ctx.signal("limit", returns=int)
+    while True:
+        request = await ctx.update("take", returns=int)
+        if request.value > limit:
+            await request.reject(f"{request.value} is above {limit}")
+        else:
+            await request.answer({"taken": request.value})

@@ -1,0 +1,164 @@
+"""What is said to a running execution: it becomes a fact of its actor whoever holds the key, and then reaches it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from runtime.arguments import MAX_NESTING, encode_json, nests_too_deep
+from runtime.host.command import Command, from_pending, to_pending
+from runtime.host.plan import Plan, Work
+from runtime.host.ports import Found, PendingRow, PendingUpdate
+from runtime.kind import Execution
+from runtime.mail import ANSWER, CANCEL, SIGNAL, UPDATE, Message, Said
+from schemas import codec, control
+from schemas.headers import is_id
+from schemas.wire import Failure
+
+NULL = b"null"
+
+LOOK_AGAIN_S = 2.0
+"""Seconds within which the sender of an update hears that its run ended without an answer."""
+
+Body = control.Signal | control.Cancel | control.Answered
+
+
+def read(command: Command) -> Body | Failure:
+    """What a command of the engine's own methods says, or why it cannot be read."""
+    try:
+        plain = codec.decode(command.body, command.content_type)
+        body: Body = msgspec.convert(plain, control.BODIES[command.method])
+    except (codec.BadBody, msgspec.ValidationError) as error:
+        return Failure("invalid_arguments", f"{command.address}.{command.method}: {error}")
+    if not is_id(body.run):
+        return Failure("invalid_arguments", f"{command.address}.{command.method}: run is the id of a command", "$.run")
+    if isinstance(body, control.Signal) and not 0 < len(body.name) <= control.MAX_NAME_LENGTH:
+        text = f"{command.address}.{command.method}: name is 1 to {control.MAX_NAME_LENGTH} characters"
+        return Failure("invalid_arguments", text, "$.name")
+    if nests_too_deep(command.body):
+        text = f"{command.address}.{command.method}: the body nests deeper than {MAX_NESTING} levels"
+        return Failure("invalid_arguments", text)
+    return body
+
+
+def run_of(command: Command) -> str | None:
+    """The command whose execution is meant; None when that cannot be read."""
+    body = read(command)
+    return None if isinstance(body, Failure) else body.run
+
+
+def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: PendingRow | None = None) -> bool:
+    """Writes what a control command entails into the plan. False when it stays pending: an update, until its answer.
+
+    `row` is its own pending row: it waited for its actor to be loaded, or is an update.
+    """
+    place = (work.actor, command.id)
+    if row is not None and (place not in found.pending or place in plan.changes.pending_done):
+        return False  # it has ended meanwhile
+    body = read(command)
+    if isinstance(body, Failure):
+        plan.refuse(work.lane, command, body, work.seq)
+        return True
+    run = _pending(plan, found, work.actor, body.run)
+    if run is None:
+        if isinstance(body, control.Answered):
+            plan.succeed(work, command, NULL)  # its question was given up
+        else:
+            plan.fail(work, command, not_running(command, body.run))
+        return True
+    if isinstance(body, control.Answered):
+        result = msgspec.Raw(encode_json(body.result))
+        message = Message(body.run, body.question, "", result, body.error, body.digest)
+        _say(plan, work, command, ANSWER, message)
+    elif isinstance(body, control.Cancel):
+        _cancel(plan, work, command, run, body)
+    else:
+        message = Message(body.run, command.id, body.name, msgspec.Raw(encode_json(body.value)))
+        if command.method == control.UPDATE:
+            _update(plan, work, command, message, row)
+            return False
+        _say(plan, work, command, SIGNAL, message)
+    plan.succeed(work, command, NULL)
+    return True
+
+
+def not_running(command: Command, run: str) -> Failure:
+    """The failure of what was meant for a run that is none."""
+    return Failure(
+        "not_running",
+        f"{command}: run {run!r} of {command.address} is not running: it has ended, or its command has not arrived yet",
+    )
+
+
+def settle(plan: Plan, found: Found, work: Work, id: str, result: bytes, failure: Failure | None) -> None:
+    """Ends an update with its handler's answer; one that has ended already stays as it is."""
+    row = _pending(plan, found, work.actor, id)
+    if row is None:
+        return
+    command = from_pending(work.lane, row)
+    if failure is None:
+        plan.succeed(work, command, result)
+    else:
+        plan.fail(work, command, failure)
+    _end(plan, row)
+
+
+def _update(plan: Plan, work: Work, command: Command, message: Message, row: PendingRow | None) -> None:
+    """Lets an update wait for the handler's answer, and looks from time to time whether its run still goes on."""
+    accepted = to_pending(command, "running", holds=False, attempts=1)
+    if row is None:
+        plan.changes.pending.append(accepted)
+        plan.pending[work.actor, command.id] = command.digest
+    elif row.state != "running":
+        plan.changes.pending_updates.append(PendingUpdate(work.actor, command.id, "running", 1, None, None))
+    if row is None or row.state != "running":  # else it was said before
+        _say(plan, work, command, UPDATE, message)
+    plan.reruns.append((work.lane, accepted, LOOK_AGAIN_S))
+
+
+def _say(plan: Plan, work: Work, command: Command, what: str, message: Message) -> None:
+    plan.record(work, command, what, encode_json(message).decode(), run=message.run)
+    plan.said.append((work.lane, work.actor, Said(work.seq, what, message)))
+
+
+def _cancel(plan: Plan, work: Work, command: Command, row: PendingRow, body: control.Cancel) -> None:
+    """Cancels a run. What has not begun, and has nothing to undo, ends here."""
+    method = work.kind.methods.get(row.method)
+    begun = isinstance(method, Execution) or row.state == "running"
+    if begun:
+        _say(plan, work, command, CANCEL, Message(body.run, command.id, body.reason))
+        if row.state == "backoff" and row.holds:
+            update = PendingUpdate(work.actor, body.run, "backoff", row.attempts, plan.now, row.error)
+            plan.changes.pending_updates.append(update)
+            plan.wake[work.lane, work.actor] = 0.0
+        return
+    cancelled = from_pending(work.lane, row)
+    text = f"{cancelled} was cancelled before it ran: {body.reason or 'no reason was given'}"
+    plan.fail(work, cancelled, Failure("cancelled", text))
+    _end(plan, row)
+    work.held -= row.holds
+    if work.held and not work.paused:
+        plan.wake[work.lane, work.actor] = 0.0
+
+
+def _pending(plan: Plan, found: Found, actor: str, id: str) -> PendingRow | None:
+    """A command's pending row as this batch sees it so far."""
+    place = (actor, id)
+    if place in plan.changes.pending_done:
+        return None
+    row = found.runs.get(place)
+    for accepted in plan.changes.pending:
+        if (accepted.actor, accepted.command_id) == place:
+            row = accepted
+    for update in plan.changes.pending_updates if row is not None else ():
+        if (update.actor, update.command_id) == place and row is not None:
+            row = row._replace(state=update.state, attempts=update.attempts, due_at=update.due_at, error=update.error)
+    return row
+
+
+def _end(plan: Plan, row: PendingRow) -> None:
+    """Deletes a pending row, also when this very batch has made it."""
+    plan.changes.pending = [
+        one for one in plan.changes.pending if (one.actor, one.command_id) != (row.actor, row.command_id)
+    ]
+    plan.changes.pending_done.append((row.actor, row.command_id))
+

@@ -1,0 +1,260 @@
+"""What is said to a running execution, and its waiting for it: answers, signals, updates, and time.
+
+    await ctx.sleep(3600)
+    approved = await ctx.signal("approved", returns=bool, timeout_s=60)
+
+Each message is an event of the engine's own on the actor, committed under its fence before the handler hears of it.
+What the handler took is recorded as a step is: an execution that starts anew gets the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from runtime.arguments import json_decoder
+from runtime.errors import BadResult, CallFailed
+from runtime.journal import Steps
+from schemas import control
+from schemas.wire import Failure
+
+SIGNAL: Final = "signal"
+UPDATE: Final = "update"
+CANCEL: Final = "cancel"
+ANSWER: Final = "answer"
+"""The names of the system events."""
+
+ANSWERED: Final = "$answered "
+"""Begins the name of the step that answers an update; its id follows."""
+
+LONGEST_NAP_S = 30.0
+"""A wall clock may be set: the time to wait is counted anew so often."""
+
+
+class Message(msgspec.Struct, omit_defaults=True):
+    """One message, as its event says. `run` is whom it is for, `id` the command that said it.
+
+    Of an answer `id` is the question's, and `digest` is of what was asked.
+    """
+
+    run: str
+    id: str
+    name: str = ""
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    error: Failure | None = None
+    digest: int = 0
+
+
+class Said(msgspec.Struct):
+    """A message with its place: the sequence number and the name of its event."""
+
+    seq: int
+    what: str
+    message: Message
+
+
+_decode_message = msgspec.json.Decoder(Message).decode
+
+
+def said_of(rows: Sequence[tuple[int, str, str]]) -> list[Said]:
+    """The messages of stored events (seq, name, payload), in order."""
+    return [Said(seq, what, _decode_message(payload)) for seq, what, payload in rows]
+
+
+class Taken(msgspec.Struct, omit_defaults=True):
+    """What a wait came to, as its step records it: the message at `seq`, or with 0 that its time was over."""
+
+    seq: int = 0
+    id: str = ""
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode_taken = msgspec.json.Decoder(Taken).decode
+
+
+class Request:
+    """An update that waits for the handler's answer. `value` is what came with it."""
+
+    def __init__(self, value: Any, answer: Callable[[Any, Failure | None], Awaitable[None]]) -> None:
+        self.value = value
+        self._answer = answer
+
+    async def answer(self, result: Any = None) -> None:
+        """Gives the update its result, any value that has a JSON form; returns once that is committed."""
+        await self._answer(result, None)
+
+    async def reject(self, reason: str) -> None:
+        """Refuses the update."""
+        await self._answer(None, Failure("rejected", reason))
+
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+class Mail:
+    """The messages for one attempt at a run, for the handler's event loop; only `post` may be called from elsewhere.
+
+    Args:
+        steps: the attempt's steps.
+        now: Unix seconds.
+        pause: waits so many seconds.
+        alone: nothing comes while it waits, since it runs in a World.
+    """
+
+    def __init__(
+        self, steps: Steps, now: Callable[[], float], pause: Pause = asyncio.sleep, *, alone: bool = False
+    ) -> None:
+        self._steps = steps
+        self._now = now
+        self._pause = pause
+        self._alone = alone
+        self._posted: deque[Said] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._last_seq = 0
+        self._kept: dict[tuple[str, str], deque[Said]] = defaultdict(deque)
+        self._answers: dict[str, Message] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
+        self._own_waits = 0
+
+    # -- what comes in --------------------------------------------------------------------------------------------
+
+    def post(self, said: Said) -> None:
+        """Takes a message, from any thread, in the order of the log; one that was taken before is ignored."""
+        self._posted.append(said)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._sort)
+
+    def open(self) -> None:
+        """To be called in the handler's event loop before the handler runs."""
+        self._loop = asyncio.get_running_loop()
+        self._sort()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the handler itself does nothing but wait: stopping it here costs nothing."""
+        return self._own_waits > 0 and not self._steps.working
+
+    def _sort(self) -> None:
+        while self._posted:
+            said = self._posted.popleft()
+            if said.seq <= self._last_seq:
+                continue
+            self._last_seq = said.seq
+            if said.what == CANCEL:
+                self._steps.cancel(said.message.name)
+            elif said.what == ANSWER:
+                self._answers.setdefault(said.message.id, said.message)
+            elif said.seq not in self._taken:
+                self._kept[said.what, said.message.name].append(said)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+
+    async def sleep(self, seconds: float) -> None:
+        """See Turn.sleep."""
+        await self._until(await self._due("$sleep", seconds))
+
+    async def signal(self, name: str, returns: Any, timeout_s: float | None) -> Any:
+        """See Turn.signal."""
+        return self._read(await self._take(SIGNAL, name, timeout_s), name, returns)
+
+    async def update(self, name: str, returns: Any, timeout_s: float | None) -> Request:
+        """See Turn.update."""
+        taken = await self._take(UPDATE, name, timeout_s)
+
+        async def answer(result: Any, failure: Failure | None) -> None:
+            await self._steps.say(f"{ANSWERED}{taken.id}", result, failure)
+
+        return Request(self._read(taken, name, returns), answer)
+
+    async def answer(self, id: str, digest: int, sent: asyncio.Future[Any], timeout_s: float) -> Message:
+        """The answer to a question that `sent` sends. Raises CallFailed, and what `sent` raises."""
+        due = self._now() + timeout_s
+        with self._waiting():
+            while (message := self._answers.get(id)) is None:
+                remaining = due - self._now()
+                if remaining <= 0:
+                    text = f"question {id!r} was not answered in time; it may still be: ask again in a later attempt"
+                    raise CallFailed("timeout", text, details={"id": id})
+                await self._news(min(remaining, LONGEST_NAP_S), sent)
+                if sent.done() and not sent.cancelled() and (error := sent.exception()) is not None:
+                    raise error
+        if message.error is None and message.digest != digest:
+            raise CallFailed("id_reused", f"question {id!r} was asked before with other arguments: ask the same again")
+        return message
+
+    def has_answer(self, id: str) -> bool:
+        """Whether the answer to a question is there already."""
+        return id in self._answers
+
+    async def _take(self, what: str, name: str, timeout_s: float | None) -> Taken:
+        if not isinstance(name, str) or not 0 < len(name) <= control.MAX_NAME_LENGTH:
+            raise BadResult(f"the name of a {what} is a text of 1 to {control.MAX_NAME_LENGTH} characters")
+        due = None if timeout_s is None else await self._due(f"$until {name}", timeout_s)
+        taken = _decode_taken(await self._steps.wait(f"${what} {name}", lambda: self._next(what, name, due)))
+        if taken.seq == 0:
+            raise TimeoutError(f"no {what} {name!r} came within {timeout_s:g} s")
+        return taken
+
+    async def _next(self, what: str, name: str, due: float | None) -> Taken:
+        with self._waiting():
+            while True:
+                kept = self._kept[what, name]
+                if kept:
+                    said = kept.popleft()
+                    self._taken.add(said.seq)
+                    return Taken(said.seq, said.message.id, said.message.value)
+                if due is not None and due <= self._now():
+                    return Taken()
+                if due is None and self._alone:
+                    raise BadResult(f"no {what} {name!r} is there, and none can come meanwhile: say it before, or wait")
+                await self._news(LONGEST_NAP_S if due is None else min(due - self._now(), LONGEST_NAP_S))
+
+    async def _due(self, name: str, seconds: float) -> float:
+        async def count() -> float:
+            return self._now() + seconds
+
+        if not 0 <= seconds < float("inf"):
+            raise BadResult(f"a time to wait is a number of seconds of at least 0, not {seconds!r}")
+        return float(await self._steps.wait(name, count))
+
+    async def _until(self, due: float) -> None:
+        with self._waiting():
+            while (remaining := due - self._now()) > 0:
+                await self._pause(min(remaining, LONGEST_NAP_S))
+
+    async def _news(self, at_most_s: float, *others: asyncio.Future[Any]) -> None:
+        """Returns when a message came, when one of `others` is done, or after a time."""
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(arrived)
+        nap = asyncio.ensure_future(self._pause(at_most_s))
+        try:
+            waited = {arrived, nap, *[other for other in others if not other.done()]}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nap.cancel()
+            self._waiters.discard(arrived)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        own = self._steps.is_own()
+        self._own_waits += own
+        try:
+            yield
+        finally:
+            self._own_waits -= own
+
+    @staticmethod
+    def _read(taken: Taken, name: str, returns: Any) -> Any:
+        try:
+            return json_decoder(returns).decode(taken.value)
+        except ValueError as error:  # msgspec's and pydantic's errors are ValueErrors
+            raise BadResult(f"what came as {name!r} is not of the type in returns=: {error}") from error

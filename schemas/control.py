@@ -1,0 +1,76 @@
+"""What is said to a running execution: commands of the engine's own methods, which do not wait for the actor's key.
+
+    cmd.<tenant>.<kind>.<key>.$signal    a Signal: the handler may wait for it with ctx.signal
+    cmd.<tenant>.<kind>.<key>.$update    an Update: the same, and the handler's answer is the command's result
+    cmd.<tenant>.<kind>.<key>.$cancel    a Cancel: the handler is told by asyncio.CancelledError
+    cmd.<tenant>.<kind>.<key>.$answer    an Answered: what an actor that was asked has answered; sent by outboxes
+
+They are commands in all else: stored in CMD, deduplicated by their id, answered. `run` is the id of the command whose
+handler runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from schemas.address import Address, BadAddress, check_name, decode_token, encode_token
+from schemas.headers import is_id
+from schemas.wire import Failure
+
+SIGNAL: Final = "$signal"
+UPDATE: Final = "$update"
+CANCEL: Final = "$cancel"
+ANSWER: Final = "$answer"
+METHODS: Final = frozenset([SIGNAL, UPDATE, CANCEL, ANSWER])
+
+MAX_NAME_LENGTH: Final = 100
+
+
+class Signal(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A value for the run, under a name that its handler knows."""
+
+    run: str
+    name: str
+    value: Any = None
+
+
+class Update(Signal, omit_defaults=True, forbid_unknown_fields=True):
+    """The same; its sender waits until the handler answers."""
+
+
+class Cancel(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """The run is to end."""
+
+    run: str
+    reason: str = ""
+
+
+class Answered(msgspec.Struct, omit_defaults=True):
+    """The answer to a question of the run: `result` when `error` is None. `digest` is of what was asked."""
+
+    run: str
+    question: str
+    digest: int
+    result: Any = None
+    error: Failure | None = None
+
+
+BODIES: Final[dict[str, Any]] = {SIGNAL: Signal, UPDATE: Update, CANCEL: Cancel, ANSWER: Answered}
+
+
+def return_address(address: Address, run: str) -> str:
+    """The value of `Troupe-Answer` that brings the answer to this run: `<kind>.<key token>.<run>`."""
+    return f"{address.kind}.{encode_token(address.key)}.{run}"
+
+
+def parse_return_address(tenant: str, header: str) -> tuple[Address, str]:
+    """(actor, run) of a `Troupe-Answer`, both of the tenant that asks. Raises ValueError when it is none."""
+    parts = header.split(".", 2)
+    if len(parts) != 3 or not is_id(parts[2]):
+        raise ValueError(f"{header[:80]!r} is no return address")
+    try:
+        return Address(tenant, check_name(parts[0], "kind"), decode_token(parts[1])), parts[2]
+    except BadAddress as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,134 @@
+"""Kinds whose handlers wait: for signals, updates, time, and others' answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from runtime.errors import Rejected
+from runtime.function import function
+from runtime.keyvalue import KeyValue, keyvalue
+from runtime.policy import RetryPolicy
+from runtime.turn import Turn
+from tests.support.steppers import note, wait_for
+
+POLICY = RetryPolicy(max_attempts=4, first_delay_s=0.02, max_delay_s=0.1)
+
+waiter = keyvalue("waiter", retry=POLICY)
+slow = keyvalue("slow", retry=POLICY)
+tired = keyvalue("tired", retry=RetryPolicy(max_attempts=3, first_delay_s=3600, max_delay_s=3600))
+
+
+@waiter.write
+async def collect(ctx: KeyValue, path: str, count: int, fails: int = 0) -> list[int]:
+    """Takes so many signals, and notes each; fails at the end of so many attempts."""
+    values = []
+    for _ in range(count):
+        value = await ctx.signal("value", returns=int)
+        values.append(value)
+        await ctx.step("note", note, path, f"value {value}")
+    if ctx.turn.attempt <= fails:
+        raise ValueError(f"attempt {ctx.turn.attempt} fails")
+    ctx.set("values", values)
+    return values
+
+
+@waiter.write
+def put(ctx: KeyValue, value: int) -> int:
+    """A decision, which waits for its key."""
+    ctx.set("put", value)
+    return value
+
+
+@waiter.write
+async def patient(ctx: KeyValue, path: str, timeout_s: float) -> str:
+    """A signal that may not come, and one that may after that."""
+    try:
+        await ctx.signal("go", timeout_s=timeout_s)
+    except TimeoutError as error:
+        note(path, "timed out")
+        value = await ctx.signal("go")
+        return f"{error}, then {value}"
+    return "went"
+
+
+@waiter.write
+async def nap(ctx: KeyValue, path: str, seconds: float) -> str:
+    """Sleeps between two steps."""
+    await ctx.step("before", note, path, "before")
+    await ctx.sleep(seconds)
+    return str(await ctx.step("after", note, path, "after"))
+
+
+@waiter.write
+async def journey(ctx: KeyValue, path: str) -> str:
+    """Books, then waits for long; cancelled, it takes the booking back, once somebody makes a file."""
+    try:
+        await ctx.step("book", note, path, "book")
+        await ctx.signal("never")
+    except asyncio.CancelledError:
+        await ctx.step("unbook", note, path, "unbook")
+        await wait_for(f"{path}.go")
+        await ctx.step("tell", note, path, "tell")
+        raise
+    return "arrived"
+
+
+@waiter.write
+async def stubborn(ctx: KeyValue, path: str) -> str:
+    """Comes to a result although it is cancelled."""
+    try:
+        await wait_for(f"{path}.never")
+    except asyncio.CancelledError as error:
+        return f"done all the same: {error}"
+    return "done"
+
+
+@tired.write
+async def fail(ctx: KeyValue, path: str) -> None:
+    """Fails, and would be tried again in an hour."""
+    note(path, "attempt")
+    raise ValueError("again")
+
+
+@function(name="runner", retry=POLICY, timeout_s=None)
+async def runner(ctx: Turn, path: str) -> str:
+    """A function that can be cancelled too, for it waits."""
+    await ctx.step("begin", note, path, "begin")
+    await ctx.sleep(3600)
+    return "slept"
+
+
+@waiter.write
+async def desk(ctx: KeyValue, path: str, count: int) -> list[Any]:
+    """Answers so many updates: odd numbers are refused."""
+    served = []
+    for _ in range(count):
+        request = await ctx.update("number", returns=int)
+        served.append(request.value)
+        note(path, f"seen {request.value}")
+        await wait_for(f"{path}.{request.value}")
+        if request.value % 2:
+            await request.reject(f"{request.value} is odd")
+        else:
+            await request.answer({"half": request.value // 2})
+    ctx.set("served", served)
+    return served
+
+
+@waiter.write
+async def question(ctx: KeyValue, path: str, to: str, size: int = 0, timeout_s: float = 60.0) -> Any:
+    """Asks a slow actor, and gives the answer, or its length."""
+    answer = await ctx.ask(slow, to, "think", {"path": path, "size": size}, timeout_s=timeout_s)
+    await wait_for(f"{path}.end")
+    return len(answer) if size else answer
+
+
+@slow.write
+async def think(ctx: KeyValue, path: str, size: int = 0) -> str:
+    """Answers once there is a file; each run is a line."""
+    note(path, "think")
+    await wait_for(f"{path}.answer")
+    if size < 0:
+        raise Rejected("no thought")
+    return "x" * size if size else "thought"
