@@ -39,7 +39,7 @@ class Said(msgspec.Struct):
     """It is in the log. `result` is the handler's answer to an update."""
 
     run_id: str
-    result: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -76,8 +76,7 @@ async def update_run(request: AnyRequest, run_id: str) -> Response[Any]:
 async def cancel_run(request: AnyRequest, run_id: str) -> Response[Any]:
     """Tells its handler to end; what becomes of it, GET /runs/{run_id} says."""
     run = await _run(request, run_id)
-    raw = await json_body(request)
-    body = decoded(raw, _decode_cancel) if raw.strip() else CancelBody()
+    body = decoded(await json_body(request), _decode_cancel)
     await run.cancel(body.reason, id=body.id, timeout_s=TIMEOUT_S)
     return Json(_encode(Said(run_id)))
 

@@ -18,6 +18,8 @@ from tests.support.system import KINDS, System
 
 Words = tuple[str, ...]
 
+RUNNING = encode_run_id("clerk", "walked", "walked")
+
 ENDING: dict[str, Words] = {
     "actors call": ("counter", "walked", "add", "amount=2", "--id", "one"),
     "actors describe": ("counter", "walked"),
@@ -38,11 +40,17 @@ ENDING: dict[str, Words] = {
     "log show": ("counter", "walked"),
     "partitions": (),
     "runs show": (encode_run_id("counter", "walked", "one"),),
+    "runs signal": (RUNNING, "limit", "10"),
+    "runs update": (RUNNING, "take", "7"),
+    "runs cancel": (RUNNING,),
     "version": (),
 }
 """Commands that come to an end, with words that let them succeed, in an order in which they do."""
 
-ORDER = ("actors call", "actors pause", "actors resume", "dead show", "dead drop", "dead replay")
+ORDER = (
+    "actors call", "actors pause", "actors resume", "dead show", "dead drop", "dead replay",
+    "runs signal", "runs update", "runs cancel",
+)  # fmt: skip
 
 LASTING: dict[str, Words] = {
     "actors up": (KINDS,),
@@ -62,13 +70,14 @@ ALONE = {"init", "keys new", "version", *LASTING, *SERVERS}
 
 @pytest.fixture(scope="module")
 def parked(runtime: Runtime, shared_system: System) -> None:
-    """Two dead letters."""
+    """Two dead letters, and a run that can be told something."""
 
     async def fail() -> None:
         async with shared_system.client() as client:
             for key in ("x", "y"):
                 with pytest.raises(CallFailed):
                     await client.ask("counter", key, "boom")
+            await client.submit("clerk", "walked", "serve", id="walked")
 
     asyncio.run(fail())
 

@@ -18,7 +18,7 @@ def test_given_a_running_handler_when_it_is_told_over_http_then_it_answers_and_e
         assert (taken.status_code, taken.json()["result"]) == (200, {"taken": 7})
     assert error_of(http.post(f"{run}/update", json={"name": "take", "value": 11})) == (409, "rejected")
     assert http.get(run).json()["status"] == "accepted"
-    assert http.post(f"{run}/cancel").status_code == 200
+    assert http.post(f"{run}/cancel", json={}).status_code == 200
     ended = http.get(run, params={"wait_s": 20}).json()
     assert (ended["status"], ended["error"]["code"]) == ("failed", "cancelled")
     assert error_of(http.post(f"{run}/cancel", json={"reason": "again"})) == (409, "not_running")
