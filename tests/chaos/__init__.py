@@ -7,10 +7,16 @@ world.py       pods and gateways on a stage
 stage/         the servers, and what can be done to them
 faults/        which faults, in which order
 allowances.py  what each of them may do to the promises
-load.py        the load, a process of its own; raw.py is its share in plain nats-py
-record.py      what the load writes down of each command
-watch.py       the order in which the broker stored the commands
+deploy.py      pinned versions that are promoted meanwhile
+kinds.py       the actors under load
+load.py        the load, a process of its own: programs.py by actor, over calls.py (our client), raw.py (plain nats-py)
+               and web.py (HTTP); readers.py reads sessions
+record.py      what the load writes down
+watch.py       what the broker stored
 log.py         what a run left in Postgres
-verify.py      log and record compared
-report.py      the verdict, and the journal of an actor when it is bad
+closing.py     what is asked of the system at the end
+evidence.py    all of that together, and the verdict
+verify.py      the verdict found: check_log.py, check_record.py, check_steps.py, check_streams.py
+report.py      the verdict said, and the journal of an actor when it is bad
+planted/       known bugs that pods can be given, each of which chaos must catch
 """

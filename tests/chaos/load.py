@@ -1,10 +1,7 @@
 """The load of a chaos run, as a process: `python -m tests.chaos.load '<LoadPlan as JSON>'`.
 
-    s<n>   one command in flight, additions only: every answer must be the running total
-    r<n>   the same in plain nats-py, without our client
-    l<n>   several in flight: additions, transfers to another of them, timers, retried failures
-
-A few per cent of the commands are asked twice under their id, at the same time or later: both answers must agree.
+The seed draws how much of it is what, and each actor's program (programs.py). Every tenant has actors of the same
+names. Sessions are read meanwhile (readers.py); a sampler asks counters at random for their state.
 """
 
 from __future__ import annotations
@@ -15,152 +12,127 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import uvloop
 
 from runtime.client import Client
-from runtime.errors import TroupeError
-from schemas.wire import Failure, Reply
+from tests.chaos.calls import Calls
+from tests.chaos.programs import Errand, Loose, Program, Publish, Strict, sample
 from tests.chaos.raw import RawCaller
-from tests.chaos.record import Entry, LoadPlan, Record, write
+from tests.chaos.readers import NatsReader, Reader, WebReader
+from tests.chaos.record import LoadPlan, Reading, Record, write
+from tests.chaos.settings import TENANTS
+from tests.chaos.web import Web
 
-KIND = "counter"
-IN_FLIGHT = 4
-RAW_SHARE = 10
-"""One in so many keys is called in plain nats-py."""
+SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.46, "e": 0.04}
+"""How many actors have which program, before the seed changes it: see `mix`."""
 
-_int_or_none = msgspec.json.Decoder(int | None)
+SAMPLES_PER_S = 40.0
+
+
+def mix(seed: int, keys: int, *, http: bool) -> dict[str, list[str]]:
+    """program → the keys that have it, the same in every tenant.
+
+    s: one command in flight; r: the same in plain nats-py; h: the same over HTTP; p: published and not waited for;
+    l: several in flight, transfers, timers; e: errands.
+    """
+    chance = random.Random(f"mix/{seed}")
+    weights = {name: share * chance.uniform(0.6, 1.4) for name, share in SHARES.items() if http or name != "h"}
+    names = [*weights, *chance.choices(list(weights), list(weights.values()), k=keys)][:keys]  # one of each at least
+    return {name: [f"{name}{number}" for number, one in enumerate(names) if one == name] for name in weights}
 
 
 class Load:
-    """The keys of one process and what they have seen."""
+    """Everything that this process does."""
 
-    def __init__(self, plan: LoadPlan, client: Client, raw: RawCaller) -> None:
+    def __init__(self, plan: LoadPlan, clients: dict[str, Client], raw: RawCaller, web: Web) -> None:
         self._plan = plan
-        self._client = client
-        self._raw = raw
-        self._end = time.monotonic() + plan.seconds
-        self._deadline = self._end + plan.settle_s
-        self._think_s = plan.keys / plan.rate
+        self._clients = clients
+        self._web = web
         self.record = Record([], [])
+        begun = time.monotonic()
+        self._end = begun + plan.seconds
+        self._deadline = self._end + plan.settle_s
+        self._keys = mix(plan.seed, plan.keys, http=bool(plan.gateways))
+        self._calls = Calls(self.record, clients, raw, web, self._deadline)
+        self._think_s = plan.keys * len(TENANTS) / plan.rate
+        self._programs = self._made()
 
     async def run(self) -> None:
-        """Drives every key until the time is over and its last command is answered."""
-        jobs = []
-        loose = [f"l{n}" for n in range(self._plan.keys) if n % 2]
-        for n in range(self._plan.keys):
-            if n % 2:
-                jobs.append(self._loose(f"l{n}", loose))
-            else:
-                jobs.append(self._strict(f"r{n}" if n % RAW_SHARE == 0 else f"s{n}"))
-        await asyncio.gather(*jobs)
+        """Drives every actor until the time is over and its last command is answered; then waits for the readers."""
+        readers = self._readers()
+        reading = [asyncio.ensure_future(reader.run()) for reader in readers]
+        sampling = asyncio.ensure_future(self._sample())
+        await asyncio.gather(*[program.run() for program in self._programs])
+        sampling.cancel()
+        for reader in readers:
+            commands = {
+                entry.id
+                for entry in self.record.entries
+                if entry.session == reader.reading.session and entry.outcome in ("done", "rejected", "failed")
+            }
+            while not (complete := reader.has(commands)) and time.monotonic() < self._deadline:
+                await asyncio.sleep(0.05)
+            reader.reading.ended = complete
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, sampling, return_exceptions=True)
 
-    async def _strict(self, key: str) -> None:
-        chance = random.Random(f"{self._plan.seed}/{key}")
-        total = number = 0
-        while await self._think(chance):
-            amount = chance.randint(1, 99)
-            number += 1
-            total += amount
-            entry = await self._send(key, f"{key}-{number}", "add", {"amount": amount}, chance, amount=amount)
-            if entry.outcome == "stuck":
-                return
-            if (entry.value, entry.seq) != (total, number):
-                found = f"command {number} was answered with value {entry.value}, seq {entry.seq}; {total} is right"
-                self.record.misordered.append((key, found))
-                return  # what follows would be wrong because of this one
+    def _made(self) -> list[Program]:
+        plan, keys, calls = self._plan, self._keys, self._calls
+        found: list[Program] = []
+        for tenant in TENANTS:
+            for place, letter in enumerate(keys):
+                for number, key in enumerate(keys[letter]):
+                    chance = random.Random(f"{plan.seed}/{tenant}/{key}")
+                    kind = "errand" if letter == "e" else "counter"
+                    actor = f"{tenant}/{kind}/{key}"
+                    session = key if letter in "srh" and number * 3 + place < plan.sessions else ""
+                    others = [f"{tenant}/counter/{other}" for other in keys["l"]]
+                    program = {"l": Loose, "p": Publish, "e": Errand}.get(letter, Strict)
+                    found.append(program(calls, actor, session, others, chance, self._think_s, self._end))
+        return found
 
-    async def _loose(self, key: str, others: list[str]) -> None:
-        chance = random.Random(f"{self._plan.seed}/{key}")
-        flying: set[asyncio.Task[Entry]] = set()
-        number = 0
-        while await self._think(chance):
-            if len(flying) >= IN_FLIGHT:
-                _, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
-            number += 1
-            flying.add(asyncio.ensure_future(self._any(key, f"{key}-{number}", others, chance)))
-        if flying:
-            await asyncio.wait(flying)
+    def _readers(self) -> list[Reader]:
+        sessions = sorted({f"{program.tenant}/{program.session}" for program in self._programs if program.session})
+        found: list[Reader] = []
+        for session in sessions:
+            tenant = session.split("/")[0]
+            seed = f"{self._plan.seed}/{session}"
+            nats = Reading(session, "nats", [])
+            found.append(NatsReader(self._clients[tenant], session, nats, f"nats/{seed}", self._deadline))
+            self.record.readings.append(nats)
+            if self._plan.gateways:
+                sse = Reading(session, "sse", [])
+                found.append(WebReader(self._web, session, sse, f"sse/{seed}", self._deadline))
+                self.record.readings.append(sse)
+        return found
 
-    def _any(self, key: str, id_: str, others: list[str], chance: random.Random) -> Any:
-        amount, what = chance.randint(1, 99), chance.random()
-        if what < 0.04:
-            target = chance.choice(others)
-            arguments = {"to": target, "amount": amount}
-            return self._send(key, id_, "forward", arguments, chance, amount=amount, target=target)
-        if what < 0.06:
-            timer = {"amount": amount, "after_s": round(chance.uniform(0.0, 3.0), 3), "name": id_}
-            return self._send(key, id_, "add_later", timer, chance, amount=amount)
-        if what < 0.07:
-            return self._send(key, id_, "flaky", {"fails": 1}, chance, amount=1)
-        return self._send(key, id_, "add", {"amount": amount}, chance, amount=amount)
-
-    async def _think(self, chance: random.Random) -> bool:
-        """Waits before the next command; false when there is none."""
-        await asyncio.sleep(chance.expovariate(1 / self._think_s))
-        return time.monotonic() < self._end
-
-    async def _send(
-        self, key: str, id_: str, method: str, args: Any, chance: random.Random, *, amount: int, target: str = ""
-    ) -> Entry:
-        """One command, answered and written down; sometimes asked twice."""
-        entry = Entry(key, id_, method, amount, target, time.time())
-        self.record.entries.append(entry)
-        body, twice = msgspec.json.encode(args), chance.random()
-        started = time.monotonic()
-        try:
-            if twice < 0.01:
-                both = [self._call(key, id_, method, body) for _ in range(2)]
-                reply, other = await asyncio.gather(*both)
-                entry.again = (_int_or_none.decode(other.result), other.seq)
-            else:
-                reply = await self._call(key, id_, method, body)
-        except (TroupeError, TimeoutError) as error:
-            entry.error = str(error)
-            return entry
-        entry.waited_s = time.monotonic() - started
-        entry.seq = reply.seq
-        if reply.error is not None:
-            entry.outcome = "rejected" if reply.error.code == "rejected" else "failed"
-            entry.error = _text(reply.error)
-            return entry
-        entry.outcome = "done"
-        entry.value = _int_or_none.decode(reply.result)
-        if 0.01 <= twice < 0.02:
-            await self._ask_again(entry, body)
-        return entry
-
-    async def _ask_again(self, entry: Entry, body: bytes) -> None:
-        try:
-            reply = await self._call(entry.key, entry.id, entry.method, body)
-        except (TroupeError, TimeoutError) as error:
-            entry.outcome, entry.error = "stuck", f"asked again: {error}"
-            return
-        entry.again = (_int_or_none.decode(reply.result), reply.seq)
-
-    async def _call(self, key: str, id_: str, method: str, body: bytes) -> Reply:
-        timeout_s = self._deadline - time.monotonic()
-        if key[0] == "r":
-            return await self._raw.call(KIND, key, method, body, id_, timeout_s)
-        return await self._client.call(KIND, key, method, body, id=id_, timeout_s=timeout_s)
-
-
-def _text(failure: Failure) -> str:
-    return f"{failure.code}: {failure.message}"
+    async def _sample(self) -> None:
+        chance = random.Random(f"sample/{self._plan.seed}")
+        letters = [letter for letter in self._keys if letter != "e"]
+        actors = [f"{tenant}/counter/{key}" for tenant in TENANTS for letter in letters for key in self._keys[letter]]
+        await sample(self._calls, actors, chance, 1 / SAMPLES_PER_S)
 
 
 async def main(plan: LoadPlan) -> None:
-    client = await Client.connect(plan.nats_url)
-    raw = await RawCaller.connect(plan.nats_url)
-    load = Load(plan, client, raw)
+    connection = await Client.connect(plan.nats_url, TENANTS[0])
+    clients = {tenant: await connection.for_tenant(tenant) for tenant in TENANTS[1:]} | {TENANTS[0]: connection}
+    raw = await RawCaller.connect(plan.nats_url, TENANTS)
+    web = Web(plan.gateways, plan.api_keys)
+    load = Load(plan, clients, raw, web)
     await load.run()
     write(Path(plan.record), load.record)
     await raw.close()
-    await client.close()
+    await web.close()
+    for client in clients.values():
+        if client is not connection:
+            await client.close()
+    await connection.close()
 
 
 if __name__ == "__main__":
-    logging.getLogger("troupe").setLevel(logging.ERROR)  # the broker is killed on purpose
+    for name in ("troupe", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # the broker is killed on purpose
     uvloop.run(main(msgspec.json.decode(sys.argv[1], type=LoadPlan)))

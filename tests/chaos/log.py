@@ -1,25 +1,36 @@
-"""What a run left in Postgres, read once it is over."""
+"""What a run left in Postgres, read once it is over. Actors are named `<tenant>/<kind>/<key>`."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from schemas.address import actor_id
+from tests.chaos.calls import address_of
 from tests.support.system import System
 
 
 class Event(NamedTuple):
-    """One event of the log. `at` is Unix seconds of its transaction's begin."""
+    """One event of the log.
 
-    key: str
+    `at` is Unix seconds of its transaction's begin. `early_s` says by how many seconds a timer fired before it was due,
+    by the clocks of the pods; None for other events.
+    """
+
+    actor: str
     seq: int
     lane: int
     position: int
     epoch: int
+    type: str
     command_id: str
     causation_id: str | None
+    session: str | None
+    code_version: str
     amount: int
+    early_s: float | None
     at: float
 
 
@@ -28,10 +39,10 @@ class Log:
     """The tables of a run.
 
     Attributes:
-        events: by key, in the order of their sequence.
-        inbox: (key, command id) → (seq, failed, result as JSON).
-        left: what should be gone: (key or lane, what it is).
-        snapshots: key → (seq, value).
+        events: by actor, in the order of their sequence.
+        inbox: (actor, command id) → (seq, failed, result as JSON).
+        left: what should be gone: (actor or lane, what it is).
+        snapshots: actor → (seq, value).
     """
 
     events: dict[str, list[Event]]
@@ -57,29 +68,37 @@ class Log:
         return found
 
 
-_EVENTS = """
-SELECT a.key, e.seq, e.lane, e.position, e.epoch, e.command_id, e.causation_id,
-       coalesce((e.payload->>'amount')::int, 0), extract(epoch FROM e.at)::float8
-FROM events e JOIN actors a USING (actor) ORDER BY a.key, e.seq
+_NAME = "concat_ws('/', a.tenant, a.kind, a.key)"
+_EVENTS = f"""
+SELECT {_NAME}, e.seq, e.lane, e.position, e.epoch, e.type, e.command_id, e.causation_id, e.session, e.code_version,
+       coalesce((e.payload->>'amount')::int, 0), (e.payload->>'due_at')::float8 - (e.payload->>'rang_at')::float8,
+       extract(epoch FROM e.at)::float8
+FROM events e JOIN actors a USING (actor) ORDER BY e.actor, e.seq
 """
-_INBOX = "SELECT a.key, i.command_id, i.seq, i.failed, i.result FROM inbox i LEFT JOIN actors a USING (actor)"
+_INBOX = "SELECT replace(actor::text, '-', ''), command_id, seq, failed, result FROM inbox"
 _LEFT = """
-SELECT key, 'pending ' || state || ' ' || command_id || ' attempts ' || attempts || coalesce(' ' || error, '')
+SELECT concat_ws('/', tenant, kind, key),
+       'pending ' || state || ' ' || command_id || ' attempts ' || attempts || coalesce(' ' || error, '')
 FROM pending
 UNION ALL SELECT 'lane ' || lane, 'outbox ' || ord || ' ' || message_id || ' to ' || subject FROM outbox
-UNION ALL SELECT key, 'timer ' || name || ' due at ' || due_at FROM timers
-UNION ALL SELECT key, 'dead letter ' || command_id || ' ' || code || ': ' || error FROM dead_letters
+UNION ALL SELECT concat_ws('/', tenant, kind, key), 'timer ' || name || ' due at ' || due_at FROM timers
+UNION ALL SELECT concat_ws('/', tenant, kind, key), 'dead letter ' || command_id || ' ' || code || ': ' || error
+FROM dead_letters
 UNION ALL SELECT actor::text, 'paused: ' || reason FROM paused
 """
-_SNAPSHOTS = "SELECT a.key, s.seq, (s.state::json->>'value')::int FROM snapshots s JOIN actors a USING (actor)"
+_SNAPSHOTS = f"""
+SELECT {_NAME}, s.seq, (s.state::json->>'value')::int FROM snapshots s JOIN actors a USING (actor)
+WHERE a.kind = 'counter'
+"""
 
 
-def read_log(system: System) -> Log:
-    """Everything the run left."""
+def read_log(system: System, actors: Iterable[str]) -> Log:
+    """Everything the run left; `actors` are those whose inbox is wanted, also without events."""
     events: dict[str, list[Event]] = defaultdict(list)
     for row in system.sql(_EVENTS):
         events[row[0]].append(Event(*row))
-    inbox = {(row[0], row[1]): (row[2], row[3], row[4]) for row in system.sql(_INBOX)}
+    names = {actor_id(*address_of(actor)): actor for actor in {*actors, *events}}
+    inbox = {(names.get(row[0], row[0]), row[1]): (row[2], row[3], row[4]) for row in system.sql(_INBOX)}
     return Log(events, inbox, left(system), {row[0]: (row[1], row[2]) for row in system.sql(_SNAPSHOTS)})
 
 
@@ -88,11 +107,11 @@ def left(system: System) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in system.sql(_LEFT)]
 
 
-def journal(system: System, key: str, around: str, rows: int = 12) -> list[str]:
+def journal(system: System, actor: str, around: str, rows: int = 12) -> list[str]:
     """What the log holds of one actor, around a command of it if there are many rows."""
     out = []
     for title, statement in _JOURNAL.items():
-        found: list[Any] = system.sql(statement, key)
+        found: list[Any] = system.sql(statement, actor)
         place = next((n for n, row in enumerate(found) if around in map(str, row)), len(found))
         shown = found[max(0, place - rows) : place + rows]
         out.append(f"  {title}: {len(found)} rows{', some of them' if len(shown) < len(found) else ''}")
@@ -100,19 +119,21 @@ def journal(system: System, key: str, around: str, rows: int = 12) -> list[str]:
     return out
 
 
+_IS = "concat_ws('/', tenant, kind, key) = %s"
+_IS_A = f"{_NAME} = %s"
 _JOURNAL = {
-    "events (seq, lane:position, epoch, command, causation, payload, at)": """
-        SELECT e.seq, e.lane || ':' || e.position, e.epoch, e.command_id, e.causation_id, e.payload::text, e.at
-        FROM events e JOIN actors a USING (actor) WHERE a.key = %s ORDER BY e.seq""",
-    "inbox (seq, command, failed, result, at)": """
+    "events (seq, lane:position, epoch, type, command, causation, payload, at)": f"""
+        SELECT e.seq, e.lane || ':' || e.position, e.epoch, e.type, e.command_id, e.causation_id, e.payload::text, e.at
+        FROM events e JOIN actors a USING (actor) WHERE {_IS_A} ORDER BY e.seq""",
+    "inbox (seq, command, failed, result, at)": f"""
         SELECT i.seq, i.command_id, i.failed, i.result, i.at
-        FROM inbox i JOIN actors a USING (actor) WHERE a.key = %s ORDER BY i.at, i.seq""",
-    "pending (ord, command, state, attempts, due, error)": """
-        SELECT ord, command_id, state, attempts, due_at, error FROM pending WHERE key = %s ORDER BY ord""",
-    "timers (name, due, fire id)": "SELECT name, due_at, fire_id FROM timers WHERE key = %s",
-    "dead letters (command, code, error)": "SELECT command_id, code, error FROM dead_letters WHERE key = %s",
-    "snapshot (seq, state)": "SELECT s.seq, s.state FROM snapshots s JOIN actors a USING (actor) WHERE a.key = %s",
-    "lane (lane, owner, epoch, checkpoint, position)": """
+        FROM inbox i JOIN actors a USING (actor) WHERE {_IS_A} ORDER BY i.at, i.seq""",
+    "pending (ord, command, state, attempts, due, error)": f"""
+        SELECT ord, command_id, state, attempts, due_at, error FROM pending WHERE {_IS} ORDER BY ord""",
+    "timers (name, due, fire id)": f"SELECT name, due_at, fire_id FROM timers WHERE {_IS}",
+    "dead letters (command, code, error)": f"SELECT command_id, code, error FROM dead_letters WHERE {_IS}",
+    "snapshot (seq, state)": f"SELECT s.seq, s.state FROM snapshots s JOIN actors a USING (actor) WHERE {_IS_A}",
+    "lane (lane, owner, epoch, checkpoint, position)": f"""
         SELECT p.lane, p.owner, p.epoch, p.checkpoint, p.position
-        FROM partitions p JOIN actors a USING (lane) WHERE a.key = %s""",
+        FROM partitions p JOIN actors a USING (lane) WHERE {_IS_A}""",
 }

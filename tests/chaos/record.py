@@ -1,55 +1,102 @@
-"""What the load writes down: one entry a command, kept in memory and written at the end."""
+"""What the load writes down: one entry a command, read and stream, kept in memory and written at the end.
+
+An actor is named `<tenant>/<kind>/<key>`, a session `<tenant>/<session>`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-Outcome = Literal["done", "rejected", "failed", "stuck"]
+Outcome = Literal["done", "rejected", "failed", "stuck", "stored"]
+Via = Literal["client", "raw", "http", "publish"]
 
 
 class LoadPlan(msgspec.Struct):
-    """What the driver tells the load's process."""
+    """What the driver tells the load's process. `gateways` are URLs, `api_keys` are by tenant."""
 
     nats_url: str
+    gateways: list[str]
+    api_keys: dict[str, str]
     seconds: float
     settle_s: float
     seed: int
     keys: int
     rate: float
+    sessions: int
     record: str
 
 
 class Entry(msgspec.Struct, array_like=True):
     """One command and its first answer.
 
-    `amount` is what the command asked to add or to move, `target` the key it moves to. `sent_at` is Unix seconds,
-    `waited_s` what its caller waited. `value` and `seq` are the answer's. `seconds` is a later answer to the same id,
-    (value, seq), if one was asked for.
+    `amount` is what the command asked to add or to move, `target` the actor it moves to. `sent_at` is Unix seconds,
+    `waited_s` what its caller waited. `value` and `seq` are the answer's. `again` is a later answer to the same id,
+    (value, seq), if one was asked for, and `reused` the code of the error when it was sent with other arguments.
+    An outcome `stored` is the broker's acknowledgement alone.
     """
 
-    key: str
+    actor: str
     id: str
     method: str
     amount: int
     target: str
     sent_at: float
+    via: Via = "client"
+    session: str = ""
     waited_s: float = 0.0
     outcome: Outcome = "stuck"
     value: int | None = None
     seq: int = 0
     again: tuple[int | None, int] | None = None
+    reused: str | None = None
     error: str = ""
 
 
+class Look(msgspec.Struct, array_like=True):
+    """One query of a counter: `at_least` is the highest sequence that any caller had been told before it was asked.
+
+    `value` and `seq` are the answer, `pid` the process that gave it. `caller` tells whose looks never go back.
+    """
+
+    actor: str
+    caller: str
+    at_least: int
+    seq: int
+    value: int
+    pid: int
+
+
+class Seen(NamedTuple):
+    """One fact as a reader got it. `sequence` is the stream's, 0 for one from the log, -1 where a reset was told."""
+
+    sequence: int
+    type: str
+    command: str
+    position: str | None
+
+
+class Reading(msgspec.Struct, array_like=True):
+    """One reader of a session, through all its cuts: each time it went on behind the last sequence it had seen."""
+
+    session: str
+    how: Literal["nats", "sse"]
+    seen: list[Seen]
+    cuts: int = 0
+    ended: bool = False
+    """Whether it saw the result of every command that it was told of."""
+
+
 class Record(msgspec.Struct):
-    """Everything the load saw. `misordered` are answers that do not fit the key's order, as sentences."""
+    """Everything the load saw. `misordered` are answers that do not fit the actor's order, as sentences."""
 
     entries: list[Entry]
     misordered: list[tuple[str, str]]
-    """(key, what was wrong)."""
+    """(actor, what was wrong)."""
+    looks: list[Look] = []
+    readings: list[Reading] = []
 
 
 def write(path: Path, record: Record) -> None:

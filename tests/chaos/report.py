@@ -6,19 +6,55 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.faults import Fault
 from tests.chaos.log import Log, journal
 from tests.chaos.record import Record
 from tests.chaos.settings import ChaosSettings
-from tests.chaos.verify import Verdict
+from tests.chaos.watch import Watch
 from tests.support.system import System
 
 SHOWN = 10
 
 
+def summary(
+    evidence: Evidence,
+    verdict: Verdict,
+    settings: ChaosSettings,
+    history: Sequence[Fault],
+    watch: Watch,
+    deployed: Sequence[str],
+) -> list[str]:
+    """What a run was, whatever its verdict."""
+    log, record = evidence.log, evidence.record
+    per_minute = verdict.acknowledged / settings.seconds * 60
+    kinds = Counter(f"{entry.method} by {entry.via}" for entry in record.entries)
+    return [
+        f"faults: {fault_counts(history)}",
+        f"{log.size} events of {len(log.events)} actors; {per_minute:,.0f} acknowledged commands a minute",
+        "asked: " + ", ".join(f"{name} {count}" for name, count in sorted(kinds.items())),
+        f"queries: {len(record.looks)}, answered by {len({look.pid for look in record.looks})} processes",
+        streams(record),
+        f"steps: {len(evidence.outside)} marks",
+        *deployed,
+        f"{watch.last} messages in the stream, {watch.missed} of them trimmed before they were looked at",
+        *([f"{verdict.excused} acknowledgements by the broker alone were void"] if verdict.excused else []),
+        waits(record),
+        *takeovers(history, log),
+    ]
+
+
+def streams(record: Record) -> str:
+    """What readers of sessions went through."""
+    readings = record.readings
+    facts, cuts = sum(len(reading.seen) for reading in readings), sum(reading.cuts for reading in readings)
+    resets = sum(seen.sequence == -1 for reading in readings for seen in reading.seen)
+    return f"streams: {len(readings)} readers, {cuts} cuts, {facts} facts, {resets} resets"
+
+
 def waits(record: Record) -> str:
     """How long callers waited."""
-    waited = sorted(entry.waited_s for entry in record.entries if entry.outcome in ("done", "rejected"))
+    waited = sorted(entry.waited_s for entry in record.entries if entry.outcome in ("done", "rejected", "stored"))
     if not waited:
         return "nothing was answered"
     p50, p99 = (waited[int(len(waited) * share)] for share in (0.50, 0.99))
@@ -57,7 +93,7 @@ def failure(
         lines += [f"  {key}: {text}" for key, text in findings[:SHOWN]]
         key, text = findings[0]
         lines.append(f"journal of {key} ({text}):")
-        around = next((word for word in text.split() if word.startswith(f"{key}-")), "")
+        around = next((word for word in text.split() if word.startswith(f"{key.split('/')[-1]}-")), "")
         lines += journal(system, key, around)
     return lines
 

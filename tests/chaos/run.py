@@ -8,21 +8,24 @@ import dataclasses
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from runtime.client import Client
-from runtime.errors import TroupeError
 from tests.chaos import record, report
+from tests.chaos.allowances import allowed
+from tests.chaos.check_steps import read_outside
+from tests.chaos.closing import last_looks, probe
+from tests.chaos.deploy import Deploy
+from tests.chaos.evidence import Evidence, Finding, Verdict
 from tests.chaos.faults import Fault, Faults
-from tests.chaos.log import Log, left, read_log
+from tests.chaos.log import left, read_log
 from tests.chaos.record import LoadPlan, Record
 from tests.chaos.settings import ChaosSettings
-from tests.chaos.verify import Finding, Verdict, verify
-from tests.chaos.watch import Watch
-from tests.chaos.world import World, first_answer
+from tests.chaos.verify import verify
+from tests.chaos.watch import Watch, read_facts
+from tests.chaos.world import KINDS, World, first_answer
 from tests.support.system import ROOT
 
 Say = Callable[[str], None]
@@ -43,9 +46,14 @@ class Outcome:
         return self.verdict.good and not self.trouble
 
 
-async def run(settings: ChaosSettings, data_dir: Path, say: Say = print) -> Outcome:
-    """Runs chaos with its servers and logs under `data_dir`, which must be empty."""
-    world = await asyncio.to_thread(World, settings, data_dir)
+async def run(
+    settings: ChaosSettings, data_dir: Path, say: Say = print, modules: Sequence[str] = (KINDS,)
+) -> Outcome:
+    """Runs chaos with its servers and logs under `data_dir`, which must be empty.
+
+    `modules` are what pods serve, see kinds.py; with a module of planted/ before them they have its bug.
+    """
+    world = await asyncio.to_thread(World, settings, data_dir, modules)
     try:
         return await _run(world, say)
     finally:
@@ -54,7 +62,9 @@ async def run(settings: ChaosSettings, data_dir: Path, say: Say = print) -> Outc
 
 async def _run(world: World, say: Say) -> Outcome:
     settings = world.settings
-    await asyncio.gather(*[world.start_pod() for _ in range(settings.pods)])
+    await asyncio.gather(
+        *[world.start_pod() for _ in range(settings.pods)], *[world.start_gateway() for _ in range(settings.gateways)]
+    )
     await first_answer(world)
     say(f"seed {settings.seed}: {settings.pods} pods own {settings.partitions} lanes; {settings.seconds:g} s of load")
     watch = Watch(world.system.nats_url)
@@ -62,40 +72,59 @@ async def _run(world: World, say: Say) -> Outcome:
     record_path = world.data_dir / "record"
     load = _start_load(world, record_path)
     begun = time.time()
-    faults = Faults(world)
+    faults, deploy = Faults(world), Deploy(world)
     for name, why in faults.left_out:
         say(f"left out: {name}: {why}")
+    deploying = asyncio.ensure_future(deploy.run())
     await asyncio.sleep(settings.warm_up_s)
     await faults.run(settings.seconds - settings.warm_up_s - settings.calm_s)
+    await deploying
     code = await asyncio.to_thread(load.wait)
     trouble = [] if code == 0 else [f"the load ended with exit code {code}"]
     unsettled = await _settle(world, watch)
-    watching.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watching
+    await _end(watching)
     seen = record.read(record_path) if record_path.exists() else Record([], [])
-    values = await _values(world, {entry.key for entry in seen.entries})
+    evidence = await _evidence(world, seen, watch, faults.history)
+    unsettled += await probe(world.system)
     world.running()
     for pod in list(world.pods):
         if (exit_code := await world.terminate_pod(pod)) != 0:
             world.died.append(f"pod {pod.name} ended with exit code {exit_code} after SIGTERM, and not with 0")
-    log = await asyncio.to_thread(read_log, world.system)
-    verdict = verify(log, seen, watch.stored, values)
+    verdict = verify(evidence)
     verdict.stuck += [finding for finding in unsettled if finding not in verdict.stuck]
-    trouble += world.died
-    _report(world, say, seen, log, watch, faults.history, verdict, trouble, begun)
+    trouble += deploy.trouble + world.died
+    for line in report.summary(evidence, verdict, settings, faults.history, watch, deploy.told):
+        say(line)
+    for text in trouble:
+        say(f"TROUBLE: {text}")
+    if not verdict.good or trouble:
+        for line in report.failure(verdict, settings, faults.history, begun, world.system):
+            say(line)
     return Outcome(verdict, faults.history, trouble, report.last_line(verdict, faults.history))
+
+
+async def _evidence(world: World, seen: Record, watch: Watch, history: Sequence[Fault]) -> Evidence:
+    """Everything that can be known once nothing is left to do."""
+    actors = {entry.actor for entry in seen.entries} | {entry.target for entry in seen.entries if entry.target}
+    looks = await last_looks(world.system, {actor for actor in actors if actor.split("/")[1] == "counter"})
+    facts = await read_facts(world.system.nats_url)
+    log = await asyncio.to_thread(read_log, world.system, actors)
+    outside = await asyncio.to_thread(read_outside, world.outside)
+    return Evidence(log, seen, watch.stored, looks, facts, outside, world.pids_frozen, allowed(history))
 
 
 def _start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
     settings = world.settings
     plan = LoadPlan(
         world.stage.environment("client", "load")["RUNTIME_NATS_URL"],
+        [gateway.url for gateway in world.gateways],
+        world.api_keys,
         settings.seconds,
         settings.settle_s,
         settings.seed,
         settings.keys,
         settings.rate,
+        settings.sessions,
         str(record_path),
     )
     command = [sys.executable, "-m", "tests.chaos.load", msgspec.json.encode(plan).decode()]
@@ -114,36 +143,7 @@ async def _settle(world: World, watch: Watch) -> list[Finding]:
     return undone
 
 
-async def _values(world: World, keys: set[str]) -> dict[str, int]:
-    """What the actors say their value is."""
-    values: dict[str, int] = {}
-    async with await Client.connect(world.system.nats_url) as client:
-        for key in sorted(keys):
-            with contextlib.suppress(TroupeError):
-                values[key] = await client.query("counter", key, "value", type=int, timeout_s=10)
-    return values
-
-
-def _report(
-    world: World,
-    say: Say,
-    seen: Record,
-    log: Log,
-    watch: Watch,
-    history: list[Fault],
-    verdict: Verdict,
-    trouble: list[str],
-    begun: float,
-) -> None:
-    per_minute = verdict.acknowledged / world.settings.seconds * 60
-    say(f"faults: {report.fault_counts(history)}")
-    say(f"{log.size} events of {len(log.events)} actors; {per_minute:,.0f} acknowledged commands a minute")
-    say(f"{watch.last} messages in the stream, {watch.missed} of them trimmed before they were looked at")
-    say(report.waits(seen))
-    for line in report.takeovers(history, log):
-        say(line)
-    for text in trouble:
-        say(f"TROUBLE: {text}")
-    if not verdict.good or trouble:
-        for line in report.failure(verdict, world.settings, history, begun, world.system):
-            say(line)
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -7,9 +7,13 @@ import dataclasses
 from runtime.host.settings import PodSettings
 
 FAULTS = (
-    "kill", "stop", "term", "churn", "nats", "postgres", "cut", "hole", "slow", "half-open", "one-way", "clock",
+    "kill", "stop", "term", "churn", "gateway-kill", "gateway-stop", "nats", "postgres", "cut", "hole", "slow", "half-open", "one-way", "clock",
 )  # fmt: skip
 """What a run has unless it is told otherwise."""
+
+
+TENANTS = ("default", "acme", "globex")
+"""Each has actors of the same names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +25,11 @@ class ChaosSettings:
         seed: of the load and of the faults.
         faults: kinds of faults, see faults/.
         fault_every_s: mean seconds between two faults.
+        keys: counters a tenant.
         rate: commands a second that the load aims at; a key that waits for an answer does not catch up.
+        gateways: processes; none, and nothing goes through HTTP.
+        sessions: how many counters a tenant have a session that is read, over NATS and over HTTP.
+        promotions: how many pinned versions are started and promoted during the load.
         partitions: of the stream.
         trim_lag_s: how long pods leave processed commands in the stream.
         settle_s: seconds after the faults within which everything must have been answered and sent.
@@ -32,8 +40,11 @@ class ChaosSettings:
     faults: tuple[str, ...] = FAULTS
     fault_every_s: float = 2.4
     pods: int = 3
-    keys: int = 1000
+    gateways: int = 2
+    keys: int = 700
     rate: float = 2000.0
+    sessions: int = 6
+    promotions: int = 2
     partitions: int = PodSettings("", "").partitions
     settle_s: float = 60.0
     trim_lag_s: float = 20.0

@@ -1,21 +1,25 @@
-"""The order in which the broker stored the commands, read from CMD while the run goes on."""
+"""What the broker stored: the commands, read from CMD while the run goes on, and the facts of EV at its end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
+import msgspec
 import nats
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 
+from schemas.wire import Fact
+from tests.chaos.record import Seen
+
 
 class Watch:
     """Reads CMD from its start, through every crash of the broker.
 
-    `stored` has, for each key, the ids of its commands in the order of their first place in the stream.
+    `stored` has, for each actor, the ids of its commands in the order of their first place in the stream.
     """
 
     def __init__(self, url: str) -> None:
@@ -62,8 +66,28 @@ class Watch:
         if self.last and sequence != self.last + 1:
             self.missed += sequence - self.last - 1
         self.last = sequence
-        key = subject.split(".")[4]
-        self.stored.setdefault(key, {}).setdefault(headers.get("Troupe-Id", ""), sequence)
+        actor = "/".join(subject.split(".")[2:5])
+        self.stored.setdefault(actor, {}).setdefault(headers.get("Troupe-Id", ""), sequence)
+
+
+async def read_facts(url: str) -> dict[str, list[Seen]]:
+    """session → its facts, as stream EV holds them now."""
+    connection = await nats.connect(url.split(","))
+    found: dict[str, list[Seen]] = {}
+    try:
+        js = connection.jetstream(timeout=5)
+        state = (await js.stream_info("EV")).state
+        cursor = await js.subscribe("", stream="EV", ordered_consumer=True)
+        last = 0
+        while state.messages and last < state.last_seq:
+            message = await cursor.next_msg(timeout=10)
+            last = message.metadata.sequence.stream
+            fact = msgspec.json.decode(message.data, type=Fact)
+            session = "/".join(message.subject.split(".")[1:])
+            found.setdefault(session, []).append(Seen(last, fact.type, fact.command, fact.position))
+    finally:
+        await connection.close()
+    return found
 
 
 async def _ignore(error: Exception) -> None:

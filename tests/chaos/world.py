@@ -1,4 +1,4 @@
-"""The servers and pods of a run, and what can be done to them."""
+"""The servers, pods and gateways of a run, and what can be done to them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway.keys import new_key
 from runtime.infra.ports import free_port
 from tests.chaos.faults.kinds import needs_of
-from tests.chaos.settings import ChaosSettings
+from tests.chaos.settings import TENANTS, ChaosSettings
 from tests.chaos.stage import Stage
 from tests.support.servers import Servers
-from tests.support.system import KINDS, ROOT, PodProcess, System
+from tests.support.system import ROOT, PodProcess, System
 
 START_TIMEOUT_S = 60.0
+KINDS = "tests.chaos.kinds"
+STREAM_HEARTBEAT_S = 2.0
 
 
 class Gateway(PodProcess):
@@ -28,9 +31,17 @@ class Gateway(PodProcess):
         super().__init__(process, name)
         self.port = port
 
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
 
 class World:
-    """A stage of its own under `data_dir`, and pods as processes that serve `modules`."""
+    """A stage of its own under `data_dir`, pods as processes that serve `modules`, and gateways.
+
+    Pods are started in `group`, which is their code's version too: it changes when another one is promoted.
+    """
 
     def __init__(self, settings: ChaosSettings, data_dir: Path, modules: Sequence[str] = (KINDS,)) -> None:
         self.settings = settings
@@ -42,19 +53,25 @@ class World:
         self.pods: list[PodProcess] = []
         self.up: set[PodProcess] = set()
         self.frozen: set[PodProcess] = set()
+        self.group = "v1"
         self.gateways: list[Gateway] = []
+        self.api_keys = _api_keys(data_dir / "keys")
+        self.outside = data_dir / "outside.log"
+        """What steps do outside: a line each time that one runs, see kinds.py."""
+        self.pids_frozen: set[int] = set()
         self.died: list[str] = []
-        """Pods that ended by themselves."""
+        """Pods and gateways that ended by themselves."""
         self._started = 0
         self._places: dict[PodProcess, str] = {}
 
     # -- pods -----------------------------------------------------------------------------------------------------
 
-    async def start_pod(self) -> PodProcess:
-        """Starts a pod and returns when it is up."""
+    async def start_pod(self, group: str | None = None) -> PodProcess:
+        """Starts a pod, of the current version if no other is named, and returns when it is up."""
         self._started += 1
-        place = f"pod {self._started}"
-        environment = self.system.environment(trim_lag_s=self.settings.trim_lag_s)
+        place, group = f"pod {self._started}", group or self.group
+        environment = self.system.environment(trim_lag_s=self.settings.trim_lag_s, group=group, code_version=group)
+        environment["CHAOS_OUTSIDE"] = str(self.outside)
         environment |= self.stage.environment("pod", place)
         command = [sys.executable, "-m", "runtime.host.process", *self.modules]
         with (self.data_dir / f"pod-{self._started}.log").open("wb") as log:
@@ -92,6 +109,10 @@ class World:
             if pod.process.poll() is not None and pod in self.up:
                 self._forget(pod)
                 self.died.append(f"pod {pod.name} ended by itself with exit code {pod.process.returncode}")
+        for gateway in list(self.gateways):
+            if gateway.process.poll() is not None:
+                self.forget_gateway(gateway)
+                self.died.append(f"{gateway.name} ended by itself with exit code {gateway.process.returncode}")
         return [pod for pod in self.pods if pod in self.up and pod not in self.frozen]
 
     def owned_lanes(self, pod: PodProcess) -> list[tuple[int, int]]:
@@ -107,7 +128,10 @@ class World:
         """Starts a gateway, on that port if it is not 0, and returns when it listens."""
         port = port or free_port()
         place = f"gateway {port}"
-        environment = self.system.environment() | self.stage.environment("gateway", place)
+        environment = self.system.environment(
+            api_keys_file=self.data_dir / "keys", stream_heartbeat_s=STREAM_HEARTBEAT_S
+        )
+        environment |= self.stage.environment("gateway", place)
         with (self.data_dir / f"gateway-{port}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "--port", str(port)],
@@ -140,6 +164,7 @@ class World:
     def freeze(self, pod: PodProcess) -> None:
         """SIGSTOP."""
         pod.freeze()
+        self.pids_frozen.add(pod.pid)
         self.frozen.add(pod)
 
     def wake(self, pod: PodProcess) -> None:
@@ -167,6 +192,13 @@ class World:
         for gateway in list(self.gateways):
             self.kill_gateway(gateway)
         self.stage.close()
+
+
+def _api_keys(path: Path) -> dict[str, str]:
+    """tenant → an API key of it, which the file says gateways are to know."""
+    made = {tenant: new_key(tenant, "load") for tenant in TENANTS}
+    path.write_text("".join(f"{line}\n" for _, line in made.values()))
+    return {tenant: key for tenant, (key, _) in made.items()}
 
 
 async def first_answer(world: World, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -1,0 +1,156 @@
+"""Calling actors in one of three ways, and writing down what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import defaultdict
+from collections.abc import Awaitable
+from typing import Any
+
+import msgspec
+
+from runtime.client import Client, Envelope
+from runtime.client.envelope import PLAIN
+from runtime.errors import TroupeError
+from schemas.address import Address
+from schemas.wire import Reply
+from tests.chaos.raw import RawCaller
+from tests.chaos.record import Entry, Look, Record, Via
+from tests.chaos.web import Web
+
+LOOK_TIMEOUT_S = 30.0
+TWICE, LATER, OTHERWISE = 0.01, 0.02, 0.025
+"""Shares of the commands that are asked twice at once, asked again later, and sent again with other arguments."""
+
+_int_or_none = msgspec.json.Decoder(int | None)
+_look = msgspec.json.Decoder(tuple[int, int])
+
+
+def address_of(actor: str) -> Address:
+    """The address that `<tenant>/<kind>/<key>` names."""
+    return Address(*actor.split("/"))
+
+
+class Calls:
+    """Writes to `record`; no call is waited for beyond `deadline`, on the monotonic clock."""
+
+    def __init__(
+        self, record: Record, clients: dict[str, Client], raw: RawCaller, web: Web, deadline: float
+    ) -> None:
+        self.record = record
+        self._clients = clients
+        self._raw = raw
+        self._web = web
+        self._deadline = deadline
+        self.told: defaultdict[str, int] = defaultdict(int)
+        """actor → the highest sequence that anybody was told."""
+
+    async def send(
+        self,
+        entry: Entry,
+        args: dict[str, Any],
+        chance: random.Random,
+    ) -> Entry:
+        """One command, answered and written down; sometimes asked twice, and sometimes misused."""
+        self.record.entries.append(entry)
+        body, twice = msgspec.json.encode(args), chance.random()
+        named = entry.via == "http" and chance.random() < 0.5
+        started = time.monotonic()
+        try:
+            if twice < TWICE:
+                reply, other = await asyncio.gather(*[self._call(entry, body, named=named) for _ in range(2)])
+                entry.again = (_int_or_none.decode(other.result), other.seq)
+            else:
+                reply = await self._call(entry, body, named=named)
+        except (TroupeError, TimeoutError) as error:
+            entry.error = str(error)
+            return entry
+        entry.waited_s = time.monotonic() - started
+        asked_as, entry.id, entry.seq = entry.id, reply.id, reply.seq
+        self.told[entry.actor] = max(self.told[entry.actor], reply.seq)
+        if reply.error is not None:
+            entry.outcome = "rejected" if reply.error.code == "rejected" else "failed"
+            entry.error = f"{reply.error.code}: {reply.error.message}"
+            return entry
+        entry.outcome = "done"
+        entry.value = _int_or_none.decode(reply.result)
+        if TWICE <= twice < LATER:
+            await self._ask_again(entry, body, asked_as, named=named)
+        elif LATER <= twice < OTHERWISE:
+            await self._reuse(entry, args, asked_as, named=named)
+        return entry
+
+    async def publish(self, entry: Entry, args: dict[str, Any]) -> Entry:
+        """One command that only the broker acknowledges."""
+        self.record.entries.append(entry)
+        body = msgspec.json.encode(args)
+        started = time.monotonic()
+        try:
+            await self._raw.publish(address_of(entry.actor), entry.method, body, entry.id, self._left())
+        except TimeoutError as error:
+            entry.error = str(error)
+            return entry
+        entry.waited_s = time.monotonic() - started
+        entry.outcome = "stored"
+        return entry
+
+    async def look(self, actor: str, caller: str) -> Look | None:
+        """Asks a counter for its state; None when nobody answered."""
+        address = address_of(actor)
+        at_least = self.told[actor]
+        with contextlib.suppress(TroupeError):
+            reply = await self._clients[address.tenant].read(
+                address.kind, address.key, "look", b"", timeout_s=min(LOOK_TIMEOUT_S, self._left())
+            )
+            if reply.error is None:
+                value, pid = _look.decode(reply.result)
+                look = Look(actor, caller, at_least, reply.seq, value, pid)
+                self.record.looks.append(look)
+                self.told[actor] = max(self.told[actor], reply.seq)
+                return look
+        return None
+
+    async def _ask_again(self, entry: Entry, body: bytes, id_: str, *, named: bool) -> None:
+        try:
+            reply = await self._call(entry, body, id_, named=named)
+        except (TroupeError, TimeoutError) as error:
+            entry.outcome, entry.error = "stuck", f"asked again: {error}"
+            return
+        entry.again = (_int_or_none.decode(reply.result), reply.seq)
+
+    async def _reuse(self, entry: Entry, args: dict[str, Any], id_: str, *, named: bool) -> None:
+        """Sends the same id with another amount, which must be refused."""
+        body = msgspec.json.encode({**args, "amount": args["amount"] + 1})
+        try:
+            reply = await self._call(entry, body, id_, named=named)
+        except (TroupeError, TimeoutError) as error:
+            entry.outcome, entry.error = "stuck", f"sent with other arguments: {error}"
+            return
+        entry.reused = reply.error.code if reply.error is not None else "taken"
+
+    def _call(self, entry: Entry, body: bytes, id_: str = "", *, named: bool = False) -> Awaitable[Reply]:
+        address, timeout_s, id_ = address_of(entry.actor), self._left(), id_ or entry.id
+        session = entry.session.rpartition("/")[2]
+        if entry.via == "raw":
+            return self._raw.call(address, entry.method, body, id_, timeout_s, session)
+        if entry.via == "http":
+            return self._web.call(address, entry.method, body, id_, timeout_s, session, as_header=named)
+        tenant, kind, key = address
+        envelope = Envelope(session=session) if session else PLAIN
+        return self._clients[tenant].call(
+            kind, key, entry.method, body, id=id_, timeout_s=timeout_s, envelope=envelope
+        )
+
+    def _left(self) -> float:
+        return max(self._deadline - time.monotonic(), 0.1)
+
+
+def entry_of(actor: str, number: int, method: str, amount: int, *, via: Via, session: str, target: str = "") -> Entry:
+    """An entry that is about to be sent; its id follows from the actor's key and the number."""
+    tenant, _, key = address_of(actor)
+    return Entry(
+        actor, f"{key}-{number}", method, amount, target, time.time(), via, f"{tenant}/{session}" if session else ""
+    )

@@ -1,0 +1,135 @@
+"""The log by itself: gapless, in the broker's order, one epoch after the other; and every state is its fold."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from itertools import accumulate
+
+from tests.chaos.evidence import Evidence, Verdict
+from tests.chaos.log import Event
+from tests.chaos.record import Look
+
+CLOCK_S = 0.001
+"""By how much a timer's time may be rounded on its way through the log."""
+
+
+def check(evidence: Evidence, verdict: Verdict) -> None:
+    """Compares the log with itself, with the broker's order, and with every state that was told."""
+    lanes: dict[int, list[Event]] = defaultdict(list)
+    for actor, events in evidence.log.events.items():
+        for event in events:
+            lanes[event.lane].append(event)
+        _check_actor(actor, events, _places(evidence, actor), verdict)
+    for lane, events in lanes.items():
+        events.sort(key=lambda event: event.position)
+        _check_lane(lane, events, verdict)
+    _check_sums(evidence, verdict)
+    _check_states(evidence, verdict)
+
+
+def _places(evidence: Evidence, actor: str) -> Mapping[str, int]:
+    """command id → where the broker stored it first, but for those that it lost again."""
+    places = evidence.stored.get(actor, {})
+    if evidence.may_be_missing(actor):
+        return {id: place for id, place in places.items() if not evidence.may_be_missing(actor, id)}
+    return places
+
+
+def _check_actor(actor: str, events: list[Event], stored: Mapping[str, int], verdict: Verdict) -> None:
+    last_stored, last_command = 0, ""
+    for number, event in enumerate(events, 1):
+        if event.seq != number:
+            verdict.lost.append((actor, f"event {event.seq} stands where {number} should"))
+            return
+        if event.early_s is not None and event.early_s > CLOCK_S:
+            verdict.reordered.append((actor, f"timer {event.command_id} fired {event.early_s:.3f} s before it was due"))
+        place = stored.get(event.command_id, 0)
+        if place and place < last_stored:
+            found = f"command {event.command_id}, stored at {place}, follows {last_command}, stored at {last_stored}"
+            verdict.reordered.append((actor, found))
+        if place > last_stored:
+            last_stored, last_command = place, event.command_id
+
+
+def _check_lane(lane: int, events: list[Event], verdict: Verdict) -> None:
+    before = events[0]
+    for number, event in enumerate(events, 1):
+        if event.position != number:
+            found = f"lane {lane}: position {event.position} stands where {number} should"
+            (verdict.lost if event.position > number else verdict.duplicated).append((event.actor, found))
+            return
+        if event.epoch < before.epoch:
+            found = f"lane {lane}: epoch {event.epoch} after {before.epoch} at position {event.position}"
+            verdict.reordered.append((event.actor, found))
+        if version_of(event) < version_of(before):
+            found = f"lane {lane}: {event.code_version} after {before.code_version} at position {event.position}"
+            verdict.reordered.append((event.actor, found))
+        before = event
+
+
+def version_of(event: Event) -> int:
+    """The number of the pod's version that wrote it."""
+    return int(event.code_version.removeprefix("v"))
+
+
+def _check_sums(evidence: Evidence, verdict: Verdict) -> None:
+    """What left has arrived, tenant by tenant, and no counter ever gave what it had not."""
+    moved: Counter[str] = Counter()
+    for actor, events in evidence.log.events.items():
+        tenant, kind, _ = actor.split("/")
+        if kind != "counter":
+            continue
+        moved[tenant] += sum(event.amount for event in events if event.type in ("Left", "Arrived"))
+        for number, value in enumerate(accumulate(event.amount for event in events), 1):
+            if value < 0:
+                verdict.duplicated.append((actor, f"event {number} makes the value {value}: it gave what it had not"))
+                break
+    if evidence.allowed.may_be_missing:
+        return  # a message that the broker forgot never arrives
+    for tenant, balance in moved.items():
+        if balance:
+            found = f"transfers do not add up: {balance} " + ("too much arrived" if balance > 0 else "is on its way")
+            (verdict.duplicated if balance > 0 else verdict.lost).append((tenant, found))
+
+
+def _check_states(evidence: Evidence, verdict: Verdict) -> None:
+    """Every state that was told is the fold of the log up to its sequence, and none is older than what was known."""
+    log = evidence.log
+    folds = {
+        actor: [0, *accumulate(event.amount for event in events)]
+        for actor, events in log.events.items()
+        if actor.split("/")[1] == "counter"
+    }
+    for actor, (seq, value) in log.snapshots.items():
+        if seq >= len(folds[actor]) or folds[actor][seq] != value:
+            verdict.lost.append((actor, f"the snapshot at {seq} says {value}, and the log does not fold to that"))
+    latest: dict[tuple[str, str], int] = {}
+    # What a log said that was replaced by an older copy is not to be found in this one.
+    looks = [] if evidence.allowed.restored else evidence.record.looks
+    for look in looks:
+        _check_look(look, folds.get(look.actor, [0]), verdict)
+        place = (look.caller, look.actor)
+        if look.seq < latest.get(place, 0):
+            found = f"a query at {look.seq} followed one at {latest[place]} by the same caller"
+            verdict.reordered.append((look.actor, found))
+        latest[place] = max(look.seq, latest.get(place, 0))
+    for actor, fold in folds.items():
+        last = evidence.last_looks.get(actor)
+        if last is None:
+            verdict.stuck.append((actor, "the actor did not answer when it was asked for its value"))
+        elif (last.seq, last.value) != (len(fold) - 1, fold[-1]):
+            found = f"the actor says {last.value} at {last.seq}, and its log folds to {fold[-1]} at {len(fold) - 1}"
+            verdict.lost.append((actor, found))
+
+
+def _check_look(look: Look, fold: list[int], verdict: Verdict) -> None:
+    if look.seq < look.at_least:
+        found = f"a query was answered at {look.seq}, after somebody had been told {look.at_least}"
+        verdict.reordered.append((look.actor, found))
+    if look.seq >= len(fold):
+        found = f"a query was answered at {look.seq}, and the log ends at {len(fold) - 1}"
+        verdict.lost.append((look.actor, found))
+    elif fold[look.seq] != look.value:
+        found = f"a query was answered with {look.value} at {look.seq}, where the log folds to {fold[look.seq]}"
+        verdict.lost.append((look.actor, found))

@@ -1,0 +1,45 @@
+"""What steps did outside: none ran again once its handler had its result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.chaos.evidence import Evidence, Mark, Verdict
+
+STEPS = ("before", "after")
+
+
+def check(evidence: Evidence, verdict: Verdict) -> None:
+    """Each errand's steps ran, and ran no more once they were completed."""
+    ran: Counter[tuple[str, str]] = Counter()
+    had: set[tuple[str, str]] = set()
+    for mark in evidence.outside:
+        place = (mark.command, mark.step)
+        if mark.what == "had":
+            if not ran[place]:
+                verdict.lost.append((mark.command, f"step {mark.step} gave a result, and never ran"))
+            had.add(place)
+            continue
+        if place in had and mark.pid not in evidence.pids_frozen and not evidence.allowed.restored:
+            verdict.duplicated.append((mark.command, f"step {mark.step} ran again in process {mark.pid}"))
+        ran[place] += 1
+    for entry in evidence.record.entries:
+        if entry.method == "run" and entry.outcome == "done":
+            command = f"{entry.actor.split('/')[0]}/{entry.id}"
+            for step in STEPS:
+                if not ran[command, step]:
+                    verdict.lost.append((entry.actor, f"errand {entry.id} is done, and its step {step} never ran"))
+
+
+def read_outside(path: Path) -> list[Mark]:
+    """The lines that steps left."""
+    return list(_marks(path.read_text().splitlines())) if path.exists() else []
+
+
+def _marks(lines: Iterable[str]) -> Iterable[Mark]:
+    for line in lines:
+        what, command, step, pid = line.split()
+        assert what in ("ran", "had"), line
+        yield Mark("ran" if what == "ran" else "had", command, step, int(pid))

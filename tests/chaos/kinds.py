@@ -1,0 +1,136 @@
+"""The actors under load.
+
+    counter   additions from outside, transfers between counters by messages, timers; its sum is checked
+    errand    an execution: a step, a question to a counter, another step
+
+What a step does outside is a line in the file that CHAOS_OUTSIDE names, appended, so that all pods' lines are in one
+order: `ran` when the step's function runs, `had` once the handler has its result.
+"""
+
+from __future__ import annotations
+
+import os
+
+from msgspec import Struct
+
+from runtime.entity import entity
+from runtime.errors import Rejected
+from runtime.keyvalue import KeyValue, keyvalue
+from runtime.policy import RetryPolicy
+from runtime.turn import Turn
+
+PATIENT = RetryPolicy(max_attempts=8, first_delay_s=0.05, max_delay_s=1.0)
+"""More attempts than one that a fault ended costs."""
+
+
+class Counter(Struct, frozen=True):
+    value: int = 0
+
+
+class Added(Struct, frozen=True):
+    amount: int
+
+
+class Left(Struct, frozen=True):
+    """The amount is below zero: what left for another counter."""
+
+    amount: int
+
+
+class Arrived(Struct, frozen=True):
+    amount: int
+
+
+class Rang(Struct, frozen=True):
+    """A timer fired. `due_at` and `rang_at` are Unix seconds of the pods' clocks."""
+
+    amount: int
+    due_at: float
+    rang_at: float
+
+
+def apply(state: Counter, event: Added | Left | Arrived | Rang) -> Counter:
+    return Counter(state.value + event.amount)
+
+
+counter = entity("counter", initial=Counter(), apply=apply, retry=PATIENT, snapshot_every=50)
+
+
+@counter.command
+def add(state: Counter, amount: int, ctx: Turn) -> Added:
+    """Adds, and answers with the new value."""
+    ctx.reply(state.value + amount)
+    return Added(amount)
+
+
+@counter.command
+def forward(state: Counter, to: str, amount: int, ctx: Turn) -> Left:
+    """Takes away here, never below zero, and adds there by a message."""
+    if amount > state.value:
+        raise Rejected(f"only {state.value} are left")
+    ctx.tell(counter, to, "arrive", {"amount": amount})
+    ctx.reply(state.value - amount)
+    return Left(-amount)
+
+
+@counter.command
+def arrive(state: Counter, amount: int) -> Arrived:
+    """What `forward` sends."""
+    return Arrived(amount)
+
+
+@counter.command
+def add_later(state: Counter, ctx: Turn, amount: int, after_s: float, name: str) -> None:
+    """Adds when a timer fires."""
+    due_at = ctx.now + after_s
+    ctx.schedule(name, "ring", {"amount": amount, "due_at": due_at}, at=due_at)
+
+
+@counter.command
+def ring(state: Counter, ctx: Turn, amount: int, due_at: float) -> Rang:
+    """What a timer sends."""
+    return Rang(amount, due_at, ctx.now)
+
+
+@counter.command
+def flaky(state: Counter, amount: int, fails: int, ctx: Turn) -> Added:
+    """Fails so many times, then adds."""
+    if ctx.attempt <= fails:
+        raise ValueError(f"attempt {ctx.attempt} fails")
+    ctx.reply(state.value + amount)
+    return Added(amount)
+
+
+@counter.query
+def look(state: Counter) -> tuple[int, int]:
+    """(the value, the process that answers)."""
+    return state.value, os.getpid()
+
+
+errand = keyvalue("errand", retry=PATIENT)
+
+
+@errand.write
+async def run(ctx: KeyValue, to: str, amount: int) -> int:
+    """A step, an addition elsewhere, another step; gives how many errands this actor has run."""
+    await _step(ctx, "before")
+    await ctx.ask(counter, to, "add", {"amount": amount}, type=int)
+    await _step(ctx, "after")
+    done: int = ctx.get("done", 0, type=int) + 1
+    ctx.set("done", done)
+    return done
+
+
+async def _step(ctx: KeyValue, name: str) -> None:
+    command = f"{ctx.address.tenant}/{ctx.turn.command_id}"
+    await ctx.step(name, _note, "ran", command, name)
+    _note("had", command, name)
+
+
+def _note(what: str, command: str, step: str) -> None:
+    line = f"{what} {command} {step} {os.getpid()}\n".encode()
+    file = os.open(os.environ["CHAOS_OUTSIDE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
