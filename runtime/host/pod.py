@@ -344,6 +344,8 @@ class Pod:
         self.committer.clear()
 
     async def _on_reconnect(self) -> None:
+        if not hasattr(self, "commands"):
+            return  # it still starts, and reads nothing that could have been missed
         self.commands.restart_all("reconnected to NATS")
         for lane in self.lanes.values():
             self.outbox.kick(lane)

@@ -7,7 +7,8 @@ import dataclasses
 from runtime.host.settings import PodSettings
 
 FAULTS = (
-    "kill", "stop", "term", "churn", "gateway-kill", "gateway-stop", "nats", "postgres", "cut", "hole", "slow", "half-open", "one-way", "clock",
+    "kill", "stop", "term", "churn", "gateway-kill", "gateway-stop", "nats", "postgres", "cut", "hole", "slow",
+    "half-open", "one-way", "clock",
 )  # fmt: skip
 """What a run has unless it is told otherwise."""
 

@@ -10,7 +10,7 @@ from nats.js.api import StreamConfig
 
 from runtime.errors import CallFailed, Misconfigured
 from runtime.host.pod import Pod
-from tests.support.kinds import Add, counter, double
+from tests.support.kinds import Add, cart, counter, double, patient
 from tests.support.system import System, run, until
 
 
@@ -123,6 +123,25 @@ def test_given_two_groups_when_both_run_then_each_reads_only_its_kinds(system: S
     run(scenario())
     lanes = dict(system.sql("SELECT lane / 8, count(*) FROM inbox GROUP BY 1"))
     assert lanes == {0: 1, 1: 1}
+
+
+def test_given_groups_of_several_kinds_when_they_read_then_no_consumer_has_several_filters(system: System) -> None:
+    async def scenario() -> None:
+        one, two = system.pod(counter, cart, group="one"), system.pod(double, patient, group="two")
+        async with one, two, system.client() as client:
+            for _ in range(3):
+                await client.ask(counter, "a", Add(1))
+                assert await client.ask(double, "a", "run", {"x": 3}) == 6
+                await client.ask(cart, "a", "put", {"item": "egg"})
+            connection = await nats.connect(system.nats_url)
+            configs = [info.config for info in await connection.jetstream().consumers_info("CMD")]
+            await connection.close()
+        # With several, each message costs the broker a look at every subject of its partition.
+        assert {config.filter_subject for config in configs} == {f"p.{n}.>" for n in range(system.partitions)}
+        assert not any(config.filter_subjects for config in configs)
+
+    run(scenario())
+    assert system.sql("SELECT lane / 8, count(*) FROM inbox GROUP BY 1 ORDER BY 1") == [(0, 6), (1, 3)]
 
 
 def test_given_processed_commands_when_trimmed_then_only_what_nobody_needs_goes(system: System) -> None:

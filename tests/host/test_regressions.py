@@ -21,6 +21,7 @@ from runtime.host.committer import Committer
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
 from runtime.host.meter import Meter
+from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable, Taken, TimerRow
 from runtime.host.timers import Timers
 from runtime.host.turn_thread import SLOW_S, StuckInHandler, TurnThread
@@ -480,3 +481,10 @@ def test_given_sequences_that_come_again_when_a_lane_has_not_read_them_then_noth
         await connection.close()
 
     run(scenario())
+
+# -- starting ---------------------------------------------------------------------------------------------------------
+
+
+def test_given_a_pod_that_still_starts_when_its_connection_is_made_anew_then_nothing_breaks(system: System) -> None:
+    pod = Pod(system.settings(), [counter])
+    asyncio.run(pod._on_reconnect())  # what its connection calls, from the moment that it is open
