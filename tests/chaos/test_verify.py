@@ -20,8 +20,8 @@ SECOND = 1_800_000_000.0
 
 
 def event(actor: str, seq: int, position: int, type: str, command: str, amount: int = 0, **more: Any) -> Event:
-    given: dict[str, Any] = {"epoch": 1, "causation_id": None, "session": None, "code_version": "v1", "early_s": None, "at": SECOND}
-    given |= more
+    given: dict[str, Any] = {"epoch": 1, "causation_id": None, "session": None, "code_version": "v1"}
+    given |= {"early_s": None, "at": SECOND} | more
     return Event(actor=actor, seq=seq, lane=0, position=position, type=type, command_id=command, amount=amount, **given)
 
 
