@@ -7,11 +7,11 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos simulate bench docs clean
+.PHONY: help setup demo test check chaos simulate bench bench-peers docs clean
 
 help: ## explain each target
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 setup: $(STAMP) ## make .venv with all that development needs; PYTHON= chooses the interpreter (3.11 or newer)
 
@@ -38,6 +38,9 @@ chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=,
 
 bench: setup ## measure, and write bench.json
 	@$(BIN)/python -m tests.bench
+
+bench-peers: setup ## the same work on Restate, DBOS, eventsourcing and LangGraph (installed into .peers): docs/benchmarks.md, bench-peers.json; ARGS=
+	@$(BIN)/python -m tests.peers $(ARGS)
 
 simulate: ## (not built yet) a whole system on a seeded clock, network and disk
 	@echo "error: the simulator is not built yet; make chaos kills real processes instead" >&2; exit 2

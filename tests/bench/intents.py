@@ -39,12 +39,16 @@ class Poster(asyncio.Protocol):
 
     async def post(self, key: str) -> bool:
         """Posts an addition and waits for its result; false when the answer is not 200."""
-        assert self._transport is not None
         body = b'{"kind":"counter","key":"%b","method":"add","args":{"amount":1}}' % key.encode()
+        return await self.send("/intent", body)
+
+    async def send(self, path: str, body: bytes) -> bool:
+        """Posts JSON and waits for the answer; false when it is not 200."""
+        assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(
-            b"POST /intent HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (self._host.encode(), len(body), body)
+            b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (path.encode(), self._host.encode(), len(body), body)
         )
         return await self._answer
 

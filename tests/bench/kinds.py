@@ -1,4 +1,4 @@
-"""The kinds that are measured: a counter with everything at its default, and a ledger of many events a command."""
+"""The kinds that are measured: a counter with everything at its default, a ledger of many events a command, notes."""
 
 from __future__ import annotations
 
@@ -42,3 +42,28 @@ ledger = entity("ledger", initial=Counter(), apply=apply, snapshot_every=0)
 def book(state: Counter, entries: int) -> list[Added]:
     """Books so many entries of one."""
     return [Added(1)] * entries
+
+
+class Note(Struct, frozen=True):
+    number: int = 0
+    text: str = ""
+
+
+class Kept(Struct, frozen=True):
+    number: int
+    text: str
+
+
+def latest(_: Note, event: Kept) -> Note:
+    """What was kept last."""
+    return Note(event.number, event.text)
+
+
+note = entity("note", initial=Note(), apply=latest)
+
+
+@note.command
+def keep(_: Note, number: int, text: str, ctx: Turn) -> Kept:
+    """Keeps a number and a text, and answers with the number."""
+    ctx.reply(number)
+    return Kept(number, text)

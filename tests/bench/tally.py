@@ -55,9 +55,9 @@ async def drive(load: Load, callers: list[Call]) -> Tally:
 
     async def watch() -> None:
         await asyncio.sleep(max(0.0, load.begin_at - time.time()))
-        early = _cpu_s()
+        early = cpu_s()
         await asyncio.sleep(max(0.0, end - time.time()))
-        tally.cpu_s = _cpu_s() - early
+        tally.cpu_s = cpu_s() - early
 
     await asyncio.gather(watch(), *[one(call) for call in callers])
     return tally
@@ -74,6 +74,7 @@ def told() -> Load:
     return msgspec.json.decode(sys.argv[1], type=Load)
 
 
-def _cpu_s() -> float:
+def cpu_s() -> float:
+    """Processor seconds that this process has used."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
