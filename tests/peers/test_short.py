@@ -17,8 +17,9 @@ from tests.support.system import ROOT
 def test_given_no_peer_when_our_side_is_measured_then_what_the_log_counted_is_kept(tmp_path: Path) -> None:
     report, out = tmp_path / "benchmarks.md", tmp_path / "bench-peers.json"
     command = [sys.executable, "-m", "tests.peers", "--only", "none", "--works", "alone,checkpoints"]
-    options = ["--stage", "sweep", "--seconds", "0.5", "--short", "--state", str(tmp_path), "--report", str(report), "--out", str(out)]
-    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    options = ["--stage", "sweep", "--short", "--seconds", "0.5", "--state", str(tmp_path)]
+    command += [*options, "--report", str(report), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     about = results.read(tmp_path / "results.json").about["ours"]
     assert about.sweeps.keys() == {"alone", "checkpoints"}
