@@ -39,7 +39,7 @@ chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=,
 bench: setup ## measure, and write bench.json
 	@$(BIN)/python -m tests.bench
 
-bench-peers: setup ## the same work on Restate, DBOS, eventsourcing and LangGraph (installed into .peers): docs/benchmarks.md, bench-peers.json; ARGS=
+bench-peers: setup ## the same work on Restate, DBOS, eventsourcing, LangGraph (installed into .peers); writes docs/benchmarks.md; ARGS=
 	@$(BIN)/python -m tests.peers $(ARGS)
 
 simulate: ## (not built yet) a whole system on a seeded clock, network and disk

@@ -31,8 +31,8 @@ STAGES = ("sweep", "measure")
 def main() -> int:
     """Measures, and writes docs/benchmarks.md and bench-peers.json."""
     parser = argparse.ArgumentParser(prog="python -m tests.peers", description="Measure beside the peers.")
-    peers = [make() for make in PEERS]
-    parser.add_argument("--only", default="", help=f"which of {','.join(peer.name for peer in peers)}; or none")
+    systems: list[Peer] = [Ours(), *[make() for make in PEERS]]
+    parser.add_argument("--only", default="", help=f"which of {','.join(system.name for system in systems)}")
     parser.add_argument("--works", default="", help=f"which of {','.join(WORKS)}")
     parser.add_argument("--stage", default="", help="sweep (search settings) or measure (with those found before)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement; 0.6 of it in the sweep")
@@ -42,17 +42,18 @@ def main() -> int:
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "benchmarks.md", help="the report")
     parser.add_argument("--out", type=Path, default=ROOT / "bench-peers.json", help="the ratios")
     given = parser.parse_args()
-    only = [] if given.only == "none" else _chosen(parser, given.only, [peer.name for peer in peers])
+    only = _chosen(parser, given.only, [system.name for system in systems])
     works = _chosen(parser, given.works, list(WORKS))
     stages = _chosen(parser, given.stage, list(STAGES))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started ends with this process
     fresh = "measure" not in given.stage
-    plan = measuring.Plan(given.seconds, given.seconds * 0.6, given.rounds, fresh=fresh, short=given.short)
+    plan = measuring.Plan(given.seconds, given.seconds * 0.6, given.rounds, only if fresh else [], given.short)
     given.state.mkdir(parents=True, exist_ok=True)
     kept = given.state / "results.json"
     found = results.read(kept)
     try:
-        run(found, [peer for peer in peers if peer.name in only], works, stages, plan, given.state)
+        chosen = [system for system in systems if system.name in only or system.name == "ours"]
+        run(found, chosen, works, stages, plan, given.state)
     finally:
         results.write(kept, found)
     given.out.write_bytes(msgspec.json.format(msgspec.json.encode(ratios.figures(found))) + b"\n")
@@ -62,7 +63,7 @@ def main() -> int:
 
 
 def run(
-    found: results.Results, peers: list[Peer], works: list[str], stages: list[str], plan: measuring.Plan, state: Path
+    found: results.Results, systems: list[Peer], works: list[str], stages: list[str], plan: measuring.Plan, state: Path
 ) -> None:
     """Everything that was asked for, on servers of its own; what is found goes into `found` as soon as it is."""
 
@@ -74,7 +75,7 @@ def run(
         with Infra.start(scratch / "servers") as infra:
             _, found.conditions = asyncio.run(conditions(infra.endpoints))
             ground = Ground(infra, state, scratch)
-            ready = measuring.prepare(ground, [Ours(), *peers], found, say)
+            ready = measuring.prepare(ground, systems, found, say)
             if "sweep" in stages:
                 measuring.find_settings(ground, ready, works, found, plan, say)
             if "measure" in stages:

@@ -18,13 +18,14 @@ Say = Callable[[str], None]
 class Plan(NamedTuple):
     """How long each measurement is, in seconds, and how many rounds there are.
 
-    `fresh` sweeps what was swept before; `short` tries nothing but the first value of each setting.
+    `fresh` names the systems that are swept although they were before; `short` tries nothing but the first value of
+    each setting.
     """
 
     seconds: float
     sweep_seconds: float
     rounds: int
-    fresh: bool
+    fresh: Sequence[str]
     short: bool = False
 
 
@@ -55,7 +56,7 @@ def find_settings(
     for peer in peers:
         about = results.about[peer.name]
         for name in works:
-            if name not in peer.works or (name in about.sweeps and not plan.fresh):
+            if name not in peer.works or (name in about.sweeps and peer.name not in plan.fresh):
                 continue
             say(f"{peer.title}, {WORKS[name].title}:")
             try:

@@ -134,7 +134,7 @@ def test_given_systems_when_measured_then_they_take_turns_and_what_is_missing_is
     ground = Ground(None, tmp_path, tmp_path)  # type: ignore[arg-type]  # no server is needed for what is scripted
     rates = {"ours": 30, "dbos": 2, "restate": 0}
     systems: list[Peer] = [Scripted(name, rate, measured) for name, rate in rates.items()]
-    found, plan = Results(), measuring.Plan(1.0, 1.0, 2, fresh=True)
+    found, plan = Results(), measuring.Plan(1.0, 1.0, 2, ["ours", "dbos"])
     ready = measuring.prepare(ground, systems, found, lambda line: None)
     measuring.find_settings(ground, ready, ["keyed"], found, plan, lambda line: None)
     measured.clear()

@@ -16,7 +16,7 @@ from tests.support.system import ROOT
 @pytest.mark.slow
 def test_given_no_peer_when_our_side_is_measured_then_what_the_log_counted_is_kept(tmp_path: Path) -> None:
     report, out = tmp_path / "benchmarks.md", tmp_path / "bench-peers.json"
-    command = [sys.executable, "-m", "tests.peers", "--only", "none", "--works", "alone,checkpoints"]
+    command = [sys.executable, "-m", "tests.peers", "--only", "ours", "--works", "alone,checkpoints"]
     options = ["--stage", "sweep", "--short", "--seconds", "0.5", "--state", str(tmp_path)]
     command += [*options, "--report", str(report), "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

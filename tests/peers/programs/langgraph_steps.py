@@ -77,6 +77,8 @@ async def main(job: Job) -> None:
     options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     async with AsyncConnectionPool(job.target, min_size=pool, max_size=pool, kwargs=options) as connections:
         saver = AsyncPostgresSaver(connections)
+        if job.number == 0:  # it is started first, and the others once it is up
+            await saver.setup()
         make = graph_call if job.setting["way"] == "graph" else saver_call
         await run(job, [make(job, saver)] * job.in_flight)
 
