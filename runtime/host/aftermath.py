@@ -81,9 +81,10 @@ class Aftermath:
     def _tell_waiting(self, plan: Plan) -> None:
         """Commands were answered or refused: who waits for that looks again."""
         outcomes, changes = self._pod.reads.outcomes, plan.changes
-        outcomes.committed([(row.actor, row.command_id) for row in changes.inbox])
-        if plan.refusing:
+        if outcomes.awaited:
+            outcomes.committed([(row.actor, row.command_id) for row in changes.inbox])
             outcomes.committed([(row.actor, row.command_id) for row in changes.refused])
+        if plan.refusing:
             for lane in plan.refusing:
                 lane.refusals = True
 

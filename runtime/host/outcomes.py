@@ -43,6 +43,11 @@ class Outcomes:
         self._source = source
         self._waiting: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiting)
+
     def committed(self, answered: list[tuple[str, str]]) -> None:
         """Commands (actor, id) were answered: whoever waits for their results looks again."""
         if self._waiting:

@@ -15,8 +15,10 @@ def plain(values: Iterable[object]) -> str:
 
 
 def texts(values: Sequence[str | None]) -> str:
-    """An array literal of texts; None becomes NULL."""
+    """An array literal of texts; None becomes NULL, a column of nothing else empty: unnest fills it up with NULLs."""
     if not any(values):
+        if all(value is None for value in values):
+            return "{}"
         return "{" + ",".join(["NULL" if value is None else '""' for value in values]) + "}"
     try:
         joined = '","'.join(values)  # type: ignore[arg-type]  # a None raises TypeError, handled below

@@ -33,6 +33,9 @@ from runtime.postgres.pipeline import Pipeline, Statement
 SILENT_AFTER_LEASES = 5
 """The server ends a transaction after one lease; only a commit that waits for its disk may take longer."""
 
+ONE = "_one"
+"""How the name of a statement ends that is for one row."""
+
 _REFUSED = (
     psycopg.DataError,
     UnicodeEncodeError,
@@ -68,7 +71,7 @@ class PostgresCommitLog:
             pipeline = await self._ready()
             asked = _questions(wanted, self._pod)
             rows = await pipeline.run(asked, begin=True)
-            return _found({name: found for (name, _), found in zip(asked, rows, strict=True)})
+            return _found({name.removesuffix(ONE): found for (name, _), found in zip(asked, rows, strict=True)})
         except BaseException as error:
             raise await self._failed(error) from error
 
@@ -156,10 +159,12 @@ class PostgresCommitLog:
 
 def _questions(wanted: Wanted, pod: str) -> list[Statement]:
     """The statements that read; the fence first, so that later ones see all that an older owner wrote."""
-    lanes, epochs, checkpoints, anchors, positions = zip(*wanted.fences, strict=True)
-    asked: list[Statement] = [
-        ("fence", (plain(lanes), plain(epochs), plain(checkpoints), plain(anchors), plain(positions), pod))
-    ]
+    asked: list[Statement] = []
+    if len(wanted.fences) == 1:
+        lane, epoch, *moved = wanted.fences[0]
+        asked.append(("fence_one", (*map(str, moved), str(lane), str(epoch), pod)))
+    else:
+        asked.append(("fence", (*map(plain, zip(*wanted.fences, strict=True)), pod)))
     for name, pairs in (
         ("find_inbox", wanted.commands),
         ("find_pending_ids", wanted.held),
@@ -167,7 +172,9 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
         ("find_timers", wanted.timers),
         ("find_refused", wanted.refused),
     ):
-        if pairs:
+        if len(pairs) == 1 and name == "find_inbox":
+            asked.append(("find_inbox_one", pairs[0]))
+        elif pairs:
             actors, ids = zip(*pairs, strict=True)
             asked.append((name, (plain(actors), texts(ids))))
     if wanted.next_pending:
@@ -209,13 +216,17 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         actors, tenants, kinds, keys, lanes, parts = zip(*changes.actors, strict=True)
         columns = (plain(actors), texts(tenants), texts(kinds), texts(keys), plain(lanes), plain(parts))
         out.append(("insert_actors", columns))
-    if changes.events:
+    if len(changes.events) == 1:
+        out.append(("insert_events_one", (*map(_text, changes.events[0]), code_version)))
+    elif changes.events:
         c = list(zip(*changes.events, strict=True))
         out.append(("insert_events", (code_version, *map(plain, c[:7]), *map(texts, c[7:]))))
     if changes.inbox_forgotten:
         actors, ids = zip(*changes.inbox_forgotten, strict=True)
         out.append(("delete_inbox", (plain(actors), texts(ids))))
-    if changes.inbox:
+    if len(changes.inbox) == 1:
+        out.append(("insert_inbox_one", tuple(map(_text, changes.inbox[0]))))
+    elif changes.inbox:
         c = list(zip(*changes.inbox, strict=True))
         out.append(("insert_inbox", (plain(c[0]), texts(c[1]), *map(plain, c[2:6]), texts(c[6]))))
     if changes.pending_done:
@@ -232,6 +243,11 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         c = list(zip(*changes.pending_updates, strict=True))
         out.append(("update_pending", (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]))))
     return out + _rarer_writes(changes)
+
+
+def _text(value: object) -> str | None:
+    """A parameter of a statement for one row."""
+    return None if value is None else str(value)
 
 
 def _rarer_writes(changes: Changes) -> list[Statement]:

@@ -8,6 +8,15 @@ FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
 WHERE p.lane = u.lane AND p.epoch = u.epoch AND p.owner = %s
 RETURNING p.lane
 
+-- name: fence_one
+-- The same for one lane. Statements for one row take half of what arrays of one take, which a lone command waits for.
+UPDATE partitions SET checkpoint = %s, checkpoint_at = %s, position = %s
+WHERE lane = %s AND epoch = %s AND owner = %s
+RETURNING lane
+
+-- name: find_inbox_one
+SELECT actor, command_id, seq, digest, failed, result FROM inbox WHERE actor = %s AND command_id = %s
+
 -- name: find_inbox
 SELECT i.actor, i.command_id, i.seq, i.digest, i.failed, i.result
 FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
@@ -71,6 +80,11 @@ INSERT INTO events (actor, seq, lane, position, partition, version, epoch, tenan
 SELECT u.*, %s FROM unnest(%s::uuid[], %s::bigint[], %s::int[], %s::bigint[], %s::smallint[], %s::smallint[],
     %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::json[]) u
 
+-- name: insert_events_one
+INSERT INTO events (actor, seq, lane, position, partition, version, epoch, tenant, type, command_id, session,
+                    causation_id, correlation_id, principal, payload, code_version)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
 -- name: delete_inbox
 DELETE FROM inbox i USING unnest(%s::uuid[], %s::text[]) u(actor, command_id)
 WHERE i.actor = u.actor AND i.command_id = u.command_id
@@ -78,6 +92,9 @@ WHERE i.actor = u.actor AND i.command_id = u.command_id
 -- name: insert_inbox
 INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::int[], %s::bool[], %s::text[])
+
+-- name: insert_inbox_one
+INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result) VALUES (%s, %s, %s, %s, %s, %s, %s)
 
 -- name: insert_refused
 INSERT INTO refused (actor, command_id, fingerprint, digest, partition, seq, code, failure)

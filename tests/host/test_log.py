@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 
 import psycopg
 import pytest
 
 from runtime.entity import entity
 from runtime.errors import CallFailed, Misconfigured
-from runtime.host.ports import ActorRow, Changes, EventRow, Fence, Wanted
+from runtime.host.ports import ActorRow, Changes, EventRow, Fence, InboxRow, Wanted
 from runtime.postgres import migrate as migrations
 from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.reading import PostgresReader
@@ -77,6 +78,49 @@ def test_given_a_late_commit_when_the_whole_log_is_read_by_vector_then_it_is_nev
         assert await reader.after(vector) == ([], vector)
         for closing in (slow, fast, reader):
             await closing.close()
+
+    run(scenario())
+
+
+def test_given_rows_when_written_one_by_one_or_together_then_they_are_the_same(system: System) -> None:
+    """A lone command has statements of its own, for one row each; so has what is looked up for it."""
+    texts = ("plain", 'quotes "and" \\ and {braces}, NULL', "")
+    actors = [actor_id("default", "counter", key) for key in "abcdef"]
+
+    def rows(number: int) -> Changes:
+        changes, actor, text = Changes(), actors[number], texts[number % 3]
+        told = event(actor, 1, 0, 1 + number)._replace(session=text or None, correlation_id="c", principal=text)
+        changes.events.append(told._replace(payload=json.dumps(text)))
+        changes.inbox.append(InboxRow(actor, f"id {text}", 1, 0, -5, number % 2 == 0, json.dumps(text)))
+        return changes
+
+    async def scenario() -> None:
+        await owned(system, 0)
+        log = PostgresCommitLog(system.postgres_url, "me", "v", 5.0)
+        together = Changes()
+        for number in range(3):
+            await log.begin(Wanted([Fence(0, 1, number, 1, 0)]))
+            await log.commit(rows(number))
+            together.events += rows(number + 3).events
+            together.inbox += [row._replace(failed=not row.failed) for row in rows(number + 3).inbox]
+        await log.begin(Wanted([Fence(0, 1, 3, 1, 0)]))
+        await log.commit(together)
+        assert system.sql("SELECT checkpoint FROM partitions") == [(3,)]
+        some = "type, version, session, causation_id, correlation_id, principal, payload::text, code_version, epoch"
+        for columns in (f"{some} FROM events", "command_id, seq, lane, digest, failed, result FROM inbox"):
+            written = [
+                system.sql(f"SELECT {columns} WHERE actor = ANY(%s::uuid[]) ORDER BY actor", one)
+                for one in ([actors[n]] for n in range(6))
+            ]
+            assert written[:3] == written[3:]
+            assert all(written)
+        places = [(actors[n], f"id {texts[n % 3]}") for n in range(6)]
+        many = (await log.begin(Wanted([Fence(0, 1, 4, 1, 0)], commands=places))).inbox
+        await log.rollback()
+        for place in places:
+            assert (await log.begin(Wanted([Fence(0, 1, 4, 1, 0)], commands=[place]))).inbox == {place: many[place]}
+            await log.rollback()
+        await log.close()
 
     run(scenario())
 

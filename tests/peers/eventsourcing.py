@@ -11,12 +11,12 @@ from tests.peers.work import WORKS, Outcome, Setting
 
 PACKAGES = ("eventsourcing", "psycopg[binary]", "psycopg-pool")
 _SATURATED: Axes = {
+    "functions": ("y", "n"),
     "processes": (1, 2, 4),
     "in_flight": (4, 1, 2, 8, 16),
-    "functions": ("n", "y"),
     "pool": (16,),
 }
-_ONE: Axes = {"in_flight": (1,), "functions": ("n", "y"), "pool": (2,)}
+_ONE: Axes = {"in_flight": (1,), "functions": ("y", "n"), "pool": (2,)}
 
 
 class Eventsourcing:

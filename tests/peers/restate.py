@@ -25,11 +25,13 @@ from tests.support.system import ROOT
 SERVER = "@restatedev/restate-server"
 PACKAGES = ("restate-sdk", "hypercorn", "granian")
 UP_WITHIN_S = 30.0
-_SERVICE: Axes = {"service": ("hypercorn", "granian"), "workers": (1, 2)}
-_SATURATED: Axes = {"in_flight": (64, 128, 256), **_SERVICE, "partitions": (24, 4)}
+_SERVICE: Axes = {"service": ("hypercorn", "granian"), "workers": (1, 2), "partitions": (4, 1, 24)}
+_SATURATED: Axes = {**_SERVICE, "in_flight": (128, 64, 256)}
+_HOT: Axes = {**_SERVICE, "in_flight": (16, 64)}
 HYPERCORN = """\
 bind = "127.0.0.1:{port}"
 workers = {workers}
+worker_class = "uvloop"
 h2_max_concurrent_streams = 2147483647
 keep_alive_max_requests = 2147483647
 keep_alive_timeout = 2147483647
@@ -49,7 +51,7 @@ class Restate:
         "the server's defaults: a replicated log with one replica, its write-ahead log synced to disk before a record "
         "counts (`log-server.rocksdb-disable-wal-fsync = false`); telemetry off"
     )
-    works: Mapping[str, Axes] = {"keyed": _SATURATED, "alone": {"in_flight": (1,), **_SERVICE}, "hot": _SATURATED}
+    works: Mapping[str, Axes] = {"keyed": _SATURATED, "alone": {"in_flight": (1,), **_SERVICE}, "hot": _HOT}
 
     def prepare(self, ground: Ground) -> dict[str, str]:
         """See Peer."""
