@@ -27,7 +27,7 @@ def written(results: Results) -> str:
     """The whole report, as Markdown."""
     parts = [HEAD, *[f"- {line}" for line in results.conditions], ""]
     parts += ["## Ratios", "", *table(results), ""]
-    parts += ["## Processor time", "", *_processor(results), ""]
+    parts += ["## Processor time", "", *_processor(results), "", *_rest(results)]
     parts += ["## The systems", ""]
     for name in sorted(results.about, key=_order):
         parts += _system(results.about[name])
@@ -81,6 +81,29 @@ def _processor(results: Results) -> list[str]:
                 title += f" (beside {results.about[comparison.peer].title})"
             lines.append(f"| {WORKS[comparison.work].title} | {title} | {sum(used.values()):,.0f} | {parts} |")
     return lines
+
+
+REST = (
+    ("pod", "actor", "checked headers and arguments, a thread for handlers, rows for answers, positions and epochs"),
+    ("postgres", "postgres", "the fence, a look-up of each id, an index of positions, and rows of 16 columns"),
+    ("nats", "nats", "a consumer for each of 32 lanes instead of one for all, and headers"),
+    ("callers", "callers", "JSON, headers, time-outs and repeats"),
+)
+"""Who does more than with the bare prototype: its name with us, its name there, and what for."""
+
+
+def _rest(results: Results) -> list[str]:
+    """What a command costs beside the bare prototype's."""
+    comparison = results.comparisons.get("prototype.keyed")
+    if comparison is None:
+        return []
+    ours, theirs = _median_cpu(comparison.ours), _median_cpu(comparison.theirs)
+    more = sum(ours.values()) - sum(theirs.values())
+    lines = [f"Of a keyed command, saturated, {more:,.0f} µs are what the bare prototype does without:", ""]
+    for mine, other, why in REST:
+        if mine in ours and other in theirs:
+            lines.append(f"- {mine}: {ours[mine] - theirs[other]:+,.0f} µs ({theirs[other]:,.0f} there): {why}.")
+    return [*lines, ""]
 
 
 def _median_cpu(side: Side) -> dict[str, float]:
