@@ -12,12 +12,12 @@ from tests.peers.work import WORKS, Outcome, Setting
 
 LOAD = "tests.bench.load"
 NOTES = "tests.peers.notes"
-_SATURATED: Axes = {"in_flight": (2048, 1024, 4096), "pods": (2, 1), "processes": (2,)}
-_HOT: Axes = {"in_flight": (1024, 512, 2048), "pods": (1,), "processes": (1, 2)}
+_SATURATED: Axes = {"partitions": (8, 2, 32), "in_flight": (2048, 1024, 4096), "pods": (2, 1), "processes": (2, 1)}
+_HOT: Axes = {"in_flight": (1024, 512, 2048), "partitions": (8,), "pods": (1,), "processes": (1, 2)}
 
 
 class Ours:
-    """Pods with everything at its default: leases, fencing, inbox, outbox, checked arguments, metrics."""
+    """Pods with everything on: leases, fencing, inbox, outbox, checked arguments, metrics."""
 
     name = "ours"
     title = "Troupe"
@@ -28,19 +28,19 @@ class Ours:
     durability = "answered after the commit; fsync and synchronous_commit on"
     works: Mapping[str, Axes] = {
         "keyed": _SATURATED,
-        "alone": {"in_flight": (1,), "pods": (1,), "processes": (1,)},
+        "alone": {"partitions": (8, 32), "in_flight": (1,), "pods": (1,), "processes": (1,)},
         "hot": _HOT,
         "checkpoints": _SATURATED,
     }
 
     def prepare(self, ground: Ground) -> dict[str, str]:
         """See Peer."""
-        self._stage = Stage(ground.infra, ground.room(self.name), 32)
         return {name: importlib.metadata.version(name) for name in ("nats-py", "psycopg", "msgspec")}
 
     def measure(self, ground: Ground, work: str, setting: Setting, seconds: float) -> Outcome:
         """See Peer. Each addition is one event and one recorded answer in the log, or Miscounted is raised."""
-        with self._stage.scene(pods=int(setting["pods"])) as scene:
+        stage = Stage(ground.infra, ground.room(self.name), int(setting["partitions"]))
+        with stage.scene(pods=int(setting["pods"])) as scene:
             rate = measure(
                 scene,
                 NOTES if work == "checkpoints" else LOAD,

@@ -86,7 +86,7 @@ def _processor(results: Results) -> list[str]:
 REST = (
     ("pod", "actor", "checked headers and arguments, a thread for handlers, rows for answers, positions and epochs"),
     ("postgres", "postgres", "the fence, a look-up of each id, an index of positions, and rows of 16 columns"),
-    ("nats", "nats", "a consumer for each of 32 lanes instead of one for all, and headers"),
+    ("nats", "nats", "a consumer for each lane instead of one for all, and headers"),
     ("callers", "callers", "JSON, headers, time-outs and repeats"),
 )
 """Who does more than with the bare prototype: its name with us, its name there, and what for."""

@@ -33,7 +33,7 @@ def test_given_no_peer_when_our_side_is_measured_then_what_the_log_counted_is_ke
 
 @pytest.mark.slow
 def test_given_states_to_keep_when_measured_then_each_is_an_event_with_its_text(tmp_path: Path) -> None:
-    setting: Setting = {"in_flight": 8, "pods": 1, "processes": 1}
+    setting: Setting = {"in_flight": 8, "partitions": 4, "pods": 1, "processes": 1}
     with Infra.start(tmp_path / "servers") as infra:
         ours = Ours()
         ours.prepare(Ground(infra, tmp_path, tmp_path))
