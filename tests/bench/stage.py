@@ -76,9 +76,13 @@ class Scene:
     def close(self) -> None:
         """Ends every process at once."""
         for process in (*[pod.process for pod in self.pods], self._gateway):
-            if process is not None and process.poll() is None:
+            if process is None:
+                continue
+            if process.poll() is None:
                 process.kill()
                 process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     # -- looking --------------------------------------------------------------------------------------------------
 
