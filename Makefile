@@ -48,5 +48,5 @@ simulate: ## (not built yet) a whole system on a seeded clock, network and disk
 docs: setup ## do what README.md and the tutorial say, as their readers would, and compare
 	@$(BIN)/python -m pytest tests/examples $(ARGS)
 
-clean: ## remove .venv and all caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+clean: ## remove .venv, the installed peers and all caches
+	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
