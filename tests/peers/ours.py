@@ -30,7 +30,7 @@ class Ours:
         "keyed": _SATURATED,
         "alone": {"partitions": (8, 32), "in_flight": (1,), "pods": (1,), "processes": (1,)},
         "hot": _HOT,
-        "checkpoints": _SATURATED,
+        "checkpoints": {"partitions": (8,), "in_flight": (1024, 2048), "pods": (2,), "processes": (2,)},
     }
 
     def prepare(self, ground: Ground) -> dict[str, str]:
