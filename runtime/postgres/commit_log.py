@@ -33,9 +33,6 @@ from runtime.postgres.pipeline import Pipeline, Statement
 SILENT_AFTER_LEASES = 5
 """The server ends a transaction after one lease; only a commit that waits for its disk may take longer."""
 
-ONE = "_one"
-"""How the name of a statement ends that is for one row."""
-
 _REFUSED = (
     psycopg.DataError,
     UnicodeEncodeError,
@@ -71,7 +68,7 @@ class PostgresCommitLog:
             pipeline = await self._ready()
             asked = _questions(wanted, self._pod)
             rows = await pipeline.run(asked, begin=True)
-            return _found({name.removesuffix(ONE): found for (name, _), found in zip(asked, rows, strict=True)})
+            return _found({name: found for (name, _), found in zip(asked, rows, strict=True)})
         except BaseException as error:
             raise await self._failed(error) from error
 
@@ -159,12 +156,10 @@ class PostgresCommitLog:
 
 def _questions(wanted: Wanted, pod: str) -> list[Statement]:
     """The statements that read; the fence first, so that later ones see all that an older owner wrote."""
-    asked: list[Statement] = []
-    if len(wanted.fences) == 1:
-        lane, epoch, *moved = wanted.fences[0]
-        asked.append(("fence_one", (*map(str, moved), str(lane), str(epoch), pod)))
-    else:
-        asked.append(("fence", (*map(plain, zip(*wanted.fences, strict=True)), pod)))
+    lanes, epochs, checkpoints, anchors, positions = zip(*wanted.fences, strict=True)
+    asked: list[Statement] = [
+        ("fence", (plain(lanes), plain(epochs), plain(checkpoints), plain(anchors), plain(positions), pod))
+    ]
     for name, pairs in (
         ("find_inbox", wanted.commands),
         ("find_pending_ids", wanted.held),
@@ -172,9 +167,7 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
         ("find_timers", wanted.timers),
         ("find_refused", wanted.refused),
     ):
-        if len(pairs) == 1 and name == "find_inbox":
-            asked.append(("find_inbox_one", pairs[0]))
-        elif pairs:
+        if pairs:
             actors, ids = zip(*pairs, strict=True)
             asked.append((name, (plain(actors), texts(ids))))
     if wanted.next_pending:

@@ -17,9 +17,7 @@ from tests.support.system import System, run
 ANSWERS = 200_000
 INDEXES = {
     "fence": {"partitions_pkey"},
-    "fence_one": {"partitions_pkey"},
     "find_inbox": {"inbox_pkey"},
-    "find_inbox_one": {"inbox_pkey"},
     "find_pending_ids": {"pending_actor_command_id_key"},
     "next_pending": {"pending_pkey"},
     "find_timers": {"timers_pkey"},
