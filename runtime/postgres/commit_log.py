@@ -209,17 +209,13 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         actors, tenants, kinds, keys, lanes, parts = zip(*changes.actors, strict=True)
         columns = (plain(actors), texts(tenants), texts(kinds), texts(keys), plain(lanes), plain(parts))
         out.append(("insert_actors", columns))
-    if len(changes.events) == 1:
-        out.append(("insert_events_one", (*map(_text, changes.events[0]), code_version)))
-    elif changes.events:
+    if changes.events:
         c = list(zip(*changes.events, strict=True))
         out.append(("insert_events", (code_version, *map(plain, c[:7]), *map(texts, c[7:]))))
     if changes.inbox_forgotten:
         actors, ids = zip(*changes.inbox_forgotten, strict=True)
         out.append(("delete_inbox", (plain(actors), texts(ids))))
-    if len(changes.inbox) == 1:
-        out.append(("insert_inbox_one", tuple(map(_text, changes.inbox[0]))))
-    elif changes.inbox:
+    if changes.inbox:
         c = list(zip(*changes.inbox, strict=True))
         out.append(("insert_inbox", (plain(c[0]), texts(c[1]), *map(plain, c[2:6]), texts(c[6]))))
     if changes.pending_done:
@@ -236,11 +232,6 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         c = list(zip(*changes.pending_updates, strict=True))
         out.append(("update_pending", (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]))))
     return out + _rarer_writes(changes)
-
-
-def _text(value: object) -> str | None:
-    """A parameter of a statement for one row."""
-    return None if value is None else str(value)
 
 
 def _rarer_writes(changes: Changes) -> list[Statement]:

@@ -22,8 +22,8 @@ from psycopg.adapt import Transformer
 from runtime.postgres.connection import Connection, cut
 from runtime.postgres.queries import query
 
-Statement = tuple[str, tuple[str | None, ...]]
-"""The name of a statement of queries.sql, and its parameters as text; None is NULL."""
+Statement = tuple[str, tuple[str, ...]]
+"""The name of a statement of queries.sql, and its parameters as text."""
 
 LOOK_S = 0.5
 """How often to look at the socket unasked: uvloop stops watching one that is in error, and says so to nobody."""
@@ -70,11 +70,8 @@ class Pipeline:
         """
         pgconn, asked = self._pgconn, []
         # All of them before anything is sent: a lone surrogate has no UTF-8 form.
-        encoded = [
-            (name, [None if parameter is None else parameter.encode() for parameter in parameters])
-            for name, parameters in statements
-        ]
-        words: list[tuple[str, list[bytes | None]]] = [("BEGIN", []), *encoded] if begin else encoded
+        encoded = [(name, [parameter.encode() for parameter in parameters]) for name, parameters in statements]
+        words: list[tuple[str, list[bytes]]] = [("BEGIN", []), *encoded] if begin else encoded
         if end is not None:
             words.append((end, []))
         for name, parameters in words:

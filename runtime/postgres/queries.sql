@@ -71,12 +71,6 @@ INSERT INTO events (actor, seq, lane, position, partition, version, epoch, tenan
 SELECT u.*, %s FROM unnest(%s::uuid[], %s::bigint[], %s::int[], %s::bigint[], %s::smallint[], %s::smallint[],
     %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::json[]) u
 
--- name: insert_events_one
--- The same for one event: with no arrays to take apart, a lone command waits some 40 µs less for the server.
-INSERT INTO events (actor, seq, lane, position, partition, version, epoch, tenant, type, command_id, session,
-                    causation_id, correlation_id, principal, payload, code_version)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-
 -- name: delete_inbox
 DELETE FROM inbox i USING unnest(%s::uuid[], %s::text[]) u(actor, command_id)
 WHERE i.actor = u.actor AND i.command_id = u.command_id
@@ -84,9 +78,6 @@ WHERE i.actor = u.actor AND i.command_id = u.command_id
 -- name: insert_inbox
 INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::int[], %s::bool[], %s::text[])
-
--- name: insert_inbox_one
-INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result) VALUES (%s, %s, %s, %s, %s, %s, %s)
 
 -- name: insert_refused
 INSERT INTO refused (actor, command_id, fingerprint, digest, partition, seq, code, failure)
