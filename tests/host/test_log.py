@@ -82,7 +82,7 @@ def test_given_a_late_commit_when_the_whole_log_is_read_by_vector_then_it_is_nev
     run(scenario())
 
 
-def test_given_columns_of_nothing_when_rows_are_written_together_then_they_are_as_written_one_by_one(system: System) -> None:
+def test_given_columns_of_nothing_when_written_together_then_they_are_as_one_by_one(system: System) -> None:
     """A column without any value is sent as an empty array, which the server fills up beside the others."""
     texts = ("plain", 'quotes "and" \\ and {braces}, NULL', "")
     actors = [actor_id("default", "counter", key) for key in "abcdef"]
