@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos simulate bench bench-peers docs clean
+.PHONY: help setup demo test check chaos chaos-planted simulate bench bench-peers docs clean
 
 help: ## explain each target
 	@echo "make TARGET, where TARGET is one of"
@@ -35,6 +35,9 @@ check: setup ## ruff, mypy --strict, and the contracts between the rooms of the 
 
 chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=, FAULTS=kill,nats,… (FAULTS=list tells all)
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+chaos-planted: setup ## give pods known bugs, one after the other: chaos must catch each of them
+	@$(BIN)/python -m tests.chaos.planted
 
 bench: setup ## measure, and write bench.json
 	@$(BIN)/python -m tests.bench

@@ -10,7 +10,7 @@ from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.log import Event
 from tests.chaos.record import Entry
 
-STEP = "troupe.step"
+STEP, ANSWER = "troupe.step", "troupe.answer"
 
 
 def check(evidence: Evidence, verdict: Verdict) -> None:
@@ -94,7 +94,7 @@ def _own(entry: Entry) -> list[tuple[str, int]]:
     if entry.method == "forward":
         return [("Left", -entry.amount)]
     if entry.method == "run":
-        return [(STEP, 0), (STEP, 0), ("ValueSet", 0)]
+        return [(STEP, 0), (ANSWER, 0), (STEP, 0), ("ValueSet", 0)]
     return [] if entry.method == "add_later" else [("Added", entry.amount)]
 
 

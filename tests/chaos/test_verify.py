@@ -44,9 +44,10 @@ def right() -> Evidence:
         event(B, 3, 6, "Added", "b-2", 1, epoch=2),
         event(E, 1, 7, "troupe.step", "e-1", epoch=3),
         event(B, 4, 8, "Added", "asked", 3, causation_id="e-1", epoch=3),
-        event(E, 2, 9, "troupe.step", "e-1", epoch=3, code_version="v2"),
-        event(E, 3, 10, "ValueSet", "e-1", epoch=3, code_version="v2"),
-        event(T, 1, 11, "Added", "a-1", 2, epoch=3, code_version="v2"),
+        event(E, 2, 9, "troupe.answer", "e-1", epoch=3),
+        event(E, 3, 10, "troupe.step", "e-1", epoch=3, code_version="v2"),
+        event(E, 4, 11, "ValueSet", "e-1", epoch=3, code_version="v2"),
+        event(T, 1, 12, "Added", "a-1", 2, epoch=3, code_version="v2"),
     ]
     by_actor: dict[str, list[Event]] = defaultdict(list)
     for one in events:
@@ -57,7 +58,7 @@ def right() -> Evidence:
         (A, "a-3"): (3, False, "8"),
         (B, "b-1"): (1, False, "null"),
         (B, "b-2"): (3, False, "14"),
-        (E, "e-1"): (3, False, "1"),
+        (E, "e-1"): (4, False, "1"),
         (T, "a-1"): (1, False, "2"),
     }
     facts = [
@@ -73,7 +74,7 @@ def right() -> Evidence:
             entry(A, "a-3", "forward", 4, target=B, value=8, seq=3),
             entry(B, "b-1", "add_later", 9, value=None, seq=1),
             entry(B, "b-2", "add", 1, outcome="stored", via="publish"),
-            entry(E, "e-1", "run", 3, target=B, value=1, seq=3),
+            entry(E, "e-1", "run", 3, target=B, value=1, seq=4),
             entry(T, "a-1", "add", 2, value=2, seq=1),
         ],
         [],
@@ -144,7 +145,7 @@ def test_given_a_transfer_that_never_arrived_when_verified_then_it_is_lost_and_t
 
 def test_given_a_gap_in_the_positions_when_verified_then_something_is_lost() -> None:
     evidence = right()
-    change(evidence, T, 1, position=12)
+    change(evidence, T, 1, position=13)
     assert words(verify(evidence)) == {"lost"}
 
 
@@ -192,14 +193,14 @@ def test_given_an_errand_whose_step_never_ran_when_verified_then_it_is_lost() ->
 
 def test_given_a_command_counted_twice_when_verified_then_it_is_duplicated() -> None:
     evidence = right()
-    evidence.log.events[T].append(event(T, 2, 12, "Added", "a-1", 2, epoch=3, code_version="v2"))
+    evidence.log.events[T].append(event(T, 2, 13, "Added", "a-1", 2, epoch=3, code_version="v2"))
     evidence.last_looks = {**evidence.last_looks, T: Look(T, "end", 0, 2, 4, 10)}
     assert words(verify(evidence)) == {"duplicated"}
 
 
 def test_given_a_transfer_that_arrived_twice_when_verified_then_the_sum_is_too_large() -> None:
     evidence = right()
-    arrived = event(B, 5, 12, "Arrived", "digest2", 4, causation_id="a-3", epoch=3, code_version="v2")
+    arrived = event(B, 5, 13, "Arrived", "digest2", 4, causation_id="a-3", epoch=3, code_version="v2")
     evidence.log.events[B].append(arrived)
     evidence.last_looks = {**evidence.last_looks, B: Look(B, "end", 0, 5, 21, 10)}
     assert words(verify(evidence)) == {"duplicated"}
@@ -219,14 +220,14 @@ def test_given_a_counter_below_zero_when_verified_then_it_gave_twice() -> None:
 
 def test_given_an_event_nobody_asked_for_when_verified_then_it_is_duplicated() -> None:
     evidence = right()
-    evidence.log.events[T].append(event(T, 2, 12, "Added", "from nowhere", 1, epoch=3, code_version="v2"))
+    evidence.log.events[T].append(event(T, 2, 13, "Added", "from nowhere", 1, epoch=3, code_version="v2"))
     evidence.last_looks = {**evidence.last_looks, T: Look(T, "end", 0, 2, 3, 10)}
     assert words(verify(evidence)) == {"duplicated"}
 
 
 def test_given_a_timer_that_fired_twice_when_verified_then_it_is_duplicated() -> None:
     evidence = right()
-    rang = event(B, 5, 12, "Rang", "fired", 9, causation_id="b-1", early_s=-1.0, epoch=3, code_version="v2")
+    rang = event(B, 5, 13, "Rang", "fired", 9, causation_id="b-1", early_s=-1.0, epoch=3, code_version="v2")
     evidence.log.events[B].append(rang)
     evidence.last_looks = {**evidence.last_looks, B: Look(B, "end", 0, 5, 26, 10)}
     assert words(verify(evidence)) == {"duplicated"}
@@ -246,7 +247,7 @@ def test_given_an_id_that_was_taken_with_other_arguments_when_verified_then_it_i
 
 def test_given_a_position_twice_when_verified_then_it_is_duplicated() -> None:
     evidence = right()
-    change(evidence, T, 1, position=10)
+    change(evidence, T, 1, position=11)
     assert words(verify(evidence)) == {"duplicated"}
 
 

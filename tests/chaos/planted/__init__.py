@@ -1,0 +1,51 @@
+"""Known bugs, planted on purpose: a chaos that does not catch them shows nothing.
+
+Each module changes the engine of the pod that loads it, and defines the actors under load as kinds.py does, so
+`--planted NAME` makes it what pods serve. The engine itself has no switch for any of this.
+
+`python -m tests.chaos.planted` runs them all (make chaos-planted); tests/chaos/test_planted.py some of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tests.chaos.evidence import Verdict
+from tests.chaos.settings import ChaosSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Bug:
+    """A planted bug: the faults that bring it out, the words under which it may be found, and what a finding says."""
+
+    name: str
+    faults: tuple[str, ...]
+    words: tuple[str, ...]
+    says: str
+
+    @property
+    def module(self) -> str:
+        """What pods load instead of kinds.py."""
+        return f"{__name__}.{self.name}"
+
+    def caught(self, verdict: Verdict) -> str | None:
+        """A finding that tells of this bug, and not of anything else; None when there is none."""
+        findings = [finding for word in self.words for finding in verdict.findings[word]]
+        return next((f"{who}: {what}" for who, what in findings if self.says in what), None)
+
+
+BUGS: Sequence[Bug] = (
+    Bug("skip_epoch", ("stop",), ("reordered",), "epoch"),
+    Bug("reply_before_commit", ("postgres", "kill"), ("reordered",), "had been told"),
+    Bug("checkpoint_before_commit", ("postgres", "kill"), ("lost",), "should have counted"),
+    Bug("forget_inbox", ("nats",), ("duplicated",), "should have counted"),
+)
+
+
+def settings_for(bug: Bug, seed: int, seconds: float = 12.0) -> ChaosSettings:
+    """A short run that is to bring the bug out."""
+    return ChaosSettings(
+        seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=60, rate=600, partitions=8, gateways=0,
+        sessions=0, promotions=0, settle_s=8.0,
+    )  # fmt: skip

@@ -1,0 +1,34 @@
+"""python -m tests.chaos.planted [--seed N] [NAME…]: every planted bug must be caught; the last line counts them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.planted import BUGS, settings_for
+from tests.chaos.run import run
+
+
+def main() -> int:
+    """0 only when every bug was caught."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.planted")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(bug.name for bug in BUGS))
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    bugs = [bug for bug in BUGS if not given.names or bug.name in given.names]
+    caught = 0
+    for bug in bugs:
+        with tempfile.TemporaryDirectory(prefix="troupe-planted-") as data:
+            outcome = asyncio.run(run(settings_for(bug, given.seed), Path(data), lambda line: None, (bug.module,)))
+        finding = bug.caught(outcome.verdict)
+        print(f"{bug.name}: {outcome.line}\n  " + (f"caught: {finding}" if finding else "NOT CAUGHT"), flush=True)
+        caught += finding is not None
+    print(f"planted {len(bugs)}, caught {caught}", flush=True)
+    return 0 if caught == len(bugs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

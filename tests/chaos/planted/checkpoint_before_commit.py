@@ -1,0 +1,21 @@
+"""Planted: the checkpoint is committed by itself, before what the commands up to it have done."""
+
+from __future__ import annotations
+
+from runtime.host.ports import Found, Wanted
+from runtime.postgres.commit_log import PostgresCommitLog
+from tests.chaos.kinds import counter, errand
+
+__all__ = ["counter", "errand"]
+
+_begin = PostgresCommitLog.begin
+
+
+async def _begin_after_checkpoint(self: PostgresCommitLog, wanted: Wanted) -> Found:
+    await _begin(self, wanted)
+    pipeline = await self._ready()
+    await pipeline.run([], end="COMMIT")
+    return await _begin(self, wanted)
+
+
+PostgresCommitLog.begin = _begin_after_checkpoint  # type: ignore[method-assign]  # that is the bug

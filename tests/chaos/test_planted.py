@@ -1,0 +1,22 @@
+"""Chaos catches the bugs that are planted for it; `make chaos-planted` runs them all."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.planted import BUGS, Bug, settings_for
+from tests.chaos.run import run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, id=bug.name) for bug in BUGS if bug.name in ("reply_before_commit", "forget_inbox")]
+)
+def test_given_a_planted_bug_when_chaos_runs_then_it_is_caught(bug: Bug, tmp_path: Path) -> None:
+    said: list[str] = []
+    outcome = asyncio.run(run(settings_for(bug, 1, 6.0), tmp_path, said.append, (bug.module,)))
+    assert not outcome.good
+    assert bug.caught(outcome.verdict), "\n".join([*said, outcome.line])
