@@ -47,5 +47,5 @@ def settings_for(bug: Bug, seed: int, seconds: float = 12.0) -> ChaosSettings:
     """A short run that is to bring the bug out."""
     return ChaosSettings(
         seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=60, rate=600, partitions=8, gateways=0,
-        sessions=0, promotions=0, settle_s=8.0,
+        sessions=0, promotions=0, settle_s=15.0,
     )  # fmt: skip

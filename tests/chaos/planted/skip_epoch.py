@@ -1,11 +1,15 @@
-"""Planted: the fence takes every pod for the owner, whatever the epoch.
+"""Planted: what a pod took it keeps, whatever the epoch: neither the fence nor its look at the lanes asks for it.
 
-The log has a second line behind the fence: a position of a lane is given once, so a pod that was fenced would fail when
-it writes. That is planted away too: positions follow one another whoever asks for them.
+The log has a second line behind that: a sequence of an actor and a position of a lane are given once, so a pod that
+should have been fenced fails when it writes, and reads everything anew. That is planted away too: whoever writes gets
+the next ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from runtime.host.leases import Leases
 from runtime.postgres import queries
 from tests.chaos.kinds import counter, errand
 
@@ -16,9 +20,10 @@ _COLUMNS = (
     "correlation_id, principal, payload"
 )
 _NEXT = (
-    "(SELECT coalesce(max(e.position), 0) FROM events e WHERE e.lane = u.lane AND e.partition = u.partition) "
-    "+ row_number() OVER (PARTITION BY u.lane ORDER BY u.position)"
+    "(SELECT coalesce(max(e.{0}), 0) FROM events e WHERE e.{1} = u.{1} AND e.partition = u.partition) "
+    "+ row_number() OVER (PARTITION BY u.{1} ORDER BY u.{0})"
 )
+_CHOSEN = {"seq": _NEXT.format("seq", "actor"), "position": _NEXT.format("position", "lane")}
 
 
 def _changed(name: str, *changes: tuple[str, str]) -> None:
@@ -29,9 +34,19 @@ def _changed(name: str, *changes: tuple[str, str]) -> None:
     queries._QUERIES[name] = text
 
 
+async def _confirm_without_epoch(self: Leases) -> None:
+    self.until = max(self.until, self._renewed)
+
+
+def _forget_nothing(self: Leases, owners: Mapping[int, tuple[str | None, int]]) -> None:
+    """What another pod has taken is still this one's."""
+
+
+Leases._confirm = _confirm_without_epoch  # type: ignore[method-assign]  # that is the bug
+Leases._forget_lost = _forget_nothing  # type: ignore[method-assign]  # that is the bug
 _changed("fence", ("p.epoch = u.epoch AND p.owner = %s", "u.epoch > 0 AND %s::text IS NOT NULL"))
 _changed(
     "insert_events",
-    ("SELECT u.*", "SELECT " + ", ".join(f"u.{name}" for name in _COLUMNS.split(", ")).replace("u.position", _NEXT)),
+    ("SELECT u.*", "SELECT " + ", ".join(_CHOSEN.get(name, f"u.{name}") for name in _COLUMNS.split(", "))),
     ("%s::json[]) u", f"%s::json[]) u({_COLUMNS})"),
 )
