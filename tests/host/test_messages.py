@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def test_given_a_held_key_when_signals_come_then_the_execution_gets_them_and_oth
             collecting = await running(system, client, "collect", {"path": str(path), "count": 3, "fails": 2})
             putting = asyncio.ensure_future(client.ask(waiter, "w", "put", {"value": 9}))
             await until(lambda: system.sql("SELECT count(*) FROM pending") == [(2,)])
-            await collecting.signal("other", "kept for nobody")
+            saying = asyncio.ensure_future(collecting.signal("other", "kept for nobody"))
+            await until(saying.done)
             await collecting.signal("value", 1, id="one")
             await collecting.signal("value", 1, id="one")
             await collecting.signal("value", 2)
@@ -116,7 +118,7 @@ def test_given_a_wait_with_a_time_out_when_its_pod_dies_then_the_time_is_that_of
         async with system.client() as client:
             arguments = {"path": str(path), "timeout_s": 4.0}
             waiting = await running(system, client, "patient", arguments)
-            await until(lambda: said(system, "step") == 1)
+            await until(lambda: system.sql("SELECT payload->>'step' FROM log") == [("$until go",)])
             ((due,),) = system.sql("SELECT (payload->>'result')::float8 FROM log WHERE type = 'troupe.step'")
             pods[-1].kill()
             pods.append(await asyncio.to_thread(system.start_pod, MODULE))
@@ -166,7 +168,9 @@ def test_given_a_pod_that_leaves_while_its_execution_only_waits_then_its_lane_go
         async with system.client() as client:
             collecting = await running(system, client, "collect", {"path": str(path), "count": 1})
             await asyncio.sleep(0.2)
-            assert await asyncio.to_thread(pods[0].terminate, 30) == 0, "it must not wait for a signal for an hour"
+            pods[0].process.send_signal(signal.SIGTERM)
+            await until(lambda: pods[0].process.poll() is not None, 40)  # it must not wait for a signal for an hour
+            assert pods[0].process.returncode == 0
             assert system.sql("SELECT state, attempts FROM pending") == [("waiting", 0)]
             pods.append(await asyncio.to_thread(system.start_pod, MODULE))
             await collecting.signal("value", 5)
@@ -401,6 +405,7 @@ def test_given_everything_killed_while_the_asked_one_thinks_then_the_answer_come
             Path(f"{path}.answer").touch()
             Path(f"{path}.end").touch()
             pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await until(lambda: said(system, "answer") == 1, 40)
             assert await asking.result(timeout_s=60) == "thought"
 
     run(scenario())
