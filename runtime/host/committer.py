@@ -75,6 +75,7 @@ class Committer:
         self._queue: deque[Item] = deque()
         self._gated: set[Lane] = set()
         self._wake = asyncio.Event()
+        self._in_hand: asyncio.Future[None] | None = None
         self._suspects = Suspects(clock.monotonic, self._wake.set)
         self._trials = Trials()
         self._planner = Planner(kinds, clock, meter, principal_of, self._trials, turns)
@@ -124,6 +125,7 @@ class Committer:
                 if not self._queue and not self._trials:
                     await self._wait()
                 continue
+            in_hand = self._in_hand = asyncio.get_running_loop().create_future()
             try:
                 if careful:
                     await self._probe(careful)
@@ -132,7 +134,15 @@ class Committer:
                 for item in batch:
                     _give_up(item, error)
                 await self._lost(error)
+                in_hand.set_result(None)
                 await self._absolve(careful)
+            else:
+                in_hand.set_result(None)
+
+    async def settled(self) -> None:
+        """Returns when memory knows of all that was committed until now, or believes nothing any more."""
+        if self._in_hand is not None:
+            await asyncio.wait([self._in_hand])
 
     async def _wait(self) -> None:
         """Until there is something to do."""

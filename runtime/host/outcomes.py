@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -37,10 +38,11 @@ class OutcomeSource(Protocol):
 
 
 class Outcomes:
-    """Those of a pod's actors, and who waits for them."""
+    """Those of a pod's actors, and who waits for them. `settled` returns when memory is as far as the log."""
 
-    def __init__(self, source: OutcomeSource) -> None:
+    def __init__(self, source: OutcomeSource, settled: Callable[[], Awaitable[None]]) -> None:
         self._source = source
+        self._settled = settled
         self._waiting: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
 
     @property
@@ -68,7 +70,11 @@ class Outcomes:
             try:
                 status = await self._status(*place, question.digest)
                 left = end - asyncio.get_running_loop().time()
-                if status["status"] not in ("unknown", "accepted") or left <= 0:
+                if status["status"] not in ("unknown", "accepted"):
+                    # The log may say so before memory does, and who is told the end may ask for the state next.
+                    await self._settled()
+                    return status
+                if left <= 0:
                     return status
                 await asyncio.wait([ended], timeout=left)
             finally:

@@ -198,7 +198,7 @@ class Pod:
         self.reads = Reads(
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
             self._post, self.clock.now, self.objects.get, self._max_payload,
-            settings.handler_timeout_s, parts.threads,
+            settings.handler_timeout_s, parts.threads, self.committer.settled,
         )  # fmt: skip
         self.housekeeping = Housekeeping(
             parts.stream,

@@ -71,6 +71,7 @@ class Reads:
         max_payload: Callable[[], int],
         handler_timeout_s: float,
         threads: Threads,
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
         self._kinds = kinds
         self._handler_timeout_s = handler_timeout_s
@@ -89,7 +90,7 @@ class Reads:
         self._desk = Desk()
         self._slow_slots = asyncio.Semaphore(SLOW_AT_ONCE)
         self._slow: set[tuple[str, str]] = set()
-        self.outcomes = Outcomes(source)
+        self.outcomes = Outcomes(source, settled)
 
     def on_message(self, subject: str, reply: str, body: bytes, block: bytes) -> None:
         """Receives a query."""
