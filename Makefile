@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 SECONDS ?= 60
+MINUTES ?= 60
 WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos chaos-planted simulate bench bench-peers docs clean
+.PHONY: help setup demo test check chaos chaos-planted linear soak simulate bench bench-peers docs clean
 
 help: ## explain each target
 	@echo "make TARGET, where TARGET is one of"
@@ -38,6 +39,12 @@ chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=,
 
 chaos-planted: setup ## give pods known bugs, one after the other: chaos must catch each of them
 	@$(BIN)/python -m tests.chaos.planted
+
+linear: setup ## record what concurrent clients see of single keys under faults, and find an order for it; SECONDS=, SEED=, FAULTS=
+	@$(BIN)/python -m tests.linearizability --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+soak: setup ## load with faults for MINUTES=60, and what it leaves in memory, files, tables and streams: writes docs/soak.md
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: setup ## measure, and write bench.json
 	@$(BIN)/python -m tests.bench

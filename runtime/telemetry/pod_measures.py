@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -91,6 +92,7 @@ class PodMeasures:
         lag_s = self._lag_s if queued else 0.0
         return [
             Measure("troupe_owned_lanes", "gauge", "Lanes this pod owns.", len(lanes)),
+            Measure("troupe_tasks", "gauge", "Tasks of the pod's event loop.", len(asyncio.all_tasks())),
             Measure("troupe_activations", "gauge", "Actors in memory.", len(pod.activations)),
             Measure("troupe_queued_commands", "gauge", "Commands taken and not committed yet.", queued),
             Measure("troupe_executions", "gauge", "Executions that run.", sum(len(one.active) for one in lanes)),

@@ -12,7 +12,10 @@ from tests.support.system import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
 
-PROMISED = {"setup", "demo", "test", "check", "chaos", "chaos-planted", "simulate", "bench", "bench-peers", "docs"}
+PROMISED = {
+    "setup", "demo", "test", "check", "chaos", "chaos-planted", "linear", "soak", "simulate", "bench", "bench-peers",
+    "docs",
+}  # fmt: skip
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:

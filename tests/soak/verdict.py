@@ -1,0 +1,64 @@
+"""Whether a series is bounded: its growth, extrapolated to an hour, against what it is allowed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tests.soak.bounds import Bound, bound_of
+
+Series = Sequence[tuple[float, float]]
+"""(minutes since the load began, value), in time."""
+
+LEAST_SAMPLES = 6
+"""In the half that is judged; with fewer, nothing can be said."""
+
+
+class Judged(NamedTuple):
+    """What was found of one series.
+
+    `growth` is its unit an hour by the second half of the run, `allowed` how much that may be; `bounded` is None when
+    there are too few samples to tell.
+    """
+
+    name: str
+    bound: Bound
+    first: float
+    last: float
+    highest: float
+    growth: float
+    allowed: float
+    bounded: bool | None
+
+
+def slope(series: Series) -> float:
+    """Units a minute: the median of the slopes between all pairs of samples (Theil 1950, Sen 1968).
+
+    A few samples that stick out, as after a server's restart, do not move it.
+    """
+    slopes = [
+        (later - earlier) / (then - now)
+        for number, (now, earlier) in enumerate(series)
+        for then, later in series[number + 1 :]
+        if then > now
+    ]
+    return statistics.median(slopes) if slopes else 0.0
+
+
+def judge(name: str, series: Series) -> Judged:
+    """The verdict on one series. What grows while everything starts is not held against it: its second half counts."""
+    bound = bound_of(name)
+    values = [value for _, value in series]
+    middle = (series[0][0] + series[-1][0]) / 2
+    late = [(at, value) for at, value in series if at >= middle]
+    growth = slope(late) * 60
+    allowed = max(bound.an_hour, bound.share * statistics.median(value for _, value in late))
+    enough = len(late) >= LEAST_SAMPLES
+    bounded = growth <= allowed if enough else None
+    return Judged(name, bound, values[0], values[-1], max(values), growth, allowed, bounded)
+
+
+def judge_all(series: Mapping[str, Series]) -> list[Judged]:
+    """The verdicts on all series that are judged, in order of name."""
+    return [judge(name, series[name]) for name in sorted(series) if bound_of(name).judged]
