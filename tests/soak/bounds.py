@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 
 class Bound(NamedTuple):
-    """`an_hour` is in the series' own unit, `share` of its level; the larger one counts. `why` says what is behind."""
+    """`an_hour` is in the series' own unit, `share` of its level; the larger one counts. `why` says what is behind.
+
+    `most` is what no sample may exceed.
+    """
 
     pattern: str
     an_hour: float
     share: float
     why: str
+    most: float = math.inf
 
     @property
     def judged(self) -> bool:
@@ -31,16 +35,16 @@ BOUNDS = (
     Bound("* threads", 3.0, 0.15, "a thread is left behind only by a handler that never returns"),
     Bound("* tasks", 10.0, 0.15, "tasks end with what they wait for"),
     Bound("postgres processes", 6.0, 0.2, "one a connection"),
-    Bound("postgres connections", 6.0, 0.2, "a pod has eight, and closes them"),
+    Bound("postgres connections", 6.0, 0.2, "some seven a pod, made when they are needed"),
     Bound("nats-server connections", 6.0, 0.2, "one a process"),
     Bound("postgres WAL MB", 200.0, 0.3, "checkpoints take segments back, up to max_wal_size"),
     _grows("table events rows", "the log is kept for ever"),
     _grows("table events MB", "the log is kept for ever: see `bytes an event`"),
     Bound("bytes an event", 20.0, 0.1, "a row and its indexes have their size, however many there are"),
     _grows("table pods *", "a row for each start, forgotten after an hour: see `pods older than that`"),
-    Bound("pods older than that", 0.5, 0.0, "housekeeping forgets them"),
+    Bound("pods older than that", 0.5, 0.0, "housekeeping forgets them", most=0.0),
     _grows("stream EV *", "facts are kept for an hour: see `age of the oldest fact`"),
-    Bound("age of the oldest fact min", 65.0, 0.0, "the stream drops what is older than an hour"),
+    Bound("age of the oldest fact min", 61.0, 0.0, "until the stream drops what is older than an hour", most=62.0),
     Bound("table inbox *", 0.0, 0.25, "answers go when no repeat can ask for them"),
     Bound("table refused *", 5.0, 0.25, "as the inbox"),
     Bound("table * rows", 200.0, 0.25, "rows go with the work that they stand for"),

@@ -87,14 +87,14 @@ def _of_role(role: str, processes: Iterable[psutil.Process]) -> dict[str, float]
 
 
 def _of_postgres(processes: list[psutil.Process]) -> dict[str, float]:
-    """All processes of the server together; what they share counts once."""
+    """All processes of the server together, without the buffers that they share, which fill up to their size."""
     memory = files = 0.0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            memory += process.memory_full_info().pss / MIB
+            memory += process.memory_full_info().uss / MIB
             files += process.num_fds()
     return {
-        "postgres memory MB": memory, "postgres open files": files, "postgres processes": float(len(processes))
+        "postgres private memory MB": memory, "postgres open files": files, "postgres processes": float(len(processes))
     }  # fmt: skip
 
 

@@ -14,7 +14,8 @@ SAMPLED = {
     *[f"{role} {what}" for role in ("elder pod", "other pods", "gateway", "nats-server")
       for what in ("memory MB", "open files", "threads")],
     "elder pod tasks", "nats-server connections",
-    "postgres memory MB", "postgres open files", "postgres processes", "postgres connections", "postgres WAL MB",
+    "postgres private memory MB", "postgres open files", "postgres processes", "postgres connections",
+    "postgres WAL MB",
     *[f"table {table} {what}" for table in ("events", "inbox", "pending", "outbox", "timers", "partitions", "pods")
       for what in ("rows", "MB")],
     "bytes an event", "pods older than that",

@@ -51,6 +51,11 @@ def test_given_a_leak_of_any_kind_then_it_is_not_bounded(name: str, each_minute:
     assert judge(name, minutely(lambda at: 20 + each_minute * at, 60)).bounded is False
 
 
+def test_given_facts_that_are_never_dropped_then_the_stream_is_not_bounded() -> None:
+    assert judge("age of the oldest fact min", minutely(lambda at: at, 60)).bounded is True
+    assert judge("age of the oldest fact min", minutely(lambda at: at, 90)).bounded is False
+
+
 def test_given_what_grows_while_it_starts_and_then_stays_then_it_is_bounded() -> None:
     started = minutely(lambda at: 60 + 10 * min(at, 10), wobble=2.0)
     assert judge(MEMORY, started).bounded is True
@@ -58,6 +63,17 @@ def test_given_what_grows_while_it_starts_and_then_stays_then_it_is_bounded() ->
 
 def test_given_a_saw_of_work_that_comes_and_goes_then_it_is_bounded() -> None:
     assert judge("table inbox rows", minutely(lambda at: 40_000 + 3_000 * (at % 3))).bounded is True
+
+
+PROCESSES = (33, 34, 33, 27, 34, 32, 34, 35, 27, 35, 28, 33, 34, 35, 34, 35)
+"""Of Postgres in the second half of a real run: connections close with a fault and come again, never more than 35."""
+
+
+def test_given_a_saw_whose_last_teeth_are_high_then_it_is_bounded() -> None:
+    real = [(15.0 + number, float(value)) for number, value in enumerate(PROCESSES)]
+    assert slope(real) * 60 > bound_of("postgres processes").an_hour, "by its slope alone it would grow"
+    before = [(float(at), 34.0) for at in range(15)]
+    assert judge("postgres processes", before + real).bounded is True
 
 
 def test_given_a_few_samples_that_stick_out_then_they_do_not_move_the_slope() -> None:

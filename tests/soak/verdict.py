@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from tests.soak.bounds import Bound, bound_of
 
 Series = Sequence[tuple[float, float]]
 """(minutes since the load began, value), in time."""
+
+SURE = 2.326
+"""Standard normal deviates beyond which a trend is not chance: one case in a hundred."""
 
 LEAST_SAMPLES = 6
 """In the half that is judged; with fewer, nothing can be said."""
@@ -46,8 +50,23 @@ def slope(series: Series) -> float:
     return statistics.median(slopes) if slopes else 0.0
 
 
+def trend(series: Series) -> float:
+    """How sure it is that a series rises, in standard normal deviates (Mann 1945, Kendall 1975)."""
+    values = [value for _, value in series]
+    count = len(values)
+    if count < 2:
+        return 0.0
+    rises = sum(
+        (later > earlier) - (later < earlier) for number, earlier in enumerate(values) for later in values[number + 1 :]
+    )
+    return (rises - (rises > 0)) / math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+
+
 def judge(name: str, series: Series) -> Judged:
-    """The verdict on one series. What grows while everything starts is not held against it: its second half counts."""
+    """The verdict on one series. What grows while everything starts is not held against it: its second half counts.
+
+    It is not bounded when it grows more than it may and that is no chance of a saw's teeth.
+    """
     bound = bound_of(name)
     values = [value for _, value in series]
     middle = (series[0][0] + series[-1][0]) / 2
@@ -55,7 +74,9 @@ def judge(name: str, series: Series) -> Judged:
     growth = slope(late) * 60
     allowed = max(bound.an_hour, bound.share * statistics.median(value for _, value in late))
     enough = len(late) >= LEAST_SAMPLES
-    bounded = growth <= allowed if enough else None
+    bounded = (growth <= allowed or trend(late) < SURE) if enough else None
+    if max(values) > bound.most:
+        bounded = False
     return Judged(name, bound, values[0], values[-1], max(values), growth, allowed, bounded)
 
 
