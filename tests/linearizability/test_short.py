@@ -45,7 +45,7 @@ def test_given_a_planted_bug_when_histories_are_checked_then_one_has_no_order(
     faults = PLANTED[bug]
     for seed in range(TRIES):  # chance may have it that no read comes in the moments in which the bug shows
         settings = LinearSettings(
-            seconds=7 if faults else 3, seed=seed, faults=faults, fault_every_s=1.0, modules=(MODULE,)
+            seconds=9 if faults else 3, seed=seed, faults=faults, fault_every_s=1.0, modules=(MODULE,)
         )
         outcome, said = recorded(settings, tmp_path / str(seed))
         if outcome.violations:
