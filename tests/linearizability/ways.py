@@ -14,10 +14,12 @@ from nats.aio.client import Client as Nats
 
 from runtime.client import Client
 from runtime.errors import CallFailed, NotConnected, Rejected
+from schemas.address import Address
 from schemas.wire import Failure
 from tests.chaos.raw import RawCaller
 from tests.linearizability.models import REJECTED
 
+TENANT = "default"
 COMMANDS = ("ask", "raw", "http", "submit")
 READS = ("query", "query", "query", "front", "http", "ask")
 """A query answered by the owner from memory is what can be stale: it has the largest share."""
@@ -80,7 +82,7 @@ class Ways:
         connection = await nats.connect(nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=ignore)
         limits = httpx.Limits(max_connections=None)
         http = httpx.AsyncClient(base_url=gateway_url, timeout=60.0, limits=limits, trust_env=False)
-        return cls(await Client.connect(nats_url), await RawCaller.connect(nats_url), connection, http)
+        return cls(await Client.connect(nats_url), await RawCaller.connect(nats_url, (TENANT,)), connection, http)
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -108,7 +110,8 @@ class Ways:
 
     async def _plain(self, call: Call) -> Outcome:
         body = json.dumps(call.args).encode()
-        reply = await self._raw.call(call.kind, call.key, call.method, body, call.id, call.timeout_s)
+        address = Address(TENANT, call.kind, call.key)
+        reply = await self._raw.call(address, call.method, body, call.id, call.timeout_s)
         return _answered(reply.error, reply.result)
 
     async def _submit(self, call: Call) -> Outcome:
@@ -121,7 +124,7 @@ class Ways:
         return Outcome(True, await self._client.query(kind, key, method, args or None, timeout_s=timeout_s))
 
     async def _front(self, call: Call) -> Outcome:
-        subject = f"call.default.{call.kind}.{call.key}.{call.method}"
+        subject = f"call.{TENANT}.{call.kind}.{call.key}.{call.method}"
         body = json.dumps(call.args).encode()
         answer = json.loads((await self._connection.request(subject, body, timeout=call.timeout_s)).data)
         error = answer.get("error")

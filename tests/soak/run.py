@@ -104,7 +104,7 @@ async def run(settings: SoakSettings, data_dir: Path, say: Callable[[str], None]
 
 async def _run(world: ElderWorld, settings: SoakSettings, say: Callable[[str], None]) -> Outcome:
     chaos = world.settings
-    await asyncio.gather(*[world.start_pod() for _ in range(settings.pods)])
+    await asyncio.gather(*[world.start_pod() for _ in range(settings.pods)], world.start_gateway())
     elder = await world.start_pod()
     await first_answer(world)
     world.elder = elder
@@ -134,7 +134,7 @@ async def _run(world: ElderWorld, settings: SoakSettings, say: Callable[[str], N
     trouble += [f"{outcomes[word]} commands are {word}" for word in ("stuck", "failed") if outcomes[word]]
     series: dict[str, Series] = {**series_of(samples)}
     kinds = Counter(fault.kind for fault in faults.history)
-    acknowledged = outcomes["done"] + outcomes["rejected"]
+    acknowledged = outcomes["done"] + outcomes["rejected"] + outcomes["stored"]
     return Outcome(settings, series, judge_all(series), kinds, acknowledged, visits[0], began, trouble)
 
 
