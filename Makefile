@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos chaos-planted linear soak simulate bench bench-peers docs clean
+.PHONY: help setup demo test check chaos chaos-planted linear soak rules simulate bench bench-peers docs clean
 
 help: ## explain each target
 	@echo "make TARGET, where TARGET is one of"
@@ -45,6 +45,9 @@ linear: setup ## record what concurrent clients see of single keys under faults,
 
 soak: setup ## load with faults for MINUTES=60, and what it leaves in memory, files, tables and streams: writes docs/soak.md
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+rules: setup ## break every rule of the design in a copy, and expect its tests to fail; ONLY= chooses: 1. or 4.steps
+	@$(BIN)/python -m tests.rules $(if $(ONLY),--only "$(ONLY)")
 
 bench: setup ## measure, and write bench.json
 	@$(BIN)/python -m tests.bench

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -135,6 +136,68 @@ def test_given_a_session_that_ended_unnoticed_when_written_to_then_the_reason_is
                 await pipeline.run([("set_setting", ("a", "2"))] * 3, end="COMMIT")
 
     uvloop.run(scenario())
+
+
+COMMITTED = b"C\0\0\0\x0bCOMMIT\0"
+"""What the server says to COMMIT, in the protocol's own form."""
+
+
+@asynccontextmanager
+async def ended_by_a_commit(system: System) -> AsyncIterator[str]:
+    """A URL to the system's Postgres by a line that is cut right behind the server's word that it has committed."""
+    parts = urlsplit(system.postgres_url)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(parts.hostname, parts.port)
+        asking = asyncio.ensure_future(passed_on(reader, back))
+        said = b""
+        while data := await there.read(65_536):
+            said += data
+            place = said.find(COMMITTED)
+            if place >= 0:
+                data = data[: len(data) - (len(said) - place - len(COMMITTED))]
+            writer.write(data)
+            if place >= 0:
+                break
+        await writer.drain()
+        for closing in (writer, back):
+            closing.close()
+        asking.cancel()
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    user = parts.netloc.rpartition("@")[0]
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}" if user else f"127.0.0.1:{port}"))
+    finally:
+        server.close()
+
+
+def test_given_a_connection_that_ends_behind_the_word_that_it_committed_when_waiting_then_it_has(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        await migrate(system.postgres_url)
+        async with ended_by_a_commit(system) as url:
+            connection = await connect(url)
+            pipeline = Pipeline(connection)
+            assert await pipeline.run([("set_setting", ("a", "1"))], begin=True) == [[]]
+            try:
+                assert await pipeline.run([("set_setting", ("b", "2"))], end="COMMIT") == [[]]
+            except psycopg.Error as error:
+                raise AssertionError("its outcome was known, and called unknown") from error
+            finally:
+                pipeline.close()
+            with pytest.raises(psycopg.Error):
+                await Pipeline(connection).run([("setting", ("a",))])
+            await connection.close()
+
+    run(scenario())
+    assert system.sql("SELECT name FROM settings WHERE name IN ('a', 'b') ORDER BY 1") == [("a",), ("b",)]
 
 
 def test_given_psycopgs_placeholders_when_translated_then_they_are_numbered() -> None:

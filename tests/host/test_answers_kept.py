@@ -9,10 +9,12 @@ from tests.host.test_bounds import _alone
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
 
+AN_HOUR_S = 3600.0
 EARLY = {f"early-{n}" for n in range(5)}
 UNSENT = """
     INSERT INTO groups (name) VALUES ('idle');
-    INSERT INTO partitions (lane, group_name, partition, checkpoint) VALUES (999, 'idle', 0, 1000000);
+    INSERT INTO partitions (lane, group_name, partition, checkpoint, checkpoint_at)
+    VALUES (999, 'idle', 0, 1000000, 4000000000000000000);
     INSERT INTO outbox (lane, ord, message_id, subject, headers, body) VALUES (999, 1, 'm', 's', '{}', '')
 """
 AN_HOUR_PASSED = (
@@ -22,7 +24,8 @@ AN_HOUR_PASSED = (
 )
 RUNNING_FOR_NOBODY = """
     INSERT INTO groups (name) VALUES ('idle');
-    INSERT INTO partitions (lane, group_name, partition, checkpoint) VALUES (999, 'idle', 0, 1000000);
+    INSERT INTO partitions (lane, group_name, partition, checkpoint, checkpoint_at)
+    VALUES (999, 'idle', 0, 1000000, 4000000000000000000);
     INSERT INTO pending (lane, actor, command_id, tenant, kind, key, method, digest, state, holds, headers, body)
     VALUES (999, gen_random_uuid(), 'i', 'default', 'old', 'k', 'run', 0, 'running', true, '{}', '')
 """
@@ -48,6 +51,17 @@ async def answer_early(system: System) -> None:
     """Five commands, answered now."""
     async with system.client() as client:
         await asyncio.gather(*[client.ask(counter, f"k{n}", Add(1), id=f"early-{n}") for n in range(5)])
+
+
+def test_given_answers_within_the_window_when_trimmed_then_they_stay(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter, trim_lag_s=0.0, inbox_window_s=2 * AN_HOUR_S) as pod:
+            await answer_early(system)
+            assert await trimmed(system, pod) == EARLY, "an hour old by now"
+            await trimmed(system, pod)
+            assert await trimmed(system, pod) == set(), "three hours old"
+
+    run(scenario())
 
 
 def test_given_an_unsent_message_when_answers_are_trimmed_then_those_that_came_after_it_stay(system: System) -> None:

@@ -10,8 +10,9 @@ from nats.js.api import StreamConfig
 
 from runtime.errors import CallFailed, Misconfigured
 from runtime.host.pod import Pod
+from schemas.address import partition_of
 from tests.support.kinds import Add, cart, counter, double, patient
-from tests.support.system import System, run, until
+from tests.support.system import System, drop_streams, run, until
 
 
 async def recreate_stream(system: System, *, junk: int = 0) -> None:
@@ -39,26 +40,60 @@ def test_given_a_recreated_stream_when_sequences_start_again_then_no_command_is_
     run(scenario())
 
 
+@pytest.mark.parametrize("junk", [3, 50], ids=["shorter", "longer"])
 def test_given_a_stream_recreated_while_no_pod_runs_when_one_starts_then_it_reads_from_the_beginning(
-    system: System,
+    system: System, junk: int
 ) -> None:
+    """The message at the checkpoint is gone, or another one."""
+
     async def scenario() -> None:
         async with system.pod(), system.client() as client:
             for _ in range(40):
                 await client.ask(counter, "a", Add(1))
-        await recreate_stream(system, junk=3)
+        await recreate_stream(system, junk=junk)
         async with system.pod(), system.client() as client:
             await until(
                 lambda: (
                     system.sql(
                         "SELECT count(*) FROM log WHERE key LIKE 'junk%%'",
                     )
-                    == [(3,)]
+                    == [(junk,)]
                 )
             )
             assert await client.ask(counter, "a", Add(1)) == 41
+            checkpoint = "SELECT checkpoint FROM partitions WHERE partition = %s"
+            kept = system.sql(checkpoint, partition_of("default", "counter", "a", system.partitions))
+            assert kept == [(junk + 1,)], "a checkpoint goes down as well"
 
     run(scenario())
+
+
+def test_given_an_anchor_of_another_message_when_a_pod_starts_then_it_reads_all_again_and_counts_nothing_twice(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter), system.client() as client:
+            for _ in range(5):
+                await client.ask(counter, "a", Add(1))
+        system.sql("UPDATE partitions SET checkpoint_at = 1 WHERE checkpoint > 0")
+        async with system.pod(counter), system.client() as client:
+            assert await client.ask(counter, "a", Add(1)) == 6
+
+    run(scenario())
+    assert "went back in time" in caplog.text
+    assert system.sql("SELECT count(*) FROM events") == [(6,)]
+
+
+def test_given_a_pod_that_starts_again_when_the_broker_is_the_same_then_it_reads_on_where_it_was(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        for expected in (1, 2):
+            async with system.pod(counter), system.client() as client:
+                assert await client.ask(counter, "a", Add(1)) == expected
+
+    run(scenario())
+    assert "went back in time" not in caplog.text
 
 
 def test_given_other_partitions_when_a_pod_starts_then_the_error_says_what_differs(system: System) -> None:
@@ -72,6 +107,20 @@ def test_given_other_partitions_when_a_pod_starts_then_the_error_says_what_diffe
     message = run(scenario())
     assert "stream CMD" in message
     assert "partition(8" in message and "partition(16" in message
+
+
+def test_given_a_log_made_for_other_partitions_when_a_pod_starts_on_a_new_broker_then_the_error_says_what_to_set(
+    system: System,
+) -> None:
+    async def scenario() -> str:
+        async with system.pod(counter):
+            pass
+        await drop_streams(system.nats_url)
+        with pytest.raises(Misconfigured) as caught:
+            await Pod(system.settings(partitions=16), [counter]).start()
+        return str(caught.value)
+
+    assert "RUNTIME_PARTITIONS=8" in run(scenario())
 
 
 def test_given_a_stream_with_an_age_limit_when_a_pod_starts_then_it_refuses(system: System) -> None:
@@ -90,9 +139,11 @@ def test_given_a_stream_with_an_age_limit_when_a_pod_starts_then_it_refuses(syst
 def test_given_a_kind_nobody_serves_when_it_is_deployed_later_then_its_commands_were_kept(system: System) -> None:
     async def scenario() -> None:
         async with system.client() as client:
-            async with system.pod(counter):
+            async with system.pod(counter) as pod:
                 run_ = await client.submit(double, "k", "run", {"x": 4})
                 assert await client.ask(counter, "a", Add(1)) == 1
+                await pod.housekeeping.move_anchors()
+                await until(lambda: system.sql("SELECT min(checkpoint) FROM partitions") == [(2,)])
             # The lanes' checkpoints are beyond it by now; the kind is new to them, so they read from the beginning.
             async with system.pod(counter, double):
                 assert await run_.result(timeout_s=20) == 8
@@ -117,12 +168,14 @@ def test_given_a_kind_of_another_group_when_a_pod_that_serves_others_claims_it_t
 def test_given_two_groups_when_both_run_then_each_reads_only_its_kinds(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(counter, group="one"), system.pod(double, group="two"), system.client() as client:
-            assert await client.ask(counter, "a", Add(3)) == 3
-            assert await client.ask(double, "a", "run", {"x": 3}) == 6
+            for n in range(20):
+                assert await client.ask(counter, f"k{n}", Add(3)) == 3
+                assert await client.ask(double, f"k{n}", "run", {"x": 3}) == 6
 
     run(scenario())
     lanes = dict(system.sql("SELECT lane / 8, count(*) FROM inbox GROUP BY 1"))
-    assert lanes == {0: 1, 1: 1}
+    assert lanes == {0: 20, 1: 20}
+    assert system.sql("SELECT count(*) FROM refused") == [(0,)]
 
 
 def test_given_groups_of_several_kinds_when_they_read_then_no_consumer_has_several_filters(system: System) -> None:
@@ -167,6 +220,37 @@ def test_given_processed_commands_when_trimmed_then_only_what_nobody_needs_goes(
     assert system.sql("SELECT count(*) FROM events") == [(52,)]
 
 
+def test_given_a_checkpoint_that_goes_down_when_trimmed_then_what_is_needed_now_stays(system: System) -> None:
+    """As that of a lane does whose pod reads the stream from its beginning again."""
+
+    async def scenario() -> int:
+        async with system.pod(counter, trim_lag_s=1.0) as pod, system.client() as client:
+            await asyncio.gather(*[client.ask(counter, f"k{n}", Add(1)) for n in range(30)])
+            await pod.housekeeping.move_anchors()
+            await until(lambda: system.sql("SELECT min(checkpoint) FROM partitions") == [(30,)])
+            assert await pod.housekeeping.trim() == 0, "it lags behind"
+            system.sql("UPDATE partitions SET checkpoint = 10 WHERE partition = 1")
+            await until(pod.housekeeping.trim)
+            return int((await pod.connection.jetstream().stream_info("CMD")).state.messages)
+
+    assert run(scenario()) == 21
+
+
+def test_given_a_command_on_its_way_when_anchors_are_moved_then_its_lane_waits_for_it(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter) as pod, system.client() as client:
+            assert await client.ask(counter, "a", Add(1)) == 1
+            feed = pod.lanes[partition_of("default", "counter", "a", system.partitions)].feed
+            feed.reading = False  # so what comes is not taken
+            await client.tell(counter, "a", Add(1))
+            await pod.housekeeping.move_anchors()
+            await asyncio.sleep(0.1)
+            pod.commands.restart_all("read again")
+            await until(lambda: system.sql("SELECT count(*) FROM events") == [(2,)])
+
+    run(scenario())
+
+
 def test_given_an_expired_deadline_when_its_turn_comes_then_nothing_changes(system: System) -> None:
     async def scenario() -> None:
         async with system.client() as client:
@@ -206,12 +290,15 @@ def test_given_a_poison_message_in_a_batch_of_hundreds_when_committed_then_the_o
             jobs = [asyncio.ensure_future(client.ask(counter, f"k{n}", Add(1), timeout_s=60)) for n in range(300)]
             poison = asyncio.ensure_future(client.ask(counter, "p", Add(666), timeout_s=60))
             jobs += [asyncio.ensure_future(client.ask(counter, f"l{n}", Add(1), timeout_s=60)) for n in range(100)]
-            await asyncio.sleep(0.2)
+            for n in range(50):
+                await client.tell(counter, f"t{n}", Add(1))
             async with system.pod(counter):
                 assert await asyncio.gather(*jobs) == [1] * 400
                 with pytest.raises(CallFailed) as caught:
                     await poison
                 assert "not that number" in str(caught.value)
+                told = "SELECT count(*) FROM log WHERE key LIKE 't%'"
+                await until(lambda: system.sql(told) == [(50,)])  # nobody sends these again
 
     run(scenario())
     assert system.sql("SELECT key, method, status FROM dead_letters") == [("p", "add", "parked")]

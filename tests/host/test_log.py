@@ -239,6 +239,19 @@ def test_given_snapshots_when_activated_then_only_the_tail_is_folded_and_another
     run(scenario())
 
 
+def test_given_snapshots_that_cannot_be_written_when_they_are_due_then_no_commit_waits_for_them(system: System) -> None:
+    async def scenario() -> None:
+        async with system.pod(counter), system.client() as client:
+            await client.ask(counter, "a", Add(1))
+            with psycopg.connect(system.postgres_url, options="-c search_path=troupe") as other:
+                other.execute("LOCK TABLE snapshots")
+                assert [await client.ask(counter, "a", Add(1)) for _ in range(120)] == list(range(2, 122))
+                assert system.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") > [(0,)], "one is to be written"
+            await until(lambda: system.sql("SELECT seq >= 100 FROM snapshots") == [(True,)])
+
+    run(scenario())
+
+
 def test_given_idle_actors_when_passivated_then_their_state_comes_back_from_the_log(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(counter, idle_s=0.2) as pod, system.client() as client:

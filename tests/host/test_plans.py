@@ -15,6 +15,7 @@ from runtime.postgres.queries import query
 from tests.support.system import System, run
 
 ANSWERS = 200_000
+FEW = 30
 INDEXES = {
     "fence": {"partitions_pkey"},
     "find_inbox": {"inbox_pkey"},
@@ -103,6 +104,21 @@ def assert_indexed(found: dict[str, dict[str, Any]]) -> None:
         assert {node.get("Index Name") for node in tables} == INDEXES[name], f"{name}: {json.dumps(plan, indent=1)}"
         large = [node for node in tables if node.get("Index Name") != "partitions_pkey"]  # a row a lane: never many
         assert all("Index Cond" in node for node in large), f"{name} reads a whole index: {json.dumps(plan, indent=1)}"
+
+
+def test_given_tables_of_a_few_rows_whose_number_is_known_when_planned_then_each_look_up_uses_its_index(
+    system: System,
+) -> None:
+    """To the planner reading all of so little is cheaper, now and, since it plans but once, when there is much."""
+
+    async def scenario() -> None:
+        await migrate(system.postgres_url)
+        for statement in FILL:
+            system.sql(re.sub(r"generate_series\(1, \d+\)", f"generate_series(1, {FEW})", statement))
+        system.sql("ANALYZE")
+        assert_indexed(await plans(system))
+
+    run(scenario())
 
 
 @pytest.mark.slow

@@ -315,6 +315,7 @@ def test_given_a_new_kind_in_a_pinned_version_when_promoted_then_what_waited_for
             await client.tell(double, "k", "run", {"x": 4}, id="early")
             assert [one.kind for one in await client.capabilities()] == ["counter"]
             await promote(client, "v2")
+            assert [one.kind for one in await client.capabilities()] == ["counter", "double"]
             assert await client.ask(double, "k", "run", {"x": 4}, id="early", timeout_s=20) == 8
             assert await client.ask(counter, "a", Add(1), timeout_s=20) == 2
             await new.stop()

@@ -7,12 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from runtime.host.ports import Changes, Fence, LogTimedOut, LogUnavailable, Wanted
 from runtime.infra import Infra, process
+from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.migrate import migrate
+from tests.host.test_log import owned
 from tests.host.test_ownership import assert_exactly_once, balanced, owners, under_load
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
@@ -156,6 +160,31 @@ def test_given_a_pod_frozen_in_its_transaction_when_the_restored_log_holds_its_e
 
     run(scenario())
     assert own_system.sql("SELECT seq FROM log ORDER BY seq") == [(n,) for n in range(1, 14)]
+
+
+def test_given_a_transaction_whose_time_ran_out_when_another_server_answers_then_its_log_is_not_believed(
+    own_system: System, infra: Infra
+) -> None:
+    """A batch is tried again after that, and this server may name the pod as the owner and know nothing of the rest."""
+    fence = Wanted([Fence(0, 1, 1, 1, 0)])
+
+    async def scenario() -> None:
+        await owned(own_system, 0)
+        log = PostgresCommitLog(own_system.postgres_url, "me", "v", lease_ttl_s=0.5)
+        assert (await log.begin(fence)).lanes == {0}
+        while own_system.sql(OPEN_TRANSACTIONS) != [(0,)]:
+            time.sleep(0.01)  # the loop stands still, as a frozen pod's does, until after the restart
+        infra.postgres.kill()
+        infra.postgres.start()
+        with pytest.raises(LogTimedOut):
+            await log.commit(Changes())
+        with pytest.raises(LogUnavailable, match="started anew"):
+            await log.begin(fence)
+        assert (await log.begin(fence)).lanes == {0}, "once everything was given up"
+        await log.rollback()
+        await log.close()
+
+    run(scenario())
 
 
 def test_given_a_copy_that_is_older_than_every_pod_when_they_meet_it_then_they_register_again_and_read_all(

@@ -95,6 +95,26 @@ def test_given_work_of_a_kind_that_a_pod_does_not_serve_when_it_takes_the_lane_t
     run(scenario())
 
 
+def test_given_waiting_commands_of_a_kind_that_a_pod_does_not_serve_when_it_takes_the_lane_then_they_wait(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.client() as client:
+            async with system.pod(counter, alarm) as pod:
+                await order(pod, "alarm", "a", "pause", by="ann", reason="test")
+                waiting = await client.submit(alarm, "a", "ring")
+                await until(lambda: system.sql("SELECT state FROM pending") == [("waiting",)])
+            async with system.pod(counter) as old:
+                assert await asyncio.gather(*[client.ask(counter, f"k{n}", Add(1)) for n in range(40)]) == [1] * 40
+                assert not old.failed.is_set()
+            async with system.pod(counter, alarm) as pod:
+                await order(pod, "alarm", "a", "resume")
+                await waiting.result(timeout_s=20)
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM log WHERE type = 'Rung'") == [(1,)]
+
+
 def test_given_a_timer_of_a_kind_that_a_pod_does_not_serve_when_it_is_due_then_it_waits_for_one_that_does(
     system: System,
 ) -> None:
@@ -106,8 +126,11 @@ def test_given_a_timer_of_a_kind_that_a_pod_does_not_serve_when_it_is_due_then_i
                 await client.ask(alarm, "a", "wind", {"after_s": 0.5})
             async with system.pod(counter):
                 await until(lambda: system.sql(late) == [(1,)])
+                # One that it does serve is fired, and no other with it.
+                await client.ask(counter, "c", "add_later", {"amount": 1, "after_s": 0.05})
+                await until(lambda: system.sql("SELECT type FROM log") == [("Added",)])
             async with system.pod(counter, alarm):
-                await until(lambda: system.sql("SELECT type FROM log") == [("Rung",)])
+                await until(lambda: system.sql("SELECT type FROM log WHERE kind = 'alarm'") == [("Rung",)])
 
     run(scenario())
 

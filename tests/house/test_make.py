@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 PROMISED = {
     "setup", "demo", "test", "check", "chaos", "chaos-planted", "linear", "soak", "simulate", "bench", "bench-peers",
-    "docs",
+    "docs", "rules",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import psycopg
 from nats.js.errors import NotFoundError
 
 from runtime.client import Client
+from runtime.errors import CallFailed, Rejected
 from runtime.host.pod import Pod
 from runtime.host.settings import PodSettings
 from runtime.kind import Kind
@@ -28,6 +30,8 @@ from tests.support.servers import Servers
 ROOT = Path(__file__).parents[2]
 KINDS = "tests.support.kinds"
 PARTITIONS = 8
+UP_S = 60.0
+"""Seconds after which a pod's process that has not said that it is up is given up."""
 
 
 class PodProcess:
@@ -87,6 +91,9 @@ class System:
             command, env=self.environment(**settings), cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
+        if not select.select([process.stdout], [], [], UP_S)[0]:
+            process.kill()
+            raise AssertionError(f"the pod was not up within {UP_S:.0f} s")
         line = process.stdout.readline()
         assert line, f"the pod ended with {process.wait()} before it was up"
         pod = PodProcess(process, json.loads(line)["pod"])
@@ -131,10 +138,12 @@ class System:
 
     @asynccontextmanager
     async def client(self, tenant: str = "default") -> AsyncIterator[Client]:
-        """A client of this system."""
+        """A client of this system. A call of it that fails, and was not expected to, is an assertion that fails."""
         client = await Client.connect(self.nats_url, tenant=tenant)
         try:
             yield client
+        except (CallFailed, Rejected) as error:
+            raise AssertionError(f"a call was to be answered, and was not: {error!r}") from error
         finally:
             await client.close()
 
@@ -152,11 +161,12 @@ def create(servers: Servers, database: str) -> System:
     with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
         connection.execute(f'CREATE DATABASE "{database}"')
-    asyncio.run(_drop_streams(servers.nats_url))
+    asyncio.run(drop_streams(servers.nats_url))
     return System(servers, database)
 
 
-async def _drop_streams(url: str) -> None:
+async def drop_streams(url: str) -> None:
+    """Deletes every stream of ours, with all that is in it."""
     connection = await nats.connect(url)
     js = connection.jetstream()
     for stream in ("CMD", "INTENT", "EV", "OBJ_troupe-commands"):
