@@ -41,6 +41,7 @@ class Command:
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
         dropped: the values of headers that could not be used.
         doomed: why it is parked instead of tried (again).
+        deadly: whether that is because it ends its process, so that it is never tried again.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Command:
         "address",
         "attempts",
         "body",
+        "deadly",
         "digest",
         "doomed",
         "dropped",
@@ -94,6 +96,7 @@ class Command:
         self.dropped = ""
         self.parks = False
         self.doomed = ""
+        self.deadly = False
         self.timer: tuple[str, str] | None = None
 
     @property

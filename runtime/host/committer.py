@@ -208,6 +208,7 @@ class Committer:
             count = attempts.get(command.lane.lane, 1)
             if count > DOOMED_AFTER:
                 command.attempts = count - 1
+                command.deadly = True
                 command.doomed = (
                     f"the process died {count - 1} times while it was handled: look at its handler before you replay it"
                 )
@@ -252,7 +253,8 @@ class Committer:
             await self._commit([item])
         elif item.doomed:
             _log.error("%s cannot be parked: %s", name_of(item), error)
-            item.doomed = ""
+            if not (type(item) is Command and item.deadly):
+                item.doomed = ""
             self._suspects.failed(item, error)
         elif not isinstance(error, LogTimedOut) and refusals < REFUSALS_BEFORE_PARKING:
             await self._commit([item], refusals + 1)

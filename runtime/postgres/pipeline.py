@@ -81,7 +81,14 @@ class Pipeline:
             pgconn.send_query_prepared(name.encode(), parameters)
             asked.append(name)
         pgconn.pipeline_sync()
-        rows = self._rows(asked, await self._exchange())
+        try:
+            results = await self._exchange()
+        except psycopg.Error:
+            results = self._results[: len(asked)]
+            if not (len(results) == len(asked) and results[-1].command_status == b"COMMIT"):
+                raise
+            # It is committed, whatever became of the connection since: whoever uses it next is told that it broke.
+        rows = self._rows(asked, results)
         return rows[begin : len(rows) - (end is not None)]
 
     async def _exchange(self) -> list[pq.abc.PGresult]:
