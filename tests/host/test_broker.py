@@ -195,6 +195,7 @@ def test_given_groups_of_several_kinds_when_they_read_then_no_consumer_has_sever
 
     run(scenario())
     assert system.sql("SELECT lane / 8, count(*) FROM inbox GROUP BY 1 ORDER BY 1") == [(0, 6), (1, 3)]
+    assert system.sql("SELECT count(*) FROM refused") == [(0,)]
 
 
 def test_given_processed_commands_when_trimmed_then_only_what_nobody_needs_goes(system: System) -> None:

@@ -87,7 +87,7 @@ def test_given_events_that_memory_knows_nothing_of_when_committing_then_all_is_r
 
 
 LANES = pytest.mark.parametrize("lanes", [(0,), (0, 1)], ids=["one", "many"])
-"""A lone lane and several have statements of their own."""
+"""A lone command's batch, and one of many."""
 
 
 @LANES
@@ -251,6 +251,6 @@ def test_given_a_commit_connection_then_its_plans_are_made_once_and_for_all(syst
             found = await (await connection.execute("SELECT current_setting(%s)", [name])).fetchone()
             assert found == (wanted,), name
         await log.close()
-        assert plans["fence_one"] == plans["find_inbox_one"] == [10, 0]
+        assert plans["fence"] == plans["find_inbox"] == [10, 0]
 
     run(scenario())
