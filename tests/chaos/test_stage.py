@@ -17,9 +17,8 @@ from nats.js.errors import NotFoundError
 
 from runtime.infra import Infra
 from runtime.postgres.migrate import migrate
-from tests.chaos.stage import broker, clocks, quota
+from tests.chaos.stage import Needs, Stage, broker, clocks, quota
 from tests.chaos.stage.clocks import WallClock
-from tests.chaos.stage.database import Copies
 from tests.chaos.stage.quota import Quota
 from tests.support import blocks
 from tests.support.kinds import Add, counter
@@ -127,21 +126,24 @@ def test_given_a_full_stream_when_its_limit_is_given_back_then_commands_are_stor
     run(scenario())
 
 
-def test_given_a_backup_when_it_is_put_back_then_what_came_after_it_is_gone(infra: Infra, tmp_path: Path) -> None:
-    run(migrate(infra.postgres.url))
-    copies = Copies(infra.postgres, tmp_path)
+def test_given_a_backup_taken_at_work_when_it_is_put_back_then_what_came_after_it_is_gone(tmp_path: Path) -> None:
+    stage = Stage(Needs(), tmp_path)
+    run(migrate(stage.postgres_url))
 
     def names() -> list[str]:
-        with psycopg.connect(infra.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(stage.postgres_url, autocommit=True) as connection:
             return [row[0] for row in connection.execute("SELECT name FROM troupe.settings WHERE name LIKE 'test-%'")]
 
     def add(name: str) -> None:
-        with psycopg.connect(infra.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(stage.postgres_url, autocommit=True) as connection:
             connection.execute("INSERT INTO troupe.settings (name, value) VALUES (%s, '1')", (name,))
 
-    add("test-before")
-    copies.take()
-    add("test-after")
-    assert names() == ["test-before", "test-after"]
-    copies.put_back()
-    assert names() == ["test-before"]
+    try:
+        add("test-before")
+        stage.backup.take()
+        add("test-after")
+        assert names() == ["test-before", "test-after"]
+        stage.backup.put_back()
+        assert names() == ["test-before"]
+    finally:
+        stage.close()

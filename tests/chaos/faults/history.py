@@ -40,13 +40,12 @@ async def _restore(faults: Faults, age_s: float) -> None:
     stage = faults.stage
     try:
         async with stage.postgres_in_use:
-            await asyncio.to_thread(stage.copies.take)
-            taken = time.time()
+            taken = await asyncio.to_thread(stage.backup.take)
         await asyncio.sleep(age_s)
         async with stage.postgres_in_use:
             fault = faults.note("restore", "PostgreSQL", f"with a backup of {time.time() - taken:.1f} s before")
             fault.since = taken
-            await asyncio.to_thread(stage.copies.put_back)
+            await asyncio.to_thread(stage.backup.put_back)
             fault.until = time.time()
         await asyncio.sleep(CAUGHT_UP_S)
     finally:

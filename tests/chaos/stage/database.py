@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from runtime.infra import PostgresServer, process
+import psycopg
+
+from runtime.infra import PostgresServer
+
+LEFT_OUT = ("pg_wal", "postmaster.pid", "postmaster.opts", "pg_replslot")
+"""What a backup of a cluster's files leaves out; the log that it needs is copied at its end."""
 
 
 async def crash(server: PostgresServer, down_s: float) -> None:
@@ -21,47 +25,62 @@ async def crash(server: PostgresServer, down_s: float) -> None:
     await asyncio.to_thread(server.start)
 
 
-class Copies:
-    """A file-level copy of a Postgres cluster: as a disk's snapshot takes it, while sessions live."""
+class Backup:
+    """One backup of a cluster's files, taken while it works, as pg_backup_start and pg_backup_stop mean it.
 
-    def __init__(self, server: PostgresServer, directory: Path) -> None:
+    `superuser_url` is for those two functions.
+    """
+
+    def __init__(self, server: PostgresServer, superuser_url: str, directory: Path) -> None:
         self._server = server
-        self._copy = directory / "copy"
+        self._url = superuser_url
+        self._copy = directory / "backup"
 
-    def take(self) -> None:
-        """Copies the files while every process of the server stands still; replaces the copy before."""
+    def take(self) -> float:
+        """Copies the files; replaces the backup before. What was committed before the time it gives (Unix s) is in it.
+
+        Raises psycopg.Error when the server goes away meanwhile: then there is no backup.
+        """
         shutil.rmtree(self._copy, ignore_errors=True)
-        with frozen(self._server):
-            _copy(self._server.cluster, self._copy)
+        cluster = self._server.cluster
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute("SELECT pg_backup_start('chaos', fast => true)")
+            shutil.copytree(cluster, self._copy, ignore=_left_out(cluster), copy_function=_copy_if_there)
+            taken = time.time()
+            stopped = connection.execute("SELECT labelfile FROM pg_backup_stop(wait_for_archive => false)")
+            label: str = stopped.fetchall()[0][0]
+        (self._copy / "backup_label").write_text(label)
+        (self._copy / "pg_replslot").mkdir()
+        first = next(line.rstrip(")").split()[-1] for line in label.splitlines() if line.startswith("START WAL"))
+        wal = self._copy / "pg_wal"
+        (wal / "archive_status").mkdir(parents=True)
+        for segment in sorted((cluster / "pg_wal").iterdir()):
+            if segment.is_file() and segment.name >= first:
+                _copy_if_there(str(segment), str(wal / segment.name))
+        return taken
 
     def put_back(self) -> None:
-        """Kills the server and starts it on the files of the copy."""
+        """Kills the server and starts it on the files of the backup."""
+        cluster, owner = self._server.cluster, self._server.cluster.stat()
         self._server.kill()
-        shutil.rmtree(self._server.cluster)
-        _copy(self._copy, self._server.cluster)
+        shutil.rmtree(cluster)
+        subprocess.run(["cp", "-r", str(self._copy), str(cluster)], check=True)
+        for path in (cluster, *cluster.rglob("*")):  # Postgres insists on its own files, which nobody else may read
+            os.chown(path, owner.st_uid, owner.st_gid)
+            path.chmod(0o700 if path.is_dir() else 0o600)
         self._server.start()
 
 
-@contextlib.contextmanager
-def frozen(server: PostgresServer) -> Iterator[None]:
-    """While it lasts, every process of the server stands still."""
-    assert server.pid is not None
-    family = [server.pid, *[child.pid for child in process.children(server.pid)]]
-    stopped = [pid for pid in family if _signal(pid, signal.SIGSTOP)]
+def _left_out(cluster: Path) -> Callable[[str, list[str]], list[str]]:
+    def ignore(directory: str, names: list[str]) -> list[str]:
+        return [name for name in names if Path(directory) == cluster and name in LEFT_OUT]
+
+    return ignore
+
+
+def _copy_if_there(source: str, target: str) -> None:
+    """Files come and go while the server works; what its log needs of them, the log has."""
     try:
-        yield
-    finally:
-        for pid in stopped:
-            _signal(pid, signal.SIGCONT)
-
-
-def _signal(pid: int, number: signal.Signals) -> bool:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:  # a session that ended meanwhile
-        return False
-    return True
-
-
-def _copy(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # with owners: Postgres insists on its own
+        shutil.copyfile(source, target)
+    except FileNotFoundError:
+        pass

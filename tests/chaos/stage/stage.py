@@ -7,11 +7,11 @@ import dataclasses
 from pathlib import Path
 
 from runtime.infra import Infra, NatsServer, PostgresServer
-from runtime.infra.credentials import Credentials
+from runtime.infra.credentials import SUPERUSER, Credentials
 from runtime.infra.ports import free_port
 from tests.chaos.stage.clocks import WallClock
 from tests.chaos.stage.cluster import Cluster
-from tests.chaos.stage.database import Copies
+from tests.chaos.stage.database import Backup
 from tests.chaos.stage.quota import Quota
 from tests.support.links import Links
 
@@ -74,7 +74,9 @@ class Stage:
         except BaseException:
             self.close()
             raise
-        self.copies = Copies(self.postgres, data_dir)
+        password = Credentials.load_or_create(servers / "credentials.json").postgres_superuser_password
+        superuser_url = f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self.postgres.port}/postgres"
+        self.backup = Backup(self.postgres, superuser_url, data_dir)
 
     def _start(self, servers: Path) -> None:
         if not self.needs.cluster:
