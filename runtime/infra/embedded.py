@@ -92,10 +92,8 @@ class Infra:
         self.close()
 
     def revive(self) -> list[str]:
-        """Start again, on the same port, what has ended by itself. Returns the names of the servers started."""
-        ended = [server for server in (self.nats, self.postgres) if not server.is_running()]
-        for server in ended:
-            server.start()
+        """Start again, on the same port, what has ended by itself or is of no use. Returns the names of the started."""
+        ended = [server for server in (self.nats, self.postgres) if server.revive()]
         if ended:
             self.publish()
         return [server.name for server in ended]

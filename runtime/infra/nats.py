@@ -13,9 +13,15 @@ import msgspec
 from runtime.infra import packages
 from runtime.infra.credentials import USER, write_private
 from runtime.infra.filelock import FileLock
-from runtime.infra.server import Command, Server
+from runtime.infra.server import START_TIMEOUT_S, Command, Server
 
 _PROBE_TIMEOUT_S = 1.0
+_STORE_FAILED = b"critical write error"
+"""What the server logs when a stream could not be written, before it stops storing anything in it for good."""
+
+_ROOM_BYTES = 16 * 2**20
+"""Free on the disk before such a server is started again."""
+
 _CONFIG = """\
 # Written at each start.
 server_name: troupe-embedded
@@ -49,11 +55,30 @@ class NatsServer(Server):
         self.directory = directory
         self._password = password
         self._binary = packages.nats_server()
+        self._looked_upto = 0
+        self._store_failed = False
         directory.mkdir(parents=True, exist_ok=True)
 
     @property
     def url(self) -> str:
         return f"nats://{USER}:{self._password}@127.0.0.1:{self.port}"
+
+    def is_beyond_use(self) -> bool:
+        """Whether a full disk has made it stop storing, and there is room again: only a new start helps then."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(self._looked_upto, self._log_start))
+                said = log.read()
+                self._looked_upto = log.tell()
+        except FileNotFoundError:
+            return False
+        self._store_failed = self._store_failed or _STORE_FAILED in said
+        return self._store_failed and shutil.disk_usage(self.directory).free > _ROOM_BYTES
+
+    def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """See Server.start."""
+        self._store_failed, self._looked_upto = False, 0
+        super().start(timeout_s)
 
     @property
     def _config_path(self) -> Path:

@@ -71,6 +71,10 @@ class Server(ABC):
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def is_beyond_use(self) -> bool:
+        """Whether it runs, but does its work only after a new start, for which the time has come."""
+        return False
+
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Start the server and return when it answers. Raises ServerFailed, quoting the log, and leaves nothing behind.
 
@@ -90,6 +94,14 @@ class Server(ABC):
         except BaseException:
             self.kill()
             raise
+
+    def revive(self) -> bool:
+        """Start it again if it has ended by itself or is of no use any more; says whether. Raises ServerFailed."""
+        if self.is_running() and not self.is_beyond_use():
+            return False
+        self.stop()
+        self.start()
+        return True
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """End the server in order, and with SIGKILL if that takes longer than `timeout_s`. Harmless when it is down."""

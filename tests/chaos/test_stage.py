@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from nats.js.errors import NotFoundError
 
-from runtime.infra import Infra
+from runtime.infra import Infra, NatsServer
+from runtime.infra.ports import free_port
 from runtime.postgres.migrate import migrate
 from tests.chaos.stage import Needs, Stage, broker, clocks, quota
 from tests.chaos.stage.clocks import WallClock
@@ -44,6 +45,37 @@ def test_given_a_disk_that_is_filled_when_somebody_writes_then_there_is_no_room_
     finally:
         disk.close()
     assert not os.path.ismount(disk.directory)
+
+
+@needs_quota
+def test_given_a_broker_whose_disk_was_full_when_there_is_room_again_then_its_owner_starts_it_and_it_stores(
+    tmp_path: Path,
+) -> None:
+    """nats-server stores nothing more in a stream that it could not write, until it is started again."""
+    disk = Quota(tmp_path / "disk")
+    server = NatsServer(disk.directory, free_port(), "0" * 32)
+    server.start()
+
+    async def scenario() -> None:
+        connection = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+        js = connection.jetstream(timeout=1)
+        await js.add_stream(name="A", subjects=["a"])
+        assert (await js.publish("a", b"x" * 1000)).seq == 1
+        disk.fill()
+        with pytest.raises(TimeoutError):
+            await asyncio.gather(*[js.publish("a", b"x" * 1000) for _ in range(1000)])
+        assert not server.revive(), "there is no room yet"
+        disk.free()
+        assert server.revive()
+        assert not server.revive()
+        assert (await connection.jetstream(timeout=10).publish("a", b"x")).seq > 1
+        await connection.close()
+
+    try:
+        run(scenario())
+    finally:
+        server.stop()
+        disk.close()
 
 
 @needs_clocks

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runtime.infra.errors import ServerFailed
+from runtime.infra.server import Server
 from tests.chaos.faults.fault import Fault, FaultKind
 from tests.chaos.stage import Needs, broker, quota
 
@@ -48,29 +49,26 @@ async def _fill(faults: Faults, kind: str, name: str, in_use: asyncio.Lock) -> N
 
 
 async def _free(faults: Faults, fault: Fault, name: str, seconds: float, in_use: asyncio.Lock) -> None:
-    """Gives the room back, and starts a server again that ended for want of it, as whoever watches servers would."""
+    """Gives the room back, and does for the servers what their owner does every second."""
     try:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(faults.stage.quotas[name].free)
-        server = faults.stage.postgres if name == "postgres" else faults.stage.nats
-        if not server.is_running():
-            fault.detail += ", and the server ended"
-            await _start(server.start)
+        if await _revive(faults.stage.postgres if name == "postgres" else faults.stage.nats):
+            fault.detail += ", and the server started again"
         fault.until = time.time()
         await asyncio.sleep(REST_S)
     finally:
         in_use.release()
 
 
-async def _start(start: object) -> None:
-    assert callable(start)
+async def _revive(server: Server) -> bool:
+    """A server that cannot be started may still be ending: tried as often as its owner would."""
     for _ in range(5):
         try:
-            await asyncio.to_thread(start)
-            return
+            return await asyncio.to_thread(server.revive)
         except ServerFailed:
             await asyncio.sleep(0.5)
-    await asyncio.to_thread(start)
+    return await asyncio.to_thread(server.revive)
 
 
 _QUOTAS = Needs(quotas=True)
