@@ -40,6 +40,13 @@ class Objects:
         self._connection = connection
         self._store: ObjectStore | None = None
 
+    async def make(self, replicas: int) -> None:
+        """Makes the store with so many replicas if there is none. Raises CallFailed (unavailable)."""
+        try:
+            self._store = await self._bucket(replicas)
+        except (errors.Error, JetStreamError, OSError, TimeoutError) as error:
+            raise CallFailed("unavailable", f"the object store can be neither read nor made: {error!r}") from error
+
     async def put(self, name: str, body: bytes) -> None:
         """Keeps `body` under `name` for a day. Raises CallFailed (too_large, unavailable)."""
         if len(body) > MAX_OBJECT_BYTES:
@@ -85,13 +92,14 @@ class Objects:
         self._store = None
         return CallFailed("unavailable", f"the body {name!r} could not be read: {error!r}")
 
-    async def _bucket(self) -> ObjectStore:
+    async def _bucket(self, replicas: int = 1) -> ObjectStore:
         js = self._connection.jetstream(timeout=5)
         try:
             return await js.object_store(OBJECT_BUCKET)
         except (BucketNotFoundError, NotFoundError):
             try:
-                return await js.create_object_store(OBJECT_BUCKET, ObjectStoreConfig(ttl=OBJECT_TTL_S))
+                wanted = ObjectStoreConfig(ttl=OBJECT_TTL_S, replicas=replicas)
+                return await js.create_object_store(OBJECT_BUCKET, wanted)
             except BadRequestError as error:
                 if error.err_code != _NAME_IN_USE:  # another client was faster
                     raise

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from runtime.client.connection import Connection, connect
 from runtime.client.objects import Objects
 from runtime.clock import Clock
+from runtime.errors import CallFailed, NotConnected
 from runtime.host.broker import Deliver
 from runtime.host.front import Front, Registered
 from runtime.host.parts import CallFront, Parts
@@ -28,6 +29,14 @@ from runtime.postgres.timers import PostgresTimers
 from runtime.version import VERSION
 
 
+async def make_objects(connection: Connection, replicas: int) -> None:
+    """The store of bodies in flight, as durable as the streams. Raises NotConnected."""
+    try:
+        await Objects(connection).make(replicas)
+    except CallFailed as error:
+        raise NotConnected(str(error)) from error
+
+
 class Servers:
     """Assembles pods on the servers of `settings`; see runtime.host.parts.Assembly."""
 
@@ -40,6 +49,8 @@ class Servers:
         connection = await connect(settings.nats_url, name=f"troupe pod {pod}", on_reconnect=on_reconnect)
         try:
             await ensure(connection, StreamSettings(partitions=settings.partitions, replicas=settings.replicas))
+            if settings.replicas > 1:  # else whoever needs the store first makes it
+                await make_objects(connection, settings.replicas)
         except BaseException:
             await connection.close()
             raise

@@ -7,14 +7,14 @@ import contextlib
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from runtime.client import Client, Envelope
 from runtime.client.envelope import PLAIN
-from runtime.errors import TroupeError
+from runtime.errors import CallFailed, TroupeError
 from schemas.address import Address
 from schemas.wire import Reply
 from tests.chaos.raw import RawCaller
@@ -22,6 +22,7 @@ from tests.chaos.record import Entry, Look, Record, Via
 from tests.chaos.web import Web
 
 LOOK_TIMEOUT_S = 30.0
+FULL_PAUSE_S = 0.2
 TWICE, LATER, OTHERWISE = 0.01, 0.02, 0.025
 """Shares of the commands that are asked twice at once, asked again later, and sent again with other arguments."""
 
@@ -140,9 +141,21 @@ class Calls:
             return self._web.call(address, entry.method, body, id_, timeout_s, session, as_header=named)
         tenant, kind, key = address
         envelope = Envelope(session=session) if session else PLAIN
-        return self._clients[tenant].call(
-            kind, key, entry.method, body, id=id_, timeout_s=timeout_s, envelope=envelope
+        return self._by_client(
+            lambda left_s: self._clients[tenant].call(
+                kind, key, entry.method, body, id=id_, timeout_s=left_s, envelope=envelope
+            )
         )
+
+    async def _by_client(self, call: Callable[[float], Awaitable[Reply]]) -> Reply:
+        """A call that is refused because the stream is full is made again, under its id, until there is room."""
+        while True:
+            try:
+                return await call(self._left())
+            except CallFailed as error:
+                if error.code != "stream_full" or time.monotonic() > self._deadline:
+                    raise
+            await asyncio.sleep(FULL_PAUSE_S)
 
     def _left(self) -> float:
         return max(self._deadline - time.monotonic(), 0.1)
