@@ -42,6 +42,8 @@ def mix(seed: int, keys: int, *, http: bool) -> dict[str, list[str]]:
     names = [*weights, *chance.choices(list(weights), list(weights.values()), k=keys)][:keys]  # one of each at least
     return {name: [f"{name}{number}" for number, one in enumerate(names) if one == name] for name in weights}
 
+_log = logging.getLogger("chaos.load")
+
 
 class Load:
     """Everything that this process does."""
@@ -77,7 +79,9 @@ class Load:
             reader.reading.ended = complete
         for task in reading:
             task.cancel()
-        await asyncio.gather(*reading, sampling, return_exceptions=True)
+        for outcome in await asyncio.gather(*reading, sampling, return_exceptions=True):
+            if isinstance(outcome, Exception):  # a reader that fell over has a gap that nobody else explains
+                _log.error("a reader or the sampler ended by itself", exc_info=outcome)
 
     def _made(self) -> list[Program]:
         plan, keys, calls = self._plan, self._keys, self._calls
