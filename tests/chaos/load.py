@@ -42,6 +42,7 @@ def mix(seed: int, keys: int, *, http: bool) -> dict[str, list[str]]:
     names = [*weights, *chance.choices(list(weights), list(weights.values()), k=keys)][:keys]  # one of each at least
     return {name: [f"{name}{number}" for number, one in enumerate(names) if one == name] for name in weights}
 
+
 _log = logging.getLogger("chaos.load")
 
 
