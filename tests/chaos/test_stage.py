@@ -68,6 +68,8 @@ def test_given_a_broker_whose_disk_was_full_when_there_is_room_again_then_its_ow
         disk.free()
         assert server.revive()
         assert not server.revive()
+        await connection.close()
+        connection = await nats.connect(server.url)
         assert (await connection.jetstream(timeout=10).publish("a", b"x")).seq > 1
         await connection.close()
 

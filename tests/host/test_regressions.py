@@ -489,3 +489,31 @@ def test_given_sequences_that_come_again_when_a_lane_has_not_read_them_then_noth
 def test_given_a_pod_that_still_starts_when_its_connection_is_made_anew_then_nothing_breaks(system: System) -> None:
     pod = Pod(system.settings(), [counter])
     asyncio.run(pod._on_reconnect())  # what its connection calls, from the moment that it is open
+
+
+# -- connections to NATS -----------------------------------------------------------------------------------------------
+
+
+def test_given_a_connection_that_is_gone_when_somebody_subscribes_before_it_is_noticed_then_the_reconnect_brings_it(
+    system: System,
+) -> None:
+    """On uvloop nats-py's flusher ends by the RuntimeError of a closed transport, and then raised it at subscribers."""
+
+    async def scenario() -> None:
+        heard: list[bytes] = []
+        connection = await connect(system.nats_url, name="test")
+        writer = getattr(connection._transport, "_io_writer", None)
+        assert writer is not None
+        assert connection._flusher_task is not None
+        connection._flusher_task.cancel()  # as it ends by itself when it is the first to meet the closed transport
+        await asyncio.wait([connection._flusher_task])
+        writer.transport.abort()
+        for _ in range(3):
+            await connection.subscribe_direct("gone.*", lambda subject, reply, body, headers: heard.append(body))
+        assert await connection.wait_connected(10)
+        await until(lambda: connection.stats["reconnects"] > 0)
+        await connection.publish("gone.a", b"x")
+        await until(lambda: heard == [b"x"] * 3)
+        await connection.close()
+
+    uvloop.run(scenario())
