@@ -55,8 +55,8 @@ bench: setup ## measure, and write bench.json
 bench-peers: setup ## the same work on Restate, DBOS, eventsourcing, LangGraph (installed into .peers); writes docs/benchmarks.md; ARGS=
 	@$(BIN)/python -m tests.peers $(ARGS)
 
-simulate: ## (not built yet) a whole system on a seeded clock, network and disk
-	@echo "error: the simulator is not built yet; make chaos kills real processes instead" >&2; exit 2
+simulate: setup ## the engine over a seeded clock, network, broker and log, with planted bugs; HISTORIES=, or SEED= for one again
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(HISTORIES),--histories $(HISTORIES))
 
 docs: setup ## do what README.md and the tutorial say, as their readers would, and compare
 	@$(BIN)/python -m pytest tests/examples $(ARGS)

@@ -34,6 +34,9 @@ OBJECT = "Troupe-Object"
 CONTENT_TYPE = "Content-Type"
 TRACEPARENT = "traceparent"
 
+TIMER = "Troupe-Timer"
+"""In rows of the engine's own only: the name of the timer whose command waits. Nobody sends it."""
+
 BATCH_REPLIES = "batch"
 
 MAX_ID_LENGTH = 200

@@ -118,15 +118,15 @@ class Aftermath:
         if every and work.seq - active.saved_seq >= every:
             pod.snapshotter.due(work.actor, active)
 
-    def _settle_items(self, batch: Sequence[Item]) -> set[Lane]:
+    def _settle_items(self, batch: Sequence[Item]) -> dict[Lane, None]:
         pod = self._pod
-        lanes = set()
+        lanes: dict[Lane, None] = {}
         for item in batch:
             if type(item) is Command:
                 if item.stream_seq:
                     if item.lane.alive:
                         item.lane.committed(item.size, item.fetched)
-                    lanes.add(item.lane)
+                    lanes[item.lane] = None
                 elif item.timer is not None:
                     pod.timers.done(item)
             elif isinstance(item, Anchor):

@@ -145,7 +145,7 @@ class Attempts:
         work = self._works.get(item.lane, command.actor, command.address)
         plan.turns += 1
         if isinstance(item.error, HandedOver):
-            update = PendingUpdate(work.actor, command.id, "waiting", turn.attempt - 1, None, None)
+            update = PendingUpdate(work.actor, command.id, "waiting", turn.attempt - 1, plan.now, None)
             plan.changes.pending_updates.append(update)
             return
         if item.doomed:

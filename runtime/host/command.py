@@ -234,6 +234,7 @@ def _check_headers(command: Command, tenant: str) -> None:
     if deadline is not None and not _DEADLINE.match(deadline):
         command.problem = Failure("bad_request", f"{names.DEADLINE} {deadline[:40]!r} is not Unix milliseconds")
         command.dropped += headers.pop(names.DEADLINE)
+    headers.pop(names.TIMER, None)
     if names.CHAIN in headers:
         try:
             chain.parse(headers[names.CHAIN])
@@ -267,17 +268,15 @@ def from_timer(lane: Lane, row: TimerRow) -> Command:
 
 
 def from_pending(lane: Lane, row: PendingRow) -> Command:
-    """The command of a pending row."""
-    command = Command(
-        lane,
-        Address(row.tenant, row.kind, row.key),
-        encode_token(row.key),
-        row.method,
-        _headers_decoder.decode(row.headers),
-        row.body,
-    )
+    """The command of a pending row; that of a timer which has not had its turn yet is still the timer's."""
+    headers = _headers_decoder.decode(row.headers)
+    timer = headers.pop(names.TIMER, None)
+    address = Address(row.tenant, row.kind, row.key)
+    command = Command(lane, address, encode_token(row.key), row.method, headers, row.body)
     command.id = row.command_id
     command.attempts = row.attempts
+    if timer is not None and row.state == "waiting" and row.due_at is None:
+        command.timer = (row.actor, timer)
     return command
 
 
@@ -286,6 +285,9 @@ def to_pending(
 ) -> PendingRow:
     """The row under which a command waits, runs or backs off."""
     tenant, kind, key = command.address
+    headers = command.headers_json()
+    if command.timer is not None and state == "waiting":
+        headers = msgspec.json.encode(command.headers | {names.TIMER: command.timer[1]}).decode()
     return PendingRow(
         command.lane.lane,
         command.actor,
@@ -299,7 +301,7 @@ def to_pending(
         holds,
         attempts,
         due_at,
-        command.headers_json(),
+        headers,
         command.body,
         error,
     )

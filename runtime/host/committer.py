@@ -73,7 +73,7 @@ class Committer:
         self._after = after
         self._lost = lost
         self._queue: deque[Item] = deque()
-        self._gated: set[Lane] = set()
+        self._gated: dict[Lane, None] = {}  # in order, unlike a set: what runs must not depend on addresses
         self._wake = asyncio.Event()
         self._in_hand: asyncio.Future[None] | None = None
         self._suspects = Suspects(clock.monotonic, self._wake.set)
@@ -97,14 +97,14 @@ class Committer:
         lane = item.lane
         if type(item) is Command and (lane.gated or item.absent):
             lane.backlog.append(item)
-            self._gated.add(lane)
+            self._gated[lane] = None
         else:
             self._queue.append(item)
         self._wake.set()
 
     def ungate(self, lane: Lane) -> None:
         """Looks again at a lane whose backlog may go on."""
-        self._gated.add(lane)
+        self._gated[lane] = None
         self._wake.set()
 
     def clear(self) -> None:
@@ -171,7 +171,7 @@ class Committer:
             self._queue.append(put_off)
         for lane in list(self._gated):
             if not lane.alive or not lane.backlog:
-                self._gated.discard(lane)
+                del self._gated[lane]
             elif lane.backlog[0].absent or (trying and lane.careful > 0):
                 continue
             elif lane.careful > 0:

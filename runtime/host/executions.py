@@ -105,7 +105,8 @@ class Executions:
 
     async def hand_over(self, lane: Lane, grace_s: float) -> None:
         """Waits for a lane's executions, then stops the rest so that the next owner restarts them at no cost."""
-        running = set(lane.active.values())
+        tasks = list(lane.active.values())  # in order, unlike what asyncio.wait gives
+        running = set(tasks)
         deadline = asyncio.get_running_loop().time() + grace_s
         while running and (remaining := deadline - asyncio.get_running_loop().time()) > 0:
             for place, task in lane.active.items():
@@ -113,8 +114,9 @@ class Executions:
                 if isinstance(mail, Journal) and mail.mail.idle:
                     task.cancel(_HAND_OVER)  # what it waits for may come after this pod is gone
             _, running = await asyncio.wait(running, timeout=min(remaining, LOOK_S))
-        for task in running:
-            task.cancel(_HAND_OVER)
+        for task in tasks:
+            if task in running:
+                task.cancel(_HAND_OVER)
         if running:
             await asyncio.wait(running, timeout=1.0)
 

@@ -89,6 +89,8 @@ class Housekeeping:
             return
         for lane in idle:
             taken = lane.feed.taken
+            if taken > upto:
+                continue  # it has come in since: an anchor never takes a checkpoint back
             if await self._reader.caught_up(lane.feed, upto) and lane.feed.taken == taken and lane.alive:
                 self._put(Anchor(lane, upto, last, taken))
 

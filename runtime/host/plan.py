@@ -326,8 +326,28 @@ class Plan:
 
     # -- held keys ------------------------------------------------------------------------------------------------
 
+    def fire(self, command: Command, found: Mapping[tuple[str, str], str]) -> bool:
+        """Takes a timer's row with its command's turn. Without the row there is no turn: it was cancelled, or replaced.
+
+        `found` are the fire ids of the timers that are set.
+        """
+        place = command.timer
+        assert place is not None
+        if self.timers.get(place, found.get(place)) != command.id:
+            return False
+        self.changes.timers_done.append(place)
+        self.timers[place] = None
+        return True
+
+    def unfire(self, command: Command) -> None:
+        """Leaves the row for later: the command waits for its turn, and until then its timer can be cancelled."""
+        if command.timer is not None:
+            self.changes.timers_done.remove(command.timer)
+            self.timers[command.timer] = command.id
+
     def defer(self, work: Work, command: Command) -> None:
         """Lets a command wait behind its key."""
+        self.unfire(command)
         self.changes.pending.append(to_pending(command, "waiting", holds=True, attempts=command.attempts))
         self.pending[work.actor, command.id] = command.digest
         work.held += 1

@@ -116,7 +116,7 @@ class Found(NamedTuple):
     runs: dict[tuple[str, str], PendingRow]
     next_pending: dict[str, list[PendingRow]]
     timers: dict[tuple[str, str], str]
-    """Fire ids of the timers that are still set."""
+    """Fire ids of the timers that are still set, also of all actors whose pending commands are to run."""
     snapshots: dict[str, tuple[int, str]]
     tails: dict[str, list[StoredEvent]]
     """Events after the snapshot, at most TAIL_LIMIT + 1: one more than the limit says that there are more."""

@@ -50,7 +50,10 @@ class Snapshots(Protocol):
 
 
 class TimerSource(Protocol):
-    """The timer rows of lanes; those of kinds that the pod does not serve are not its business."""
+    """The timer rows of lanes; those of kinds that the pod does not serve are not its business.
+
+    Nor are those whose command is pending: it waits for its turn, with which the row goes.
+    """
 
     async def next_timer(self, lanes: Sequence[int]) -> float | None:
         """When the earliest timer of these lanes is due (Unix seconds), or None."""

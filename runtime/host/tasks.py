@@ -15,7 +15,7 @@ class Tasks:
 
     def __init__(self, failed: Failed) -> None:
         self._failed = failed
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order, unlike a set
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -23,10 +23,10 @@ class Tasks:
     def start(self, job: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
         """Runs `job` in the background; `what` it does is named should it fail."""
         task = asyncio.ensure_future(job)
-        self._tasks.add(task)
+        self._tasks[task] = None
 
         def ended(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
+            self._tasks.pop(task, None)
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._failed(what, error)
 

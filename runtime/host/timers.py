@@ -94,5 +94,5 @@ class Timers:
             fresh += 1
             self._fire(from_timer(lane, row))
         self._read = True
-        if rows and not fresh:
+        if not fresh:
             await asyncio.sleep(0.02)  # what is due is being committed: look again when that is done

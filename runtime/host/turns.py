@@ -72,11 +72,8 @@ class Turns(Attempts):
     def _command(self, command: Command) -> None:
         plan, found = self._plan, self._found
         place = (command.actor, command.id)
-        if command.timer is not None:
-            if plan.timers.get(command.timer, found.timers.get(command.timer)) != command.id:
-                return  # cancelled or replaced meanwhile, or in this very batch: no row, no effect
-            plan.changes.timers_done.append(command.timer)
-            plan.timers[command.timer] = None
+        if command.timer is not None and not plan.fire(command, found.timers):
+            return  # cancelled or replaced meanwhile, or in this very batch: no row, no effect
         if (found.refused or plan.refused) and plan.refuse_again(command, found.refused):
             return
         recorded = plan.inbox.get(place) or found.inbox.get(place)
@@ -88,6 +85,7 @@ class Turns(Attempts):
             if waiting != command.digest:
                 failure = Failure("id_reused", f"id {command.id!r} is pending with other arguments")
                 plan.tell(command.lane, command, failure)
+            plan.unfire(command)
             return  # it is on its way: its caller will be answered
         kind = self._kinds.get(command.address.kind)
         if kind is None or (command.problem is not None and not command.parks):
@@ -194,7 +192,9 @@ class Turns(Attempts):
                 plan.reruns.append((work.lane, row, row.due_at - plan.now))
             return False
         done = False
-        if doomed:
+        if command.timer is not None and not plan.fire(command, self._found.timers):
+            done = True  # cancelled or replaced while it waited
+        elif doomed:
             self._doom(work, command, doomed, row.attempts)
             done = True
         elif work.unreadable is not None:
@@ -233,6 +233,7 @@ class Turns(Attempts):
         plan = self._plan
         if plan.trying or plan.trial is not None:
             plan.put_off.append(Next(work.lane, work.actor, work.kind.name) if row.holds else Rerun(work.lane, row))
+            plan.unfire(command)
         else:
             self._start(work, method, payload, command, attempt=row.attempts + 1, holds=row.holds, known=True)
             plan.trial = plan.starts[-1]

@@ -135,7 +135,8 @@ class CommandReader:
         """
         if not feed.reading:
             return False
-        everything, *each = f"p.{feed.partition}.>", *[f"p.{feed.partition}.*.{kind}.*.*" for kind in self._kinds]
+        everything = f"p.{feed.partition}.>"
+        each = [f"p.{feed.partition}.*.{kind}.*.*" for kind in sorted(self._kinds)]
         after = feed.taken + 1
         try:
             if not await self._holds(everything, after, upto):

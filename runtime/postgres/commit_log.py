@@ -173,6 +173,7 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
     if wanted.next_pending:
         lane_ids, actors = zip(*wanted.next_pending, strict=True)
         asked.append(("next_pending", (plain(lane_ids), plain(actors), str(PENDING_LIMIT))))
+        asked.append(("timers_of", (plain(actors),)))
     if wanted.dead_letters:
         asked.append(("find_parked", (plain(wanted.dead_letters),)))
     if wanted.cold:
@@ -187,7 +188,7 @@ def _found(rows: Mapping[str, list[Any]]) -> Found:
     inbox = {(row[0], row[1]): InboxEntry(*row[2:]) for row in rows.get("find_inbox", ())}
     pending = {(row[0], row[1]): row[2] for row in rows.get("find_pending_ids", ())}
     runs = {(row[1], row[2]): PendingRow(*row) for row in rows.get("find_runs", ())}
-    timers = {(row[0], row[1]): row[2] for row in rows.get("find_timers", ())}
+    timers = {(row[0], row[1]): row[2] for row in (*rows.get("find_timers", ()), *rows.get("timers_of", ()))}
     snapshots = {row[0]: (row[1], row[2]) for row in rows.get("find_snapshots", ())}
     tails: dict[str, list[StoredEvent]] = defaultdict(list)
     for row in rows.get("find_tails", ()):

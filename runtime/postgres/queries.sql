@@ -36,6 +36,9 @@ SELECT t.actor, t.name, t.fire_id
 FROM unnest(%s::uuid[], %s::text[]) u(actor, name)
 JOIN timers t ON t.actor = u.actor AND t.name = u.name
 
+-- name: timers_of
+SELECT actor, name, fire_id FROM timers WHERE actor = ANY(%s::uuid[])
+
 -- name: find_refused
 SELECT r.actor, r.command_id, r.fingerprint, r.code, r.seq, r.failure
 FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)

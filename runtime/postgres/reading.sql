@@ -99,11 +99,17 @@ SELECT id, group_name, host, pid, code_version, started_at, extract(epoch FROM e
 SELECT capability::text FROM kinds ORDER BY kind
 
 -- name: next_timer
-SELECT extract(epoch FROM min(due_at))::float8 FROM timers WHERE lane = ANY(%s) AND kind = ANY(%s)
+-- Only one that is due can have its command pending.
+SELECT extract(epoch FROM least(
+    (SELECT min(due_at) FROM timers WHERE lane = ANY(%(lanes)s) AND kind = ANY(%(kinds)s) AND due_at > now()),
+    (SELECT min(t.due_at) FROM timers t WHERE t.lane = ANY(%(lanes)s) AND t.kind = ANY(%(kinds)s) AND t.due_at <= now()
+        AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = t.actor AND p.command_id = t.fire_id))))::float8
 
 -- name: due_timers
 SELECT actor, name, lane, extract(epoch FROM due_at)::float8, fire_id, tenant, kind, key, method, headers, body
-FROM timers WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= to_timestamp(%s) ORDER BY due_at LIMIT %s
+FROM timers t WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= to_timestamp(%s)
+  AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = t.actor AND p.command_id = t.fire_id)
+ORDER BY due_at LIMIT %s
 
 -- name: actor_timers
 SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at

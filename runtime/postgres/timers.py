@@ -21,7 +21,8 @@ class PostgresTimers:
 
     async def next_timer(self, lanes: Sequence[int]) -> float | None:
         """When the earliest timer of these lanes is due (Unix seconds), or None."""
-        due: float | None = (await self._session.run(query("next_timer"), (list(lanes), self._kinds)))[0][0]
+        wanted = {"lanes": list(lanes), "kinds": self._kinds}
+        due: float | None = (await self._session.run(query("next_timer"), wanted))[0][0]
         return due
 
     async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:

@@ -1,0 +1,326 @@
+"""The ports of the log: the same tests over Postgres, and over the store of the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from runtime.host.ports import (
+    Changes,
+    CommitLog,
+    EventRow,
+    Fence,
+    InboxRow,
+    LogRefused,
+    LogUnavailable,
+    OutboxRow,
+    Ownership,
+    PendingRow,
+    PendingUpdate,
+    TimerRow,
+    Wanted,
+)
+from runtime.host.reading import TimerSource
+from runtime.postgres.commit_log import PostgresCommitLog
+from runtime.postgres.migrate import migrate
+from runtime.postgres.ownership import PostgresOwnership
+from runtime.postgres.timers import PostgresTimers
+from tests.simulation.log import Line, SimulatedCommitLog, SimulatedOwnership, SimulatedTimers
+from tests.simulation.scheduler import Node, Scheduler
+from tests.simulation.store import REFUSED, Store
+from tests.support.system import System, run
+
+TTL_S = 1.0
+LANES = 2
+KINDS = {"k": '{"kind": "k", "group": "g", "type": "entity", "code_version": "v", "methods": []}'}
+ACTOR = "0" * 31 + "1"
+CURSE = f"""
+    CREATE FUNCTION troupe.curse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.payload::text LIKE '%{REFUSED}%' THEN RAISE EXCEPTION 'this is cursed'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER curse BEFORE INSERT ON troupe.events FOR EACH ROW EXECUTE FUNCTION troupe.curse();
+"""
+
+
+class Bench:
+    """One log, and ports over it for any pod."""
+
+    def ownership(self, pod: str) -> Ownership:
+        """Its membership."""
+        raise AssertionError("each log has its own")
+
+    def log(self, pod: str) -> CommitLog:
+        """Its commits."""
+        raise AssertionError("each log has its own")
+
+    def timers(self) -> TimerSource:
+        """The timer rows."""
+        raise AssertionError("each log has its own")
+
+    def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
+        """Runs a test to its end."""
+        raise AssertionError("each log has its own")
+
+
+class OnPostgres(Bench):
+    """A real database."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._open: list[Any] = []
+
+    def _keep(self, port: Any) -> Any:
+        self._open.append(port)
+        return port
+
+    def ownership(self, pod: str) -> Ownership:
+        return self._keep(PostgresOwnership(self._system.postgres_url, pod, "g", "v", KINDS))  # type: ignore[no-any-return]  # as given
+
+    def log(self, pod: str) -> CommitLog:
+        return self._keep(PostgresCommitLog(self._system.postgres_url, pod, "v", TTL_S))  # type: ignore[no-any-return]  # as given
+
+    def timers(self) -> TimerSource:
+        return self._keep(PostgresTimers(self._system.postgres_url, KINDS))  # type: ignore[no-any-return]  # as given
+
+    def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            await migrate(self._system.postgres_url)
+            self._system.sql(CURSE)
+            try:
+                await scenario()
+            finally:
+                for port in self._open:
+                    await port.close()
+
+        run(whole())
+
+
+class InMemory(Bench):
+    """The simulator's."""
+
+    def __init__(self) -> None:
+        self._scheduler = Scheduler(1)
+        self._store = Store(self._scheduler, LANES, KINDS)
+        self._node = Node(self._scheduler, "bench")
+
+    def ownership(self, pod: str) -> Ownership:
+        return SimulatedOwnership(Line(self._node, self._store), pod)
+
+    def log(self, pod: str) -> CommitLog:
+        return SimulatedCommitLog(Line(self._node, self._store), pod, TTL_S)
+
+    def timers(self) -> TimerSource:
+        return SimulatedTimers(Line(self._node, self._store))
+
+    def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            await scenario()
+
+        task = self._node.start(whole())
+        assert self._scheduler.run(task.done, 60.0), "it never ended"
+        task.result()
+
+
+@pytest.fixture(params=["postgres", "memory"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return OnPostgres(request.getfixturevalue("system")) if request.param == "postgres" else InMemory()
+
+
+def event(seq: int, position: int, *, payload: str = "{}", epoch: int = 1) -> EventRow:
+    """An event of ACTOR, in lane 0."""
+    return EventRow(
+        ACTOR, seq, 0, position, 0, 1, epoch, "t", "Done", f"c{seq}", None, None, None, None, payload
+    )  # fmt: skip
+
+
+def pending(id: str, *, holds: bool = True) -> PendingRow:
+    """A command of ACTOR that waits in lane 0."""
+    return PendingRow(0, ACTOR, id, "t", "k", "a", "m", 7, "waiting", holds, 0, None, "{}", b"", None)
+
+
+def timer(name: str, fire_id: str, due_at: float) -> TimerRow:
+    """A timer of ACTOR in lane 0."""
+    return TimerRow(ACTOR, name, 0, due_at, fire_id, "t", "k", "a", "m", "{}", b"")
+
+
+def fence(epoch: int, *, checkpoint: int = 0, position: int = 0) -> Fence:
+    """Lane 0, as somebody believes it to be."""
+    return Fence(0, epoch, checkpoint, 0, position)
+
+
+async def joined(bench: Bench, pod: str) -> Ownership:
+    """A pod that lives."""
+    ownership = bench.ownership(pod)
+    await ownership.register(LANES)
+    await ownership.heartbeat(TTL_S)
+    return ownership
+
+
+def test_given_a_lane_when_a_batch_begins_then_only_its_owner_of_that_epoch_has_it(bench: Bench) -> None:
+    async def scenario() -> None:
+        (taken,) = await (await joined(bench, "one")).take([0])
+        assert (taken.epoch, taken.checkpoint, taken.position, taken.unclean) == (1, 0, 0, False)
+        for pod, epoch, lanes in (("one", 1, {0}), ("one", 2, set()), ("one", 0, set()), ("two", 1, set())):
+            log = bench.log(pod)
+            assert (await log.begin(Wanted([fence(epoch)]))).lanes == lanes
+            await log.rollback()
+
+    bench.run(scenario)
+
+
+def test_given_a_batch_when_it_is_committed_then_all_of_it_is_there_and_after_a_rollback_nothing(bench: Bench) -> None:
+    async def scenario() -> None:
+        ownership = await joined(bench, "one")
+        await ownership.take([0])
+        log = bench.log("one")
+        changes = Changes(
+            events=[event(1, 1)],
+            inbox=[InboxRow(ACTOR, "c1", 1, 0, 7, False, "3")],
+            outbox=[OutboxRow(0, number, f"m{number}", "s", "{}", b"") for number in (1, 2, 3)],
+        )
+        await log.begin(Wanted([fence(1, checkpoint=5, position=1)]))
+        await log.rollback()
+        await log.begin(Wanted([fence(1, checkpoint=9, position=1)]))
+        await log.commit(changes)
+        found = await log.begin(Wanted([fence(1, checkpoint=9, position=1)], commands=[(ACTOR, "c1"), (ACTOR, "c2")]))
+        assert [(place, entry.seq, entry.result) for place, entry in found.inbox.items()] == [((ACTOR, "c1"), 1, "3")]
+        await log.commit(Changes(outbox_done=[(0, 2)]))
+        await ownership.release([(0, 1)])
+        (taken,) = await (await joined(bench, "two")).take([0])
+        assert (taken.epoch, taken.checkpoint, taken.position, taken.unclean) == (2, 9, 1, False)
+        assert [row.ord for row in taken.outbox] == [3]
+
+    bench.run(scenario)
+
+
+def test_given_lanes_of_the_living_when_they_are_asked_for_then_only_those_of_the_dead_are_taken(bench: Bench) -> None:
+    async def scenario() -> None:
+        await (await joined(bench, "one")).take([0])
+        two = await joined(bench, "two")
+        assert await two.take([0]) == []
+        await asyncio.sleep(TTL_S + 0.2)
+        await two.heartbeat(TTL_S)
+        assert [pod.id for pod in await two.live_pods()] == ["two"]
+        (taken,) = await two.take([0])
+        assert (taken.epoch, taken.unclean) == (2, True)
+        assert (await two.owners()).lanes[0] == ("two", 2)
+        assert await two.confirm() == {0: 2}
+
+    bench.run(scenario)
+
+
+def test_given_a_lane_that_is_being_committed_when_its_owner_is_dead_then_it_is_taken_only_after_it(
+    bench: Bench,
+) -> None:
+    async def scenario() -> None:
+        await (await joined(bench, "one")).take([0])
+        two = await joined(bench, "two")
+        await asyncio.sleep(TTL_S + 0.2)
+        await two.heartbeat(TTL_S)
+        log = bench.log("one")
+        await log.begin(Wanted([fence(1, position=1)]))
+        assert await two.take([0]) == []
+        await log.commit(Changes(events=[event(1, 1)]))
+        (taken,) = await two.take([0])
+        assert taken.position == 1
+
+    bench.run(scenario)
+
+
+def test_given_a_transaction_that_takes_too_long_when_it_is_committed_then_nothing_is_written(bench: Bench) -> None:
+    async def scenario() -> None:
+        ownership = await joined(bench, "one")
+        await ownership.take([0])
+        log = bench.log("one")
+        await log.begin(Wanted([fence(1, position=1)]))
+        await asyncio.sleep(TTL_S + 0.3)
+        with pytest.raises((LogRefused, LogUnavailable)):
+            await log.commit(Changes(events=[event(1, 1)]))
+        assert (await log.begin(Wanted([fence(1)]))).lanes == {0}
+        await log.commit(Changes(events=[event(1, 1)]))
+
+    bench.run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        (Changes(events=[event(1, 2)]), LogUnavailable),
+        (Changes(events=[event(2, 1)]), LogUnavailable),
+        (Changes(inbox=[InboxRow(ACTOR, "c1", 1, 0, 7, False, "4")]), LogUnavailable),
+        (Changes(pending=[pending("p1")]), LogUnavailable),
+        (Changes(events=[event(2, 2, payload='{"word":"cursed"}')]), LogRefused),
+    ],
+    ids=["sequence", "position", "answer", "pending", "cursed"],
+)
+def test_given_what_must_not_be_written_when_it_is_committed_then_nothing_of_it_is(
+    bench: Bench, changes: Changes, error: type[Exception]
+) -> None:
+    async def scenario() -> None:
+        await (await joined(bench, "one")).take([0])
+        log = bench.log("one")
+        await log.begin(Wanted([fence(1, position=1)]))
+        answer = InboxRow(ACTOR, "c1", 1, 0, 7, False, "3")
+        await log.commit(Changes(events=[event(1, 1)], inbox=[answer], pending=[pending("p1")]))
+        await log.begin(Wanted([fence(1, checkpoint=4, position=2)]))
+        changes.outbox = [OutboxRow(0, 1, "m", "s", "{}", b"")]
+        with pytest.raises(error):
+            await log.commit(changes)
+        await asyncio.sleep(0.1)  # a connection that broke is noticed by the server
+        found = await log.begin(Wanted([fence(1, position=1)], held=[(ACTOR, "p1")], commands=[(ACTOR, "c1")]))
+        assert found.lanes == {0}
+        assert (list(found.pending), found.inbox[ACTOR, "c1"].result) == ([(ACTOR, "p1")], "3")
+        await log.commit(Changes(events=[event(2, 2)], outbox=[OutboxRow(0, 1, "m", "s", "{}", b"")]))
+
+    bench.run(scenario)
+
+
+def test_given_pending_commands_when_an_actor_goes_on_then_they_come_oldest_first_with_their_timers(
+    bench: Bench,
+) -> None:
+    async def scenario() -> None:
+        ownership = await joined(bench, "one")
+        await ownership.take([0])
+        log, timers = bench.log("one"), bench.timers()
+        await log.begin(Wanted([fence(1)]))
+        soon, late = timer("soon", "f1", 1000.0), timer("late", "f2", 4_000_000_000.0)
+        rows = [pending("p2"), pending("p1"), pending("beside", holds=False)]
+        await log.commit(Changes(pending=rows, timers={(ACTOR, one.name): one for one in (soon, late)}))
+        assert await timers.next_timer([0]) == 1000.0
+        assert [row.fire_id for row in await timers.due_timers([0], 2000.0, 10)] == ["f1"]
+        await log.begin(Wanted([fence(1)]))
+        update = PendingUpdate(ACTOR, "p2", "backoff", 1, 50.0, "why")
+        await log.commit(Changes(pending=[pending("f1")], pending_updates=[update]))
+        assert await timers.next_timer([0]) == 4_000_000_000.0  # the other one's command waits for its turn
+        assert await timers.due_timers([0], 2000.0, 10) == []
+        found = await log.begin(Wanted([fence(1)], next_pending=[(0, ACTOR)]))
+        assert [(row.command_id, row.state, row.attempts) for row in found.next_pending[ACTOR]] == [
+            ("p2", "backoff", 1), ("p1", "waiting", 0), ("f1", "waiting", 0)
+        ]  # fmt: skip
+        assert found.timers == {(ACTOR, "soon"): "f1", (ACTOR, "late"): "f2"}
+        await log.commit(Changes(pending_done=[(ACTOR, "p2"), (ACTOR, "f1")], timers_done=[(ACTOR, "soon")]))
+        await ownership.release([(0, 1)])
+        (taken,) = await ownership.take([0])
+        assert (taken.held, [row.command_id for row in taken.running]) == ({ACTOR: ("k", 1)}, ["beside"])
+
+    bench.run(scenario)
+
+
+def test_given_attempts_when_they_are_counted_then_those_of_one_message_add_up_and_can_be_taken_back(
+    bench: Bench,
+) -> None:
+    async def scenario() -> None:
+        await (await joined(bench, "one")).take([0])
+        log = bench.log("one")
+        counts = [await log.probe([(0, 1, seq)]) for seq in (5, 5, 6, 6, 6)]
+        assert counts == [{0: 1}, {0: 2}, {0: 1}, {0: 2}, {0: 3}]
+        assert await log.probe([(0, 9, 6)]) == {}
+        await log.absolve([(0, 1, 6)])
+        assert await log.probe([(0, 1, 6)]) == {0: 3}
+
+    bench.run(scenario)

@@ -1,0 +1,70 @@
+"""A timer that is due while its actor is held waits for its turn, and can be cancelled until then."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from runtime.keyvalue import KeyValue, keyvalue
+from tests.support.system import System, run, until
+
+bell = keyvalue("bell")
+
+
+@bell.write
+async def hold(ctx: KeyValue, seconds: float) -> None:
+    """Holds the key."""
+    await asyncio.sleep(seconds)
+
+
+@bell.write
+def later(ctx: KeyValue, after_s: float, amount: int = 1) -> None:
+    """Rings when the time has come."""
+    ctx.schedule("bell", "ring", {"amount": amount}, after_s=after_s)
+
+
+@bell.write
+def forget(ctx: KeyValue) -> None:
+    """Takes it back."""
+    ctx.cancel("bell")
+
+
+@bell.write
+def ring(ctx: KeyValue, amount: int) -> None:
+    """Counts."""
+    ctx.set("rung", ctx.get("rung", 0, type=int) + amount)
+
+
+@bell.shared
+def rung(ctx: KeyValue) -> int:
+    """How often it rang."""
+    return ctx.get("rung", 0, type=int)
+
+
+WAITING = "SELECT method FROM pending WHERE state = 'waiting' ORDER BY ord"
+
+
+@pytest.mark.parametrize(
+    ("between", "rings"), [(None, 1), (("forget", {}), 0), (("later", {"after_s": 0.1, "amount": 5}), 5)]
+)
+def test_given_a_timer_that_waits_behind_a_held_key_when_its_turn_comes_then_it_rings_unless_it_was_taken_back(
+    system: System, between: tuple[str, dict[str, float]] | None, rings: int
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(bell), system.client() as client:
+            await client.ask(bell, "a", "later", {"after_s": 0.4})
+            held = asyncio.ensure_future(client.ask(bell, "a", "hold", {"seconds": 1.2}))
+            await until(lambda: system.sql("SELECT method FROM pending WHERE state = 'running'") == [("hold",)])
+            waiting = [("ring",)]
+            if between is not None:
+                await client.tell(bell, "a", *between)
+                await until(lambda: system.sql(WAITING) == [(between[0],)])
+                waiting = [(between[0],), ("ring",)]
+            await until(lambda: system.sql(WAITING) == waiting)
+            await held
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(0,)])
+            await until(lambda: system.sql("SELECT count(*) FROM timers") == [(0,)])
+            assert await client.ask(bell, "a", "rung", type=int) == rings
+
+    run(scenario())

@@ -1,0 +1,413 @@
+"""One history: pods, clients, a store and a broker, a program and faults, all from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import random
+import sys
+import warnings
+from functools import lru_cache, partial
+from typing import Any
+
+import msgspec
+
+from runtime.client import Client
+from runtime.errors import CallFailed, NotConnected, TroupeError
+from runtime.host import housekeeping
+from runtime.host import pod as pods
+from runtime.host.pod import Pod
+from runtime.host.ports import LogUnavailable
+from runtime.host.settings import PodSettings
+from schemas.address import actor_id
+from schemas.wire import Reply
+from tests.simulation import verify
+from tests.simulation.assembly import SimulatedAssembly
+from tests.simulation.broker import Broker
+from tests.simulation.faults import LOAD_S, Fault, draw_faults, strike
+from tests.simulation.kinds import KINDS
+from tests.simulation.log import Line
+from tests.simulation.program import ACCOUNTS, DESK, FRAIL, Op, Round, draw_program
+from tests.simulation.scheduler import Node, Scheduler, SimulatedClock
+from tests.simulation.store import Store
+from tests.simulation.wire import Wire
+
+PARTITIONS = 3
+PODS = 2
+CLIENTS = 2
+EACH = 25
+"""Commands of one client."""
+
+LIMIT_S = 60.0
+"""Virtual seconds after which what has not come to rest is stuck."""
+
+TTL_S = 1.0
+ASK_S = 6.0
+PAUSE_S = 0.1
+ROUND_S = 0.3
+
+# A history lasts seconds: what the engine does every few of them, it is to do within one.
+housekeeping.EVERY_S = 1.0
+
+# A process has one pod, as a rule; here it has thousands, all with the same kinds.
+pods._capability = lru_cache(pods._capability)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class PodNode:
+    """A pod and where it runs."""
+
+    node: Node
+    line: Line
+    pod: Pod
+    wire: Wire | None = None
+    started: bool = False
+    leaving: bool = False
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class ClientNode:
+    """A client and where it runs."""
+
+    node: Node
+    wire: Wire
+    client: Client
+
+
+@dataclasses.dataclass(slots=True)
+class Done:
+    """What a client knows of an operation: its reply, or None for one that was told."""
+
+    op: Op
+    id: str
+    reply: Reply | None
+
+
+@dataclasses.dataclass(slots=True)
+class Look:
+    """A query's answer. `least` is the sequence that its client knew to be committed before it asked."""
+
+    key: str
+    least: int
+    reply: Reply
+    committed: int
+
+
+class History:
+    """Builds everything from a seed; `run` lets it happen."""
+
+    def __init__(self, seed: int, *, trace: bool = False) -> None:
+        self.seed = seed
+        rng = random.Random(seed)
+        self.program = draw_program(rng, CLIENTS, EACH)
+        self.faults: list[Fault] = draw_faults(rng)
+        self.max_batch = rng.choice((3, 512, 512))
+        self.scheduler = Scheduler(rng.getrandbits(64))
+        if trace:
+            self.scheduler.trace = []
+        self.store = Store(self.scheduler, PARTITIONS, [kind.name for kind in KINDS])
+        self.broker = Broker(self.scheduler, PARTITIONS)
+        self.pods: list[PodNode] = []
+        self.nodes: list[Node] = []
+        self.clients: list[ClientNode] = []
+        self.done: list[Done] = []
+        self.looks: list[Look] = []
+        self.problems: list[str] = []
+        self.known: dict[str, int] = {}
+        """Actor → the highest sequence that any client has been told."""
+        self._working = 0
+        self._striking = len(self.faults)
+        self._resuming = False
+        self._look_at = 0.0
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def _node(self, name: str) -> Node:
+        node = Node(self.scheduler, name)
+        self.nodes.append(node)
+        return node
+
+    def start_pod(self) -> None:
+        """A new pod, in a process of its own."""
+        number = len(self.nodes)
+        node = self._node(f"pod{number}")
+        line = Line(node, self.store)
+        clock = SimulatedClock(self.scheduler, self.scheduler.rng.getrandbits(32))
+        settings = PodSettings(
+            "", "", partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.33, balance_s=0.4,
+            max_batch=self.max_batch, drain_s=1.0, trim_lag_s=1.0, idle_s=1.5,
+        )  # fmt: skip
+        asyncio.events._set_running_loop(node.loop)
+        try:
+
+            def wire_of(on_reconnect: Any) -> Wire:
+                here.wire = Wire(node, self.broker, on_reconnect)
+                return here.wire
+
+            pod = Pod(settings, KINDS, clock, assembly=SimulatedAssembly(line, wire_of, TTL_S))
+            here = PodNode(node, line, pod)
+        finally:
+            asyncio.events._set_running_loop(None)
+        self.scheduler.say(f"{node.name} starts as {pod.id}")
+        self.pods.append(here)
+        node.start(self._serve(here))
+
+    async def _serve(self, here: PodNode) -> None:
+        try:
+            await here.pod.start()
+        except (LogUnavailable, NotConnected, TimeoutError) as error:
+            self.scheduler.say(f"{here.node.name} cannot start: {error}")
+            if here in self.pods:
+                self.kill(here)
+            self.scheduler.after(0.3, self.start_pod)
+            return
+        here.started = True
+        if here.leaving:
+            await self._leave(here)
+            return
+        await here.pod.failed.wait()
+        self.problems.append(f"{here.node.name}: a part of it failed")
+
+    def kill(self, here: PodNode) -> None:
+        """SIGKILL: what it has sent travels on, and nothing else of it is ever seen."""
+        self.scheduler.say(f"{here.node.name} dies")
+        here.node.kill()
+        if here.wire is not None:
+            here.wire.cut()
+        if here in self.pods:
+            self.pods.remove(here)
+        self.scheduler.after(0.05, lambda: self.store.gone(here.pod.id))
+
+    def stop(self, here: PodNode) -> None:
+        """SIGTERM."""
+        self.scheduler.say(f"{here.node.name} leaves")
+        self.pods.remove(here)
+        here.leaving = True
+        if here.started:
+            here.node.start(self._leave(here))
+
+    async def _leave(self, here: PodNode) -> None:
+        await here.pod.stop()
+        self.kill(here)
+
+    def pick_pod(self, which: float) -> PodNode | None:
+        """One of the pods."""
+        return self.pods[int(which * len(self.pods))] if self.pods else None
+
+    # -- clients ----------------------------------------------------------------------------------------------------
+
+    def _start_client(self, number: int) -> None:
+        node = self._node(f"client{number}")
+        asyncio.events._set_running_loop(node.loop)
+        try:
+            wire = Wire(node, self.broker)
+            client = Client(wire, "default", SimulatedClock(self.scheduler, self.scheduler.rng.getrandbits(32)))
+        finally:
+            asyncio.events._set_running_loop(None)
+        here = ClientNode(node, wire, client)
+        self.clients.append(here)
+        node.start(self._work(here, self.program[number]))
+
+    async def _work(self, here: ClientNode, rounds: list[Round]) -> None:
+        await here.client.open()
+        for pause_s, ops in rounds:
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            # The next round begins when most of this one is done: what waits long must not hold up the rest.
+            doing = [asyncio.ensure_future(self._perform(here.client, op)) for op in ops]
+            self._working += len(doing)
+            for one in doing:
+                one.add_done_callback(self._performed)
+            await asyncio.wait(doing, timeout=ROUND_S)
+        self._working -= 1
+
+    def _performed(self, task: asyncio.Task[None]) -> None:
+        self._working -= 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.problems.append(f"an operation ended with {error!r}")
+
+    async def _perform(self, client: Client, op: Op) -> None:
+        body = msgspec.json.encode(op.args)
+        id = op.id
+        while True:
+            try:
+                if op.how == "query":
+                    await self._look(client, op)
+                elif op.how == "tell":
+                    assert op.id is not None
+                    await client.tell(op.kind, op.key, op.method, op.args, id=op.id, timeout_s=ASK_S)
+                    self.done.append(Done(op, op.id, None))
+                else:
+                    reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=id)
+                    self._answered(op, reply)
+                    if op.how == "ask again":
+                        reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=op.id)
+                        self._answered(op, reply)
+                return
+            except (CallFailed, NotConnected) as error:
+                if self.scheduler.trace is not None:
+                    self.scheduler.say(f"client tries {op.method} {op.key} {op.id} again: {error}")
+                if id is None and isinstance(error, CallFailed) and error.details:
+                    id = error.details["id"]  # as the error says: ask again with its id
+                await asyncio.sleep(PAUSE_S)
+
+    def _answered(self, op: Op, reply: Reply) -> None:
+        """A reply has arrived: what it says must be in the log by now."""
+        actor = actor_id("default", op.kind, op.key)
+        if self.scheduler.trace is not None:
+            self.scheduler.say(f"client hears of {op.method} {op.key} {reply.id}: {reply.seq} {reply.error}")
+        if (actor, reply.id) not in self.store.inbox:
+            self.problems.append(f"{op.method} of {op.key} ({reply.id}) was answered before it was committed")
+        self.known[actor] = max(self.known.get(actor, 0), reply.seq)
+        self.done.append(Done(op, reply.id, reply))
+
+    async def _look(self, client: Client, op: Op) -> None:
+        actor = actor_id("default", op.kind, op.key)
+        least = self.known.get(actor, 0)
+        reply = await client.read(op.kind, op.key, op.method, b"", timeout_s=ASK_S, attempt_s=1.0)
+        self.looks.append(Look(op.key, least, reply, len(self.store.events.get(actor, ()))))
+        self.known[actor] = max(self.known.get(actor, 0), reply.seq)
+
+    # -- its course -------------------------------------------------------------------------------------------------
+
+    def run(self) -> list[str]:
+        """What was wrong, or nothing."""
+        scheduler = self.scheduler
+        for _ in range(PODS):
+            self.start_pod()
+        self._working = CLIENTS
+        for number in range(CLIENTS):
+            self._start_client(number)
+        for fault in self.faults:
+            scheduler.after(fault.at, partial(self._strike, fault))
+        try:
+            if scheduler.run(self._over, LIMIT_S):
+                self.problems += verify.verify(self)
+            else:
+                self.problems.append(f"after {scheduler.now:.1f} s it has not come to rest: {self._what_waits()}")
+        finally:
+            for node in self.nodes:
+                self.problems += [f"{node.name}: {error}" for error in node.errors]
+            self._dispose()
+        return self.problems
+
+    def _strike(self, fault: Fault) -> None:
+        self._striking -= 1
+        strike(self, fault)
+
+    def _over(self) -> bool:
+        now, store = self.scheduler.now, self.store
+        if self.problems:
+            return True
+        if store.paused and now > LOAD_S and not self._resuming:
+            self._resuming = True
+            self.clients[0].node.start(self._resume())
+        if self._working or self._striking or now < LOAD_S or now < self._look_at or not self._settled():
+            return False
+        # What was committed last may still be on its way to who has to know it.
+        self._look_at, looked = now + 0.2, self._look_at
+        return looked > 0
+
+    def _settled(self) -> bool:
+        """Whether nothing waits in the log or in the broker."""
+        store = self.store
+        if any(store.outbox[lane] for lane in store.lanes) or store.timers or store.locks:
+            return False
+        for actor, rows in store.pending.items():
+            if rows and actor not in store.paused:
+                return False
+        for number, row in store.lanes.items():
+            seqs = self.broker._by_partition[number]
+            if seqs and seqs[-1] > row.checkpoint:
+                return False
+        return not store.paused and self._rested()
+
+    def _rested(self) -> bool:
+        """Whether every lane is in the hands of a living pod that knows it."""
+        for number, row in self.store.lanes.items():
+            for here in self.pods:
+                lane = here.pod.lanes.get(number)
+                if lane is not None and here.pod.id == row.owner and lane.epoch == row.epoch and not here.node.frozen:
+                    break
+            else:
+                return False
+        return True
+
+    async def _resume(self) -> None:
+        """A person lets paused actors go on."""
+        client = self.clients[0].client
+        by_actor = {actor_id("default", "frail", key): key for key in FRAIL}
+        for actor in list(self.store.paused):
+            body = msgspec.json.encode({"what": "resume", "by": "a person"})
+            while True:
+                try:
+                    await client.read("frail", by_actor[actor], "$order", body, timeout_s=ASK_S)
+                    break
+                except TroupeError as error:
+                    self.scheduler.say(f"resuming waits: {error}")
+                    if actor not in self.store.paused:
+                        break
+                    await asyncio.sleep(PAUSE_S)
+        self._resuming = False
+
+    def _what_waits(self) -> str:
+        store = self.store
+        waits = {
+            "workers": self._working,
+            "outbox": sum(len(rows) for rows in store.outbox.values()),
+            "timers": len(store.timers),
+            "pending": [
+                (row.method, row.command_id, row.state) for rows in store.pending.values() for row in rows.values()
+            ],
+            "lanes": [
+                (number, row.owner, row.epoch, row.checkpoint, self.broker._by_partition[number][-1:])
+                for number, row in store.lanes.items()
+            ],
+            "pods": [(here.node.name, here.pod.id, sorted(here.pod.lanes)) for here in self.pods],
+            "paused": len(store.paused),
+            "locks": list(store.locks),
+        }
+        return str(waits)
+
+    def _dispose(self) -> None:
+        """Ends every task where it is, so that nothing of this history runs in the next one."""
+        alive = {node: not node.dead for node in self.nodes}
+        for node in self.nodes:
+            node.kill()
+        for here in self.clients:
+            here.wire.cut()
+        for pod in self.pods:
+            if pod.wire is not None:
+                pod.wire.cut()
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some had not even begun
+            for node in self.nodes:
+                for task in node.tasks:
+                    if task.done():
+                        if task._log_traceback:  # whether nobody has seen its exception
+                            error = task.exception()
+                            if not alive[node]:
+                                continue
+                            self.problems.append(f"{node.name}: a task failed: {error!r}")
+                    else:
+                        task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch
+                        with contextlib.suppress(RuntimeError):  # it would wait while it ends
+                            task.get_coro().close()
+        sys.unraisablehook = hook
+
+
+KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK}
+
+
+class Tracing(logging.Handler):
+    """What the engine logs, as lines of the trace."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._scheduler.say(f"{record.name}: {record.getMessage()}")

@@ -1,0 +1,369 @@
+"""The host's ports over a Store: questions that travel, get lost, or whose answers do."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from runtime.host.keeping import Needed, UnknownCommand
+from runtime.host.ports import (
+    Changes,
+    Found,
+    InboxEntry,
+    LivePod,
+    LogUnavailable,
+    Owners,
+    Refusal,
+    Taken,
+    TimerRow,
+    Wanted,
+)
+from runtime.host.reading import SnapshotRow
+from runtime.kind import StoredEvent
+from tests.simulation.scheduler import EPOCH, Node
+from tests.simulation.store import Store, Transaction
+
+RECONNECT_S = 0.01
+JOURNAL = ("troupe.step", "troupe.signal", "troupe.update", "troupe.cancel", "troupe.answer")
+
+
+class Line:
+    """Connections of one node to a store, as many as it wants."""
+
+    def __init__(self, node: Node, store: Store) -> None:
+        self.node = node
+        self.store = store
+        self.cut_until = 0.0
+        """Until when nothing of this node's gets through."""
+
+    async def ask(self, statement: Callable[[], Any], *, lanes: Sequence[int] = ()) -> Any:
+        """What a statement gives; `lanes` are rows that it writes. Raises LogUnavailable."""
+
+        def run(answer: Callable[[Any], None]) -> None:
+            def job() -> None:
+                answer(statement())
+
+            if lanes:
+                self.store.when_free(lanes, job, lambda: answer(LogUnavailable("a lock was not given in time")))
+            else:
+                job()
+
+        return await self.exchange(run)
+
+    def exchange(self, run: Callable[[Callable[[Any], None]], None]) -> asyncio.Future[Any]:
+        """Has `run` called at the server, with what takes its answer back. An exception is raised here."""
+        store, node, scheduler = self.store, self.node, self.store.scheduler
+        rng = scheduler.rng
+        settled: asyncio.Future[Any] = asyncio.Future(loop=node.loop)
+        fate = rng.random()
+        lost = fate < store.break_p
+
+        def set_result(value: Any) -> None:
+            if not settled.done():
+                if isinstance(value, BaseException):
+                    settled.set_exception(value)
+                else:
+                    settled.set_result(value)
+
+        def answer(value: Any) -> None:
+            if lost and fate > store.break_p / 2:
+                value = LogUnavailable("the connection to Postgres broke: the answer is lost")
+            scheduler.after(store.stalled(_latency(rng.random())), lambda: node.call_soon(set_result, value))
+
+        def arrive() -> None:
+            if node.dead:
+                return
+            if scheduler.now < store.down_until or scheduler.now < self.cut_until:
+                scheduler.after(RECONNECT_S, lambda: node.call_soon(set_result, LogUnavailable("nobody answers")))
+            elif lost and fate <= store.break_p / 2:
+                broke = LogUnavailable("the connection to Postgres broke: the question is lost")
+                scheduler.after(RECONNECT_S, lambda: node.call_soon(set_result, broke))
+            else:
+                run(answer)
+
+        scheduler.after(store.stalled(_latency(rng.random())), arrive)
+        return settled
+
+
+def _latency(draw: float) -> float:
+    """Seconds that one way takes: a fraction of a millisecond, and now and then much more."""
+    return 0.0002 + 0.0008 * draw if draw < 0.97 else 0.02 * (draw - 0.96) * 25
+
+
+class SimulatedCommitLog:
+    """The CommitLog port."""
+
+    def __init__(self, line: Line, pod: str, lease_ttl_s: float) -> None:
+        self._line = line
+        self._pod = pod
+        self._ttl_s = lease_ttl_s
+        self._transaction: Transaction | None = None
+        self._connected = False
+        self._incarnation: int | None = None
+
+    async def begin(self, wanted: Wanted) -> Found:
+        await self._ready()
+        store, opened = self._line.store, []
+
+        def run(answer: Callable[[Any], None]) -> None:
+            def begun(transaction: Transaction | None, found: Any) -> None:
+                if transaction is not None:
+                    opened.append(transaction)
+                    if self._line.node.dead:
+                        store.end(transaction, "its pod died")
+                answer(found)
+
+            store.begin(wanted, self._pod, self._ttl_s, begun)
+
+        try:
+            found: Found = await self._line.exchange(run)
+        except BaseException as error:
+            self._broken(opened, error)
+            raise
+        self._transaction = opened[0]
+        return found
+
+    async def commit(self, changes: Changes) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            raise LogUnavailable("the connection to Postgres broke between reading and writing")
+        store = self._line.store
+
+        def run(answer: Callable[[Any], None]) -> None:
+            try:
+                store.commit(transaction, changes)
+            except BaseException as error:
+                answer(error)
+            else:
+                answer(None)
+
+        try:
+            await self._line.exchange(run)
+        except BaseException as error:
+            self._broken([transaction], error)
+            raise
+
+    async def rollback(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            await self._line.ask(lambda: self._line.store.end(transaction, "rolled back"))
+
+    async def probe(self, lanes: Sequence[tuple[int, int, int]]) -> dict[int, int]:
+        await self._ready()
+        store = self._line.store
+        counts: dict[int, int] = await self._line.ask(
+            lambda: store.probe(self._pod, lanes), lanes=[lane for lane, _, _ in lanes]
+        )
+        return counts
+
+    async def absolve(self, lanes: Sequence[tuple[int, int, int]]) -> None:
+        await self._ready()
+        await self._line.ask(lambda: self._line.store.absolve(lanes), lanes=[lane for lane, _, _ in lanes])
+
+    async def close(self) -> None:
+        self._broken([] if self._transaction is None else [self._transaction], None)
+
+    async def _ready(self) -> None:
+        if not self._connected:
+            found = await self._line.ask(lambda: self._line.store.incarnation)
+            known, self._incarnation = self._incarnation, found
+            if known not in (None, found):
+                self._incarnation = None
+                raise LogUnavailable("Postgres was started anew, perhaps with an older copy of the log")
+            self._connected = True
+
+    def _broken(self, transactions: Sequence[Transaction], error: BaseException | None) -> None:
+        """A connection that broke ends its transaction, once the server has noticed."""
+        store = self._line.store
+        for transaction in transactions:
+            store.scheduler.after(RECONNECT_S, partial(store.end, transaction, "its connection broke"))
+        if error is None or isinstance(error, LogUnavailable):
+            self._connected = False
+            self._transaction = None
+            if error is not None:
+                self._incarnation = None
+
+
+class SimulatedOwnership:
+    """The Ownership port, of a group whose kinds are its own."""
+
+    def __init__(self, line: Line, pod: str) -> None:
+        self._line = line
+        self._store = line.store
+        self._pod = pod
+
+    async def register(self, partitions: int) -> tuple[int, str]:
+        return await self._line.ask(lambda: (len(self._store.lanes), "simulated"))  # type: ignore[no-any-return]  # as asked
+
+    async def recall(self) -> tuple[str, bool]:
+        return await self._line.ask(lambda: ("simulated", True))  # type: ignore[no-any-return]  # as asked
+
+    async def incarnation(self) -> str:
+        return str(await self._line.ask(lambda: self._store.incarnation))
+
+    async def heartbeat(self, ttl_s: float) -> float:
+        return await self._line.ask(lambda: self._store.beat(self._pod, ttl_s))  # type: ignore[no-any-return]  # as asked
+
+    async def confirm(self) -> dict[int, int]:
+        def statement() -> dict[int, int]:
+            return {number: row.epoch for number, row in self._store.lanes.items() if row.owner == self._pod}
+
+        return await self._line.ask(statement)  # type: ignore[no-any-return]  # as asked
+
+    async def live_pods(self) -> list[LivePod]:
+        return await self._line.ask(self._store.live_pods)  # type: ignore[no-any-return]  # as asked
+
+    async def owners(self) -> Owners:
+        return await self._line.ask(self._store.owners)  # type: ignore[no-any-return]  # as asked
+
+    async def take(self, lanes: Sequence[int]) -> list[Taken]:
+        return await self._line.ask(lambda: self._store.take(self._pod, lanes))  # type: ignore[no-any-return]  # as asked
+
+    async def release(self, lanes: Sequence[tuple[int, int]]) -> None:
+        if lanes:
+            await self._line.ask(lambda: self._store.release(lanes), lanes=[lane for lane, _ in lanes])
+
+    async def yield_moved(self) -> set[str]:
+        return set()
+
+    async def leave(self) -> None:
+        def statement() -> None:
+            if self._pod in self._store.pods:
+                self._store.pods[self._pod].leaving = True
+
+        await self._line.ask(statement)
+
+    async def remove(self) -> None:
+        await self._line.ask(lambda: self._store.pods.pop(self._pod, None))
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SimulatedTimers:
+    """The TimerSource port."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def next_timer(self, lanes: Sequence[int]) -> float | None:
+        store = self._line.store
+        return await self._line.ask(  # type: ignore[no-any-return]  # as asked
+            lambda: min((row.due_at for row in store.timers_of(lanes)), default=None)
+        )
+
+    async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
+        store = self._line.store
+
+        def statement() -> list[TimerRow]:
+            due = [row for row in store.timers_of(lanes) if row.due_at <= now]
+            return sorted(due, key=lambda row: row.due_at)[:limit]
+
+        return await self._line.ask(statement)  # type: ignore[no-any-return]  # as asked
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SimulatedSnapshots:
+    """The Snapshots port."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def save(self, rows: Sequence[SnapshotRow]) -> None:
+        kept = self._line.store.snapshots
+
+        def statement() -> None:
+            for row in rows:
+                found = kept.get(row.actor)
+                if found is None or found[0] <= row.seq or found[1] != row.fold_version:
+                    kept[row.actor] = (row.seq, row.fold_version, row.state)
+
+        await self._line.ask(statement)
+
+    async def find(self, actor: str, fold_version: str) -> tuple[int, str] | None:
+        found = await self._line.ask(lambda: self._line.store.snapshots.get(actor))
+        return (found[0], found[2]) if found is not None and found[1] == fold_version else None
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SimulatedKeeping:
+    """The Keeping port."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def needed(self) -> Needed:
+        lanes = self._line.store.lanes
+        return Needed(await self._line.ask(lambda: min(row.checkpoint for row in lanes.values())), [])
+
+    async def unread_kinds(self) -> list[tuple[str, int]]:
+        return await self._line.ask(list)  # type: ignore[no-any-return]  # as asked
+
+    async def known_kinds(self) -> set[str]:
+        return await self._line.ask(lambda: set(self._line.store.kinds))  # type: ignore[no-any-return]  # as asked
+
+    async def park_unknown(self, command: UnknownCommand) -> None:
+        self._line.store.anomalies.append(f"{command.kind} is served, and its command {command.command_id} was parked")
+
+    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
+        oldest = None if oldest_message is None else oldest_message.timestamp() - EPOCH
+        await self._line.ask(lambda: self._line.store.trim_inbox(age_s, oldest))
+
+    async def forget_pods(self) -> None:
+        """Nobody died an hour ago."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SimulatedReader:
+    """The parts of the LogReader port that histories use; the rest is for services that nobody asks here."""
+
+    def __init__(self, line: Line, capabilities: Mapping[str, str]) -> None:
+        self._line = line
+        self._capabilities = capabilities
+
+    async def stored(self, actor: str, partition: int, after_seq: int) -> AsyncIterator[list[StoredEvent]]:
+        events = self._line.store.events
+        rows = await self._line.ask(lambda: events.get(actor, [])[after_seq:])
+        if rows:
+            yield [StoredEvent(row.seq, row.type, row.version, row.payload) for row in rows]
+
+    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
+        events = self._line.store.events
+        rows = await self._line.ask(lambda: list(events.get(actor, ())))
+        return [
+            (row.seq, row.type, row.payload) for row in rows if row.command_id == command_id and row.type in JOURNAL
+        ]
+
+    async def inbox_entry(self, actor: str, command_id: str) -> InboxEntry | None:
+        return await self._line.ask(lambda: self._line.store.inbox.get((actor, command_id)))  # type: ignore[no-any-return]  # as asked
+
+    async def refusal(self, actor: str, command_id: str, digest: int | None) -> Refusal | None:
+        known = await self._line.ask(lambda: list(self._line.store.refused.get((actor, command_id), ())))
+        return next((refusal for refusal, own, _ in reversed(known) if digest in (None, own)), None)
+
+    async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None, int] | None:
+        row = await self._line.ask(lambda: self._line.store.pending.get(actor, {}).get(command_id))
+        return None if row is None else (row.state, row.attempts, row.error, row.digest)
+
+    async def dead_letter(self, id: int, tenant: str) -> dict[str, Any] | None:
+        letter = await self._line.ask(lambda: self._line.store.dead.get(id))
+        return None if letter is None else letter.row._asdict() | {"status": letter.status}
+
+    async def capabilities(self) -> list[Any]:
+        return await self._line.ask(lambda: [msgspec.json.decode(one) for one in self._capabilities.values()])  # type: ignore[no-any-return]  # as asked
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+

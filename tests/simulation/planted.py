@@ -1,0 +1,244 @@
+"""Bugs put into the engine on purpose. A simulation that does not catch each of them would not catch others like it.
+
+Each is what a hasty change might do, in the engine or in the statements that its adapters run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import msgspec
+
+from runtime.host import command, turns
+from runtime.host.aftermath import Aftermath
+from runtime.host.broker import Publisher
+from runtime.host.outbox import Outbox
+from runtime.host.plan import Plan
+from runtime.host.pod import Pod
+from runtime.host.ports import Found, LogRefused, LogUnavailable
+from runtime.jetstream.publisher import JetStreamPublisher
+from runtime.jetstream.reader import CommandReader
+from schemas import headers as names
+from tests.simulation.log import SimulatedCommitLog, SimulatedKeeping
+from tests.simulation.store import Store
+
+Patch = tuple[Any, str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Planted:
+    """One bug: what it is, what it puts in place of what, and the seed from which on it is looked for."""
+
+    name: str
+    patches: Callable[[], list[Patch]]
+    near: int = 0
+
+    @contextmanager
+    def sown(self) -> Iterator[None]:
+        """The engine with the bug."""
+        with ExitStack() as stack:
+            for target, attribute, value in self.patches():
+                stack.enter_context(mock.patch.object(target, attribute, value))
+            yield
+
+
+def _no_epoch() -> list[Patch]:
+    return [(Store, "fenced", lambda self, fence, pod: True)]
+
+
+def _after_plan(what: Callable[[Pod, Plan], None]) -> list[Patch]:
+    """Does something as soon as a plan is made, before it is committed."""
+    wire = Pod._wire
+
+    def wired(self: Pod) -> None:
+        wire(self)
+        planner = self.committer._planner
+        plan_of = planner.plan
+
+        async def plan(*args: Any) -> Plan:
+            made = await plan_of(*args)
+            what(self, made)
+            return made
+
+        planner.plan = plan  # type: ignore[assignment, method-assign]  # the bug
+
+    return [(Pod, "_wire", wired)]
+
+
+def _reply_first() -> list[Patch]:
+    return _after_plan(lambda pod, plan: pod.aftermath._answer(plan.answers))
+
+
+def _memory_first() -> list[Patch]:
+    def settle(pod: Pod, plan: Plan) -> None:
+        for work in plan.works.values():
+            pod.aftermath._settle(work, pod.clock.monotonic())
+
+    return _after_plan(settle)
+
+
+def _checkpoint_first() -> list[Patch]:
+    begin = Store.begin
+
+    def begun(self: Store, wanted: Any, pod: str, timeout_s: float, answer: Any) -> None:
+        def moved(transaction: Any, found: Any) -> None:
+            for fence in transaction.fences if transaction is not None else ():
+                row = self.lanes[fence.lane]
+                row.checkpoint, row.checkpoint_at = fence.checkpoint, fence.checkpoint_at
+            answer(transaction, found)
+
+        begin(self, wanted, pod, timeout_s, moved)
+
+    return [(Store, "begin", begun)]
+
+
+def _no_inbox() -> list[Patch]:
+    begin, commit = SimulatedCommitLog.begin, SimulatedCommitLog.commit
+
+    async def begun(self: SimulatedCommitLog, wanted: Any) -> Found:
+        return (await begin(self, wanted))._replace(inbox={})
+
+    async def committed(self: SimulatedCommitLog, changes: Any) -> None:
+        known = self._line.store.inbox
+        changes.inbox = [row for row in changes.inbox if (row.actor, row.command_id) not in known]
+        await commit(self, changes)
+
+    return [(SimulatedCommitLog, "begin", begun), (SimulatedCommitLog, "commit", committed)]
+
+
+def _without(**dropped: Any) -> list[Patch]:
+    """Some rows of a plan are not written."""
+    commit = SimulatedCommitLog.commit
+
+    async def committed(self: SimulatedCommitLog, changes: Any) -> None:
+        for name, value in dropped.items():
+            setattr(changes, name, value)
+        await commit(self, changes)
+
+    return [(SimulatedCommitLog, "commit", committed)]
+
+
+def _ids_when_sent() -> list[Patch]:
+    batch = Outbox._batch
+
+    def sent(self: Outbox, lane: Any) -> Any:
+        rows = batch(self, lane)
+        made = []
+        for number, row in enumerate(rows):
+            headers = msgspec.json.decode(row.headers)
+            if names.ID in headers:
+                headers[names.ID] += f"-{lane.epoch}-{number}"
+            made.append(row._replace(headers=msgspec.json.encode(headers).decode()))
+        return made
+
+    return [(Outbox, "_batch", sent)]
+
+
+def _sent_unheard() -> list[Patch]:
+    publish = JetStreamPublisher.publish_all
+
+    async def published(self: Publisher, rows: Any) -> int:
+        await publish(self, rows)  # type: ignore[arg-type]  # it is one
+        return len(rows)
+
+    return [(JetStreamPublisher, "publish_all", published)]
+
+
+def _any_order() -> list[Patch]:
+    oldest = Store.oldest_pending
+    return [(Store, "oldest_pending", lambda self, actor: oldest(self, actor)[::-1])]
+
+
+def _trimmed_too_far() -> list[Patch]:
+    needed = SimulatedKeeping.needed
+
+    async def most(self: SimulatedKeeping) -> Any:
+        found = await needed(self)
+        return found._replace(upto=max(row.checkpoint for row in self._line.store.lanes.values()) + 1)
+
+    return [(SimulatedKeeping, "needed", most)]
+
+
+def _rollback_believed() -> list[Patch]:
+    commit = SimulatedCommitLog.commit
+
+    async def committed(self: SimulatedCommitLog, changes: Any) -> None:
+        try:
+            await commit(self, changes)
+        except LogUnavailable as error:
+            raise LogRefused(str(error)) from error
+
+    return [(SimulatedCommitLog, "commit", committed)]
+
+
+def _nothing_forgotten() -> list[Patch]:
+    return [(Pod, "_forget_all", lambda self, why: None)]
+
+
+def _gaps_ignored() -> list[Patch]:
+    receive = CommandReader._on_message
+
+    def received(self: CommandReader, subject: str, reply: str, body: bytes, headers: bytes) -> None:
+        if reply.startswith("$JS.ACK."):
+            tokens = reply.split(".")
+            feed = self._by_consumer.get(tokens[-6])
+            if feed is not None:
+                feed.delivered = int(tokens[-3]) - 1
+        receive(self, subject, reply, body, headers)
+
+    return [(CommandReader, "_on_message", received)]
+
+
+def _no_anchor() -> list[Patch]:
+    async def unchecked(self: CommandReader, feed: Any) -> None:
+        return None
+
+    return [(CommandReader, "_check_anchor", unchecked)]
+
+
+def _no_wake() -> list[Patch]:
+    follow = Aftermath.follow
+
+    def followed(self: Aftermath, batch: Any, plan: Plan, fenced: Any) -> None:
+        plan.wake.clear()
+        follow(self, batch, plan, fenced)
+
+    return [(Aftermath, "follow", followed)]
+
+
+def _waiting_timer_fires() -> list[Patch]:
+    """As the engine once had it: the row of a timer went when its command was put behind a held key."""
+    from_pending = command.from_pending
+
+    def no_timers(lane: Any, row: Any) -> Any:
+        made = from_pending(lane, row)
+        made.timer = None
+        return made
+
+    return [(Plan, "unfire", lambda self, command: None), (turns, "from_pending", no_timers)]
+
+
+PLANTED = (
+    Planted("the epoch check is skipped", _no_epoch, near=105),
+    Planted("replies go out before the commit", _reply_first),
+    Planted("memory moves on before the commit", _memory_first),
+    Planted("the checkpoint moves before the commit", _checkpoint_first),
+    Planted("the inbox is forgotten", _no_inbox),
+    Planted("a fired timer's row is not deleted", lambda: _without(timers_done=[])),
+    Planted("a command that is done stays pending", lambda: _without(pending_done=[])),
+    Planted("the outbox is not kept", lambda: _without(outbox=[])),
+    Planted("messages get their ids when they are sent", _ids_when_sent),
+    Planted("what was sent counts as acknowledged", _sent_unheard),
+    Planted("pending commands go on in any order", _any_order),
+    Planted("the stream is trimmed above a checkpoint", _trimmed_too_far),
+    Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=38),
+    Planted("memory is believed after the log was lost", _nothing_forgotten),
+    Planted("gaps in the delivery are ignored", _gaps_ignored),
+    Planted("a broker that went back in time is believed", _no_anchor),
+    Planted("a held key is not woken", _no_wake),
+    Planted("a timer that waits for its turn cannot be taken back", _waiting_timer_fires, near=205),
+)

@@ -1,0 +1,87 @@
+"""What clients do in a history: drawn from its seed before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any, Literal
+
+ACCOUNTS = ("ann", "bob", "cid", "dot", "eve")
+FRAIL = ("old", "new")
+DESK = ("till",)
+
+AT_ONCE = (1, 2, 4, 6, 8)
+WEIGHTS = {
+    ("account", "add"): 35,
+    ("account", "move"): 23,
+    ("account", "take"): 10,
+    ("account", "plan"): 12,
+    ("account", "forget"): 4,
+    ("account", "falter"): 6,
+    ("account", "mark"): 3,
+    ("frail", "add"): 4,
+    ("desk", "pay"): 3,
+}
+"""How often what is done, of a hundred."""
+
+How = Literal["ask", "ask again", "tell", "query"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Op:
+    """One thing that a client does. `id` is None when the client is to make one."""
+
+    kind: str
+    key: str
+    method: str
+    args: dict[str, Any]
+    how: How
+    id: str | None
+
+
+Round = tuple[float, list[Op]]
+"""A pause in seconds, and what is done at once after it."""
+
+
+def draw_program(rng: random.Random, clients: int, each: int) -> list[list[Round]]:
+    """For each client what it does, round by round: `each` commands, and some queries beside them."""
+    program = []
+    for client in range(clients):
+        rounds: list[Round] = []
+        number = 0
+        while number < each:
+            ops = []
+            for _ in range(min(rng.choice(AT_ONCE), each - number)):
+                ops.append(_op(rng, f"{client}-{number}"))
+                number += 1
+            if rng.random() < 0.3:
+                ops.append(Op("account", rng.choice(ACCOUNTS), "look", {}, "query", None))
+            rounds.append((rng.choice((0.0, 0.05, 0.4)) * rng.random(), ops))
+        program.append(rounds)
+    return program
+
+
+def _op(rng: random.Random, id: str) -> Op:
+    chance = rng.random()
+    how: How = "tell" if chance < 0.2 else "ask again" if chance < 0.28 else "ask"
+    given = id if how != "ask" or rng.random() < 0.3 else None
+    kind, method, args = _what(rng, id)
+    keys = FRAIL if kind == "frail" else DESK if kind == "desk" else ACCOUNTS
+    return Op(kind, rng.choice(keys), method, args, how, given)
+
+
+def _what(rng: random.Random, id: str) -> tuple[str, str, dict[str, Any]]:
+    """(kind, method, arguments)."""
+    kind, method = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    amount = rng.randint(1, 3)
+    arguments: dict[str, dict[str, Any]] = {
+        "add": {"amount": amount if kind == "account" else rng.choice((1, 2, 3, 0))},
+        "take": {"amount": amount},
+        "move": {"to": rng.choice(ACCOUNTS), "amount": amount},
+        "plan": {"name": rng.choice("xy"), "token": id, "amount": amount, "after_s": rng.random() * 1.5},
+        "forget": {"name": rng.choice("xy")},
+        "falter": {"fails": rng.choice((1, 1, 2, 3))},
+        "mark": {"word": rng.choice(("fine", "cursed"))},
+        "pay": {"source": rng.choice(ACCOUNTS), "target": rng.choice(ACCOUNTS), "amount": amount},
+    }
+    return kind, method, arguments[method]
