@@ -24,9 +24,9 @@ Written by `make soak MINUTES={minutes:g}`; do not edit. The command measures an
 
 A series is bounded when its growth over the second half of the run (the median of the slopes between all pairs of
 samples), extrapolated to an hour, stays within its allowance (an amount or a share of its level, whichever is more:
-`tests/soak/bounds.py`), or is a saw's chance (by the test of Mann and Kendall, one in a hundred). Of processes, `elder
-pod` is one that no fault hits, so that it lives through the run; of other pods and gateways the largest value counts,
-of Postgres the sum over its processes.
+`tests/soak/bounds.py`), or is a saw's chance (by the test of Mann and Kendall, one in a hundred), or it never comes
+higher than in the first half. Of processes, `elder pod` is one that no fault hits, so that it lives through the run; of
+other pods and gateways the largest value counts, of Postgres the sum over its processes.
 
 """
 

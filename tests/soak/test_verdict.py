@@ -12,7 +12,7 @@ from tests.soak.bounds import BOUNDS, bound_of
 from tests.soak.plot import svg
 from tests.soak.report import write
 from tests.soak.run import Outcome, SoakSettings
-from tests.soak.verdict import LEAST_SAMPLES, Series, judge, judge_all, slope
+from tests.soak.verdict import LEAST_SAMPLES, SURE, Series, judge, judge_all, slope, trend
 
 MEMORY = "elder pod memory MB"
 
@@ -74,6 +74,14 @@ def test_given_a_saw_whose_last_teeth_are_high_then_it_is_bounded() -> None:
     assert slope(real) * 60 > bound_of("postgres processes").an_hour, "by its slope alone it would grow"
     before = [(float(at), 34.0) for at in range(15)]
     assert judge("postgres processes", before + real).bounded is True
+
+
+def test_given_a_dip_that_is_made_up_for_then_it_is_bounded() -> None:
+    dip = [(at / 2, 20.0 if 20 <= at <= 33 else 22.0) for at in range(45)]
+    judged = judge("elder pod open files", dip)
+    assert judged.growth > judged.allowed
+    assert trend(dip[22:]) > SURE
+    assert judged.bounded is True
 
 
 def test_given_a_few_samples_that_stick_out_then_they_do_not_move_the_slope() -> None:

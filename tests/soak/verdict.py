@@ -65,7 +65,8 @@ def trend(series: Series) -> float:
 def judge(name: str, series: Series) -> Judged:
     """The verdict on one series. What grows while everything starts is not held against it: its second half counts.
 
-    It is not bounded when it grows more than it may and that is no chance of a saw's teeth.
+    It is not bounded when it grows more than it may, that is no chance of a saw's teeth, and it comes higher than it
+    ever was in the first half.
     """
     bound = bound_of(name)
     values = [value for _, value in series]
@@ -74,7 +75,9 @@ def judge(name: str, series: Series) -> Judged:
     growth = slope(late) * 60
     allowed = max(bound.an_hour, bound.share * statistics.median(value for _, value in late))
     enough = len(late) >= LEAST_SAMPLES
-    bounded = (growth <= allowed or trend(late) < SURE) if enough else None
+    before = max((value for at, value in series if at < middle), default=-math.inf)
+    grows = growth > allowed and trend(late) >= SURE and max(value for _, value in late) > before
+    bounded = not grows if enough else None
     if max(values) > bound.most:
         bounded = False
     return Judged(name, bound, values[0], values[-1], max(values), growth, allowed, bounded)
