@@ -279,7 +279,7 @@ def test_given_two_epochs_or_versions_interleaved_in_a_lane_when_verified_then_i
 
 def test_given_a_timer_that_fired_early_when_verified_then_it_is_reordered() -> None:
     evidence = right()
-    change(evidence, B, 2, early_s=0.2)
+    change(evidence, B, 2, early_s=1.2)
     assert words(verify(evidence)) == {"reordered"}
 
 
