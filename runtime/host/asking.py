@@ -30,6 +30,8 @@ from schemas.digest import digest_of
 
 T = TypeVar("T")
 
+FULL_PAUSE_S = 0.2
+
 
 class Asking:
     """The questions of one pod's executions."""
@@ -79,9 +81,19 @@ class Asking:
         """Stores a question; its answer comes to the execution as a command, wherever that runs by then."""
         _, kind, key = question.address
         client = await self._client(tenant)
-        await client.submit_body(
-            kind, key, question.method, question.body, id=question.id, timeout_s=question.timeout_s, envelope=envelope
-        )
+        until = self._clock.monotonic() + question.timeout_s
+        while True:
+            left_s = until - self._clock.monotonic()
+            try:
+                await client.submit_body(
+                    kind, key, question.method, question.body, id=question.id, timeout_s=left_s, envelope=envelope
+                )
+                return
+            except CallFailed as error:
+                # There will be room again: what the outbox waits for must not cost an execution its attempts.
+                if error.code != "stream_full" or left_s < FULL_PAUSE_S:
+                    raise
+            await asyncio.sleep(FULL_PAUSE_S)
 
     async def _client(self, tenant: str) -> Client:
         opening = self._clients.get(tenant)

@@ -30,9 +30,12 @@ from runtime.infra.ports import free_port
 from runtime.jetstream.command_stream import JetStreamCommands
 from runtime.jetstream.reader import CommandReader
 from runtime.jetstream.streams import StreamSettings, ensure
+from runtime.policy import RetryPolicy
 from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.keeping import PostgresKeeping
+from runtime.turn import Turn
 from schemas.address import Address, actor_id, partition_of
+from tests.chaos.stage import broker
 from tests.support.kinds import Add, counter
 from tests.support.system import PodProcess, System, run, until
 
@@ -517,3 +520,34 @@ def test_given_a_connection_that_is_gone_when_somebody_subscribes_before_it_is_n
         await connection.close()
 
     uvloop.run(scenario())
+
+
+# -- a full stream ----------------------------------------------------------------------------------------------------
+
+
+@function(name="patient", retry=RetryPolicy(max_attempts=1), timeout_s=None)
+async def patient(ctx: Turn, mark: str) -> int:
+    """Asks once the file `mark` is there."""
+    while not Path(mark).exists():
+        await asyncio.sleep(0.02)
+    return int(await ctx.ask(counter, "asked", Add(1)))
+
+
+def test_given_an_execution_that_asks_when_the_stream_is_full_then_it_waits_for_room_and_is_not_failed(
+    system: System, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+
+    async def scenario() -> None:
+        async with system.pod(counter, patient), system.client() as client:
+            await client.submit(patient, "a", "run", {"mark": str(mark)})
+            await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(1,)])
+            limit = await broker.fill_commands(system.nats_url)
+            mark.touch()
+            await asyncio.sleep(1.0)
+            await broker.set_limit(system.nats_url, limit)
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(0,)])
+            assert await client.query(counter, "asked", "value") == 1
+            assert system.sql("SELECT error FROM dead_letters") == []
+
+    run(scenario())
