@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runtime.host import watchdog
 from runtime.infra import Infra
 from tests.support.servers import Servers
 from tests.support.servers import servers as open_servers
@@ -51,6 +52,12 @@ def own_system(infra: Infra) -> Iterator[System]:
     system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "troupe_test_own")
     yield system
     system.stop_pods()
+
+
+@pytest.fixture(autouse=True)
+def no_watchdog_ends_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod in this process shares its loop with its test, which holds it up on a busy machine: that ends no worker."""
+    monkeypatch.setattr(watchdog, "_end", lambda: None)
 
 
 @pytest.hookimpl(wrapper=True)
