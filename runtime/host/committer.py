@@ -33,6 +33,9 @@ from runtime.kind import Kind
 _log = logging.getLogger("troupe.committer")
 
 NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, {}, frozenset(), {})
+MAX_BATCH_BYTES = 64 * 1024**2
+"""Bytes of commands after which a batch is full: no statement may have 1 GB, and bodies are written as hex digits."""
+
 DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
 
@@ -188,12 +191,14 @@ class Committer:
             command.lane.careful -= 1
             command.lane.backlog.popleft()
         batch: list[Item] = list(careful)
-        queue, holding = self._queue, len(self._suspects) > 0
-        while queue and len(batch) < self._max_batch:
+        queue, holding, size = self._queue, len(self._suspects) > 0, 0
+        while queue and len(batch) < self._max_batch and size < MAX_BATCH_BYTES:
             item = queue.popleft()
             if item.lane.alive:
                 if not (holding and self._suspects.hold(item)):
                     batch.append(item)
+                    if type(item) is Command:
+                        size += item.size + item.fetched
             else:
                 _give_up(item, LogUnavailable("this pod does not own the actor any more; ask again"))
         return batch, careful

@@ -13,12 +13,18 @@ import pytest
 from msgspec import Struct
 
 from runtime.client import objects
+from runtime.clock import system_clock
 from runtime.entity import entity
 from runtime.host import desk, lane
 from runtime.host.command import Command
-from runtime.host.lane import MAILBOX_LIMIT
+from runtime.host.committer import MAX_BATCH_BYTES, Committer
+from runtime.host.lane import MAILBOX_LIMIT, Activations
+from runtime.host.meter import Meter
 from runtime.host.pod import Pod
-from schemas.address import partition_of
+from runtime.host.turn_thread import TurnThread
+from runtime.postgres.commit_log import PostgresCommitLog
+from schemas.address import Address, partition_of
+from tests.host.test_regressions import lane_of
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
 
@@ -86,6 +92,26 @@ async def _alone(pod: Pod) -> bool:
     await asyncio.sleep(0.05)
     await pod.housekeeping.trim()
     return int((await pod.connection.jetstream().stream_info("CMD")).state.messages) <= 1
+
+
+def test_given_large_bodies_when_batches_are_taken_then_each_has_its_share_and_none_is_left(system: System) -> None:
+    log = PostgresCommitLog(system.postgres_url, "nobody", "v", 2.0)
+
+    async def lost(error: Exception) -> None:
+        raise error
+
+    committer = Committer(
+        log, {}, Activations(10, 10), system_clock, Meter(), max_batch=10, after=lambda *_: None, lost=lost,
+        principal_of=lambda _: None, turns=TurnThread(),
+    )  # fmt: skip
+    owned = lane_of(1)
+    for number in range(1, 6):
+        command = Command(owned, Address("default", "counter", "a"), "a", "add", {"Troupe-Id": str(number)}, b"")
+        command.size, command.fetched = 1000, MAX_BATCH_BYTES // 2
+        committer.put(command)
+    batches = [[item.id for item in committer._take()[0] if type(item) is Command] for _ in range(4)]
+    assert batches == [["1", "2"], ["3", "4"], ["5"], []]
+    committer.close()
 
 
 # -- large bodies -----------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ def test_given_any_text_as_key_when_encoded_then_it_comes_back(key: str) -> None
 
 
 @given(text)
+@example("a.b")
+@example("* > \r\n")
 def test_given_any_key_when_encoded_then_the_token_holds_nothing_that_subjects_or_headers_treat_specially(
     key: str,
 ) -> None:
