@@ -40,6 +40,7 @@ DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
 
 ABSOLVE_RETRY_S = 0.2
+SAY_AGAIN_S = 0.5
 
 REFUSALS_BEFORE_PARKING = 3
 """Times an item alone is refused for its content before what it wanted is parked."""
@@ -173,6 +174,10 @@ class Committer:
         if (put_off := self._trials.next()) is not None:
             self._queue.append(put_off)
         for lane in list(self._gated):
+            while self._suspects and lane.alive and lane.backlog and not lane.backlog[0].absent:
+                if not self._suspects.hold(lane.backlog[0]):
+                    break
+                lane.backlog.popleft()  # it waits behind its actor's command that was set aside
             if not lane.alive or not lane.backlog:
                 del self._gated[lane]
             elif lane.backlog[0].absent or (trying and lane.careful > 0):
@@ -251,8 +256,12 @@ class Committer:
         """Deals with an item that the log does not take although it is alone."""
         if isinstance(item, (Touch, Order)):
             _give_up(item, type(error)(f"{name_of(item)} failed: {error}"))
-        elif isinstance(item, (Sent, Anchor)):
+        elif isinstance(item, Anchor):
             _log.warning("%s is not written, and will be said again: %s", name_of(item), error)
+        elif isinstance(item, Sent):
+            # On an idle lane nobody else would say it, and its outbox would hold back the trimming of answers.
+            _log.warning("%s is not written, and is said again: %s", name_of(item), error)
+            asyncio.get_running_loop().call_later(SAY_AGAIN_S, self.put, item)
         elif isinstance(item, Next) and not item.alone:
             item.alone = True  # it may be one of those behind the head
             await self._commit([item])
