@@ -26,7 +26,7 @@ better for throughput, and less for latency.
 def written(results: Results) -> str:
     """The whole report, as Markdown."""
     parts = [HEAD, *[f"- {line}" for line in results.conditions], ""]
-    parts += ["## Ratios", "", *table(results), ""]
+    parts += ["## Ratios", "", *table(results), "", *_doubts(results)]
     parts += ["## Processor time", "", *_processor(results), "", *_rest(results)]
     parts += ["## The systems", ""]
     for name in sorted(results.about, key=_order):
@@ -52,6 +52,25 @@ def table(results: Results) -> list[str]:
         work, times = WORKS[comparison.work].title, _times(comparison)
         lines.append(f"| {work} | {title} | {ours} | {theirs} | {times} | {_wanted(ratio)} | {reached} |")
     return lines
+
+
+QUIET = 1.25
+"""So much may the rounds of one system differ on a machine that does nothing else."""
+
+
+def _doubts(results: Results) -> list[str]:
+    """Comparisons that something else on the machine disturbed."""
+    doubtful = []
+    for comparison in _comparisons(results):
+        for side in (comparison.ours, comparison.theirs):
+            figures = [run.per_s if WORKS[comparison.work].higher else run.p50_ms for run in side.runs]
+            if max(figures) > QUIET * min(figures):
+                doubtful.append(f"{WORKS[comparison.work].title}, {results.about[comparison.peer].title}")
+                break
+    if not doubtful:
+        return []
+    said = "the machine was not quiet, or the system is not steady; measure again before you build on it"
+    return [f"In doubt, since rounds of one system differ by more than a quarter ({said}): {'; '.join(doubtful)}.", ""]
 
 
 def _figure(comparison: Comparison, side: Side) -> str:

@@ -56,6 +56,13 @@ def test_given_a_ratio_below_its_target_then_the_report_says_missed(found: Resul
     assert report.table(found)[2].endswith("| 14.5 | at least 15 | missed |")
 
 
+def test_given_rounds_far_apart_then_the_report_doubts_their_ratio_and_no_other(found: Results) -> None:
+    (doubt,) = [line for line in report.written(found).splitlines() if line.startswith("In doubt")]
+    assert doubt.endswith(": a keyed counter, 1000 keys, saturated, Restate.")
+    found.comparisons["restate.keyed"].ours.runs = [outcome(30), outcome(33)]
+    assert "In doubt" not in report.written(found)
+
+
 def test_given_the_same_results_when_kept_and_read_then_the_report_is_the_same(found: Results, tmp_path: Path) -> None:
     results.write(tmp_path / "results.json", found)
     again = results.read(tmp_path / "results.json")
