@@ -107,6 +107,9 @@ class Steps:
         self._entries = {(entry.step, entry.occurrence): entry for entry in reversed(recorded)}
         self._line = [(entry.step, entry.occurrence) for entry in recorded if not entry.concurrent]
         self._next = 0
+        mark = next((at for at, entry in enumerate(recorded) if entry.step == CANCELLED), len(recorded))
+        # What other tasks had completed by then: it comes first again, and who undoes things knows of it.
+        self._before = {(entry.step, entry.occurrence) for entry in recorded[:mark] if entry.concurrent}
         self._asked: Counter[str] = Counter()
         self._calls = 0
         self._left = set(self._entries)
@@ -139,7 +142,7 @@ class Steps:
             self._throw()
 
     def _throw(self) -> None:
-        if self._cancel is None or self._thrown or self._closed or self._keeping or self._task is None:
+        if self._cancel is None or self._thrown or self._closed or self._keeping or self._before or self._task is None:
             return
         if self._next < len(self._line):
             if self._line[self._next] != (CANCELLED, 0):
@@ -237,7 +240,7 @@ class Steps:
         if not own:
             self._others.add(task)
         try:
-            if own and self._thrown and not self._marked:
+            if self._thrown and not self._marked:
                 self._marked = True
                 await self._keep(Entry(self._run, CANCELLED, 0, self._attempt))
             entry = Entry(self._run, name, occurrence, self._attempt, not own)
@@ -291,9 +294,10 @@ class Steps:
                 )
                 raise self._diverged
             self._next += 1
-            if self._cancel is not None:
-                asyncio.get_running_loop().call_soon(self._throw)
         self._left.discard(place)
+        self._before.discard(place)
+        if self._cancel is not None:
+            asyncio.get_running_loop().call_soon(self._throw)
         return self._entries.get(place)
 
     def _divergence(self, what: str) -> StepsDiverged:

@@ -71,6 +71,7 @@ def parse_return_address(tenant: str, header: str) -> tuple[Address, str]:
     if len(parts) != 3 or not is_id(parts[2]):
         raise ValueError(f"{header[:80]!r} is no return address")
     try:
-        return Address(tenant, check_name(parts[0], "kind"), decode_token(parts[1])), parts[2]
+        # A message of any subject may carry one, also of a subject whose tenant can be none.
+        return Address(check_name(tenant, "tenant"), check_name(parts[0], "kind"), decode_token(parts[1])), parts[2]
     except BadAddress as error:
         raise ValueError(str(error)) from error

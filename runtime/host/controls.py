@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.arguments import MAX_NESTING, encode_json, nests_too_deep
+from runtime.arguments import MAX_KEPT_NESTING, MAX_NESTING, UNENCODABLE, encode_json, nests_too_deep
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow, PendingUpdate
@@ -19,6 +19,9 @@ NULL = b"null"
 LOOK_AGAIN_S = 2.0
 """Seconds within which the sender of an update hears that its run ended without an answer."""
 
+ANSWER_NESTING = MAX_KEPT_NESTING + 8
+"""Levels of an answer: the result's own, and those of what it travels in."""
+
 Body = control.Signal | control.Cancel | control.Answered
 
 
@@ -27,15 +30,18 @@ def read(command: Command) -> Body | Failure:
     try:
         plain = codec.decode(command.body, command.content_type)
         body: Body = msgspec.convert(plain, control.BODIES[command.method])
-    except (codec.BadBody, msgspec.ValidationError) as error:
+        encoded = encode_json(body)  # MessagePack can say more than JSON
+    except (codec.BadBody, *UNENCODABLE, RecursionError) as error:
         return Failure("invalid_arguments", f"{command.address}.{command.method}: {error}")
     if not is_id(body.run):
         return Failure("invalid_arguments", f"{command.address}.{command.method}: run is the id of a command", "$.run")
     if isinstance(body, control.Signal) and not 0 < len(body.name) <= control.MAX_NAME_LENGTH:
         text = f"{command.address}.{command.method}: name is 1 to {control.MAX_NAME_LENGTH} characters"
         return Failure("invalid_arguments", text, "$.name")
-    if nests_too_deep(command.body):
-        text = f"{command.address}.{command.method}: the body nests deeper than {MAX_NESTING} levels"
+    # An answer is what a handler returned, which may nest deeper than what is sent to one.
+    most = ANSWER_NESTING if isinstance(body, control.Answered) else MAX_NESTING
+    if nests_too_deep(encoded, most):
+        text = f"{command.address}.{command.method}: the body nests deeper than {most} levels"
         return Failure("invalid_arguments", text)
     return body
 
@@ -156,7 +162,8 @@ def _pending(plan: Plan, found: Found, actor: str, id: str) -> PendingRow | None
 
 
 def _end(plan: Plan, row: PendingRow) -> None:
-    """Deletes a pending row, also when this very batch has made it."""
+    """Deletes a pending row, also when this very batch has made it, or was to go on with it."""
+    plan.ended.add((row.actor, row.command_id))
     plan.changes.pending = [
         one for one in plan.changes.pending if (one.actor, one.command_id) != (row.actor, row.command_id)
     ]

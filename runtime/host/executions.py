@@ -75,6 +75,7 @@ class Executions:
         self._handler_timeout_s = handler_timeout_s
         self._running: dict[int, str] = {}
         self._mail: dict[tuple[str, str], Journal | list[Said]] = {}
+        self._idle: dict[int, tuple[int, frozenset[tuple[str, str]]]] = {}
         self._threads = threads
         self.loop = threads.handlers(lambda: list(self._running.values()))
         self.left_behind = 0
@@ -99,9 +100,19 @@ class Executions:
 
     def cancel(self, lane: Lane) -> None:
         """Stops the executions of a lane that is lost: its next owner starts them again."""
+        self._idle[lane.lane] = lane.epoch, frozenset([place for place in lane.active if self._is_idle(place)])
         for task in lane.active.values():
             task.cancel()
         lane.active.clear()
+
+    def excused(self, lane: Lane) -> frozenset[tuple[str, str]]:
+        """Those that only waited here when this lane was lost, if nobody else has had it since."""
+        epoch, places = self._idle.pop(lane.lane, (0, frozenset[tuple[str, str]]()))
+        return places if epoch + 1 == lane.epoch else frozenset()
+
+    def _is_idle(self, place: tuple[str, str]) -> bool:
+        mail = self._mail.get(place)
+        return isinstance(mail, Journal) and mail.mail.idle
 
     async def hand_over(self, lane: Lane, grace_s: float) -> None:
         """Waits for a lane's executions, then stops the rest so that the next owner restarts them at no cost."""
@@ -110,8 +121,7 @@ class Executions:
         deadline = asyncio.get_running_loop().time() + grace_s
         while running and (remaining := deadline - asyncio.get_running_loop().time()) > 0:
             for place, task in lane.active.items():
-                mail = self._mail.get(place)
-                if isinstance(mail, Journal) and mail.mail.idle:
+                if self._is_idle(place):
                     task.cancel(_HAND_OVER)  # what it waits for may come after this pod is gone
             _, running = await asyncio.wait(running, timeout=min(remaining, LOOK_S))
         for task in tasks:

@@ -50,6 +50,7 @@ class Lane:
         held: actors whose key is held by pending commands: how many there are.
         refusals: whether commands of its partition were refused, within the inbox's window.
         active: executions that run in this pod, by (actor, command id).
+        excused: those that only waited here when the lane was lost and taken again: that they start anew is not theirs.
         careful: messages still to be tried one by one after an unclean death.
         backlog: messages held back while the lane is careful, or behind one whose body is still in the object store.
         loose: sequences of messages that are done in another order than the stream's; the checkpoint waits for them.
@@ -65,6 +66,7 @@ class Lane:
         "checkpoint_at",
         "draining",
         "epoch",
+        "excused",
         "feed",
         "fetched",
         "held",
@@ -99,6 +101,7 @@ class Lane:
         self.sending = False
         self.refusals = taken.refusals
         self.active: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.excused: frozenset[tuple[str, str]] = frozenset()
         self.careful = careful
         self.probe_seq = taken.probe_seq
         self.probe_count = taken.probe_count

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.errors import Rejected
-from runtime.host.command import Command
+from runtime.host.command import Command, to_pending
 from runtime.host.items import Order
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found
+from schemas.control import METHODS
 
 
 def carry_out(plan: Plan, found: Found, work: Work, item: Order) -> None:
@@ -41,7 +42,13 @@ def carry_out(plan: Plan, found: Found, work: Work, item: Order) -> None:
         plan.changes.inbox_forgotten.append((item.actor, command.id))
         plan.system_event(work, command, "replayed", payload | {"command_id": command.id})
         command.attempts = 0
-        plan.defer(work, command)
-        if not work.paused:
+        if command.method in METHODS:  # it needs no key, and would wait for the one of the execution that it is for
+            row = to_pending(command, "waiting", holds=False, attempts=0)
+            plan.changes.pending.append(row)
+            plan.pending[work.actor, command.id] = command.digest
+            plan.reruns.append((work.lane, row, 0.0))
+        else:
+            plan.defer(work, command)
+        if work.held and not work.paused:
             plan.wake[item.lane, item.actor] = 0.0
     plan.promises.append((item.answered, {"seq": work.seq, "held": work.held, "paused": work.paused}))

@@ -96,6 +96,7 @@ class Plan:
         inbox, refused: answers and refusals of this very batch, so that a repeat in it is found too.
         refusing: lanes with refusals.
         timers: fire ids of timers that this batch has set; None for those it has fired or cancelled.
+        ended: pending commands that were ended by what was said of them: they do not go on.
         nexts: actors whose pending commands this batch went on with: what was found in the log is used once.
         resolved: dead letters that this batch replays or drops.
         positions, ords: lane → last log position and outbox number.
@@ -122,6 +123,7 @@ class Plan:
         self.refusing: set[Lane] = set()
         self.pending: dict[tuple[str, str], int] = {}
         self.timers: dict[tuple[str, str], str | None] = {}
+        self.ended: set[tuple[str, str]] = set()
         self.nexts: set[str] = set()
         self.resolved: set[int] = set()
         self.positions: dict[Lane, int] = {}

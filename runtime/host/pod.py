@@ -277,6 +277,7 @@ class Pod:
         for one in taken:
             careful = self.settings.max_batch if one.unclean else 0
             lane = Lane(one, f"{self.settings.group}_{one.partition}", careful, self.mailboxes)
+            lane.excused = self.executions.excused(lane)
             self.lanes[lane.lane] = lane
             self._by_feed[lane.feed] = lane
             self._by_partition[lane.partition] = lane

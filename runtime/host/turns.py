@@ -166,6 +166,8 @@ class Turns(Attempts):
             plan.wake[item.lane, item.actor] = 0.0
             return
         for row in rows[:1] if item.alone else rows:
+            if (row.actor, row.command_id) in plan.ended:
+                continue
             if work.paused or (row.actor, row.command_id) in item.lane.active:
                 return
             if not self._go_on(work, row, item.doomed):
@@ -187,11 +189,13 @@ class Turns(Attempts):
         method = work.kind.methods.get(row.method)
         if row.due_at is not None and row.due_at > plan.now + 0.001:
             if row.holds:
-                plan.wake[work.lane, work.actor] = row.due_at - plan.now
+                # It was cancelled in this very batch if it is to go on at once.
+                plan.wake.setdefault((work.lane, work.actor), row.due_at - plan.now)
             else:
                 plan.reruns.append((work.lane, row, row.due_at - plan.now))
             return False
         done = False
+        blamed = row.state != "running" or (row.actor, row.command_id) not in work.lane.excused
         if command.timer is not None and not plan.fire(command, self._found.timers):
             done = True  # cancelled or replaced while it waited
         elif doomed:
@@ -206,7 +210,7 @@ class Turns(Attempts):
             text = f"kind {work.kind.name!r} has no method {row.method!r}"
             plan.refuse(work.lane, command, Failure("unknown_method", text), work.seq)
             done = True
-        elif row.state == "running" and row.attempts >= max(
+        elif row.state == "running" and blamed and row.attempts >= max(
             work.kind.behaviour.retry.max_attempts, 3 if isinstance(method, Decision) else DEATHS_OF_EXECUTIONS
         ):
             text = f"the process died {row.attempts} times while {command} ran: see the handler before you replay it"
@@ -222,7 +226,8 @@ class Turns(Attempts):
                 done = self._decide(work, method, payload.value, command, row)
             else:
                 # As its row says: one that needs no key of its own may hold it (it waited for a load, or is a replay).
-                self._start(work, method, payload.value, command, attempt=row.attempts + 1, holds=row.holds, known=True)
+                attempt = row.attempts + blamed
+                self._start(work, method, payload.value, command, attempt=attempt, holds=row.holds, known=True)
         if done:
             plan.changes.pending_done.append((work.actor, command.id))
             work.held -= row.holds

@@ -54,9 +54,11 @@ INSERT INTO partitions (lane, group_name, partition, epoch, standby)
 SELECT u.lane, %s, u.partition, u.epoch + 1, true FROM unnest(%s::int[], %s::int[], %s::bigint[]) u(lane, partition, epoch)
 
 -- name: unblame_executions
--- What runs is stopped by the promotion, and not by a fault of its own: it starts again at no cost.
+-- What runs is stopped by the promotion, and not by a fault of its own: it starts again at no cost. An update does not
+-- run: its state says that its handler was told.
 UPDATE pending q SET state = 'waiting', attempts = greatest(q.attempts - 1, 0)
 FROM partitions p WHERE p.lane = q.lane AND p.group_name = %s AND q.state = 'running'
+  AND q.method <> '$update'
 
 -- name: make_current
 INSERT INTO kinds (kind, group_name, code_version, capability)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+
 from runtime.errors import Rejected
 from runtime.function import function
 from runtime.keyvalue import KeyValue, keyvalue
@@ -124,11 +126,31 @@ async def question(ctx: KeyValue, path: str, to: str, size: int = 0, timeout_s: 
     return len(answer) if size else answer
 
 
+@waiter.write
+async def party(ctx: KeyValue, path: str) -> list[str]:
+    """Books side by side, then waits; cancelled, it takes back what it has booked, side by side as well."""
+    booked: list[str] = []
+
+    async def book(name: str) -> None:
+        await ctx.step(f"book {name}", note, path, f"book {name}")
+        booked.append(name)
+
+    try:
+        await asyncio.gather(book("hall"), book("band"))
+        await wait_for(f"{path}.never")
+    except asyncio.CancelledError:
+        await asyncio.gather(*[ctx.step(f"unbook {name}", note, path, f"unbook {name}") for name in booked])
+        await wait_for(f"{path}.go")
+    return booked
+
+
 @slow.write
-async def think(ctx: KeyValue, path: str, size: int = 0) -> str:
+async def think(ctx: KeyValue, path: str, size: int = 0) -> Any:
     """Answers once there is a file; each run is a line."""
     note(path, "think")
     await wait_for(f"{path}.answer")
+    if ctx.key == "deep":
+        return msgspec.json.decode(b"[" * size + b"]" * size)
     if size < 0:
         raise Rejected("no thought")
     return "x" * size if size else "thought"
