@@ -121,6 +121,8 @@ class Steps:
         self._cancel: str | None = None
         self._thrown = self._marked = False
         self._keeping = 0
+        self.begun = bool(recorded)
+        """Whether a former attempt left anything: if not, one that is cancelled has nothing to undo, and does not run."""
         self.working = 0
         """Steps that run now, waiting not counted."""
 
@@ -165,7 +167,7 @@ class Steps:
         Raises Cancelled when it was cancelled and ended by that.
         """
         self._task = asyncio.current_task()
-        if self._cancel is not None and not self._entries:  # it has done nothing yet, and is to do nothing
+        if self._cancel is not None and not self.begun:
             if inspect.iscoroutine(job):
                 job.close()
             raise self._cancelled()

@@ -13,7 +13,7 @@ from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
 from runtime.journal import STEP, Entry, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX
-from runtime.mail import Mail, Said, said_of
+from runtime.mail import ANSWER, Mail, Said, said_of
 
 T = TypeVar("T")
 
@@ -79,6 +79,7 @@ class Journal:
         self.steps = Steps(
             str(command.address), f"{command.actor}/{command.id}", command.id, start.attempt, self, entries
         )
+        self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
         self.mail = Mail(self.steps, clock.now)
         for message in said:
             self.mail.post(message)

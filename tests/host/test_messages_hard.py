@@ -167,6 +167,27 @@ def test_given_steps_side_by_side_when_a_new_attempt_is_cancelled_then_it_undoes
     assert system.sql("SELECT count(*) FROM dead_letters") == [(0,)]
 
 
+def test_given_an_execution_that_only_asked_when_a_new_attempt_is_cancelled_then_it_undoes_what_it_asked_for(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes"
+    Path(f"{path}.answer").touch()
+    pods = [system.start_pod(MODULE)]
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            reserving = await running(system, client, "reservation", {"path": str(path)})
+            await until(lambda: said(system, "answer") == 1)
+            pods[-1].kill()
+            cancelling = asyncio.ensure_future(reserving.cancel(timeout_s=60))
+            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await cancelling
+            assert await reserving.result(timeout_s=60) == "thought, and xxx"
+
+    run(scenario())
+    assert lines(path) == ["think", "think"]
+
+
 def test_given_a_waiting_execution_when_the_log_is_lost_again_and_again_then_it_is_not_blamed(
     system: System, tmp_path: Path
 ) -> None:

@@ -144,6 +144,17 @@ async def party(ctx: KeyValue, path: str) -> list[str]:
     return booked
 
 
+@waiter.write
+async def reservation(ctx: KeyValue, path: str) -> str:
+    """Asks somebody, then waits; cancelled, it asks again for the opposite."""
+    thought = await ctx.ask(slow, "s", "think", {"path": path})
+    try:
+        await wait_for(f"{path}.never")
+    except asyncio.CancelledError:
+        return f"{thought}, and {await ctx.ask(slow, 's', 'think', {'path': path, 'size': 3})}"
+    return str(thought)
+
+
 @slow.write
 async def think(ctx: KeyValue, path: str, size: int = 0) -> Any:
     """Answers once there is a file; each run is a line."""
