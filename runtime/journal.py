@@ -122,7 +122,7 @@ class Steps:
         self._thrown = self._marked = False
         self._keeping = 0
         self.begun = bool(recorded)
-        """Whether a former attempt left anything: if not, one that is cancelled has nothing to undo, and does not run."""
+        """Whether a former attempt left anything. If not, one that is cancelled has nothing to undo, and is not run."""
         self.working = 0
         """Steps that run now, waiting not counted."""
 
