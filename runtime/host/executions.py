@@ -75,7 +75,7 @@ class Executions:
         self._handler_timeout_s = handler_timeout_s
         self._running: dict[int, str] = {}
         self._mail: dict[tuple[str, str], Journal | list[Said]] = {}
-        self._idle: dict[int, tuple[int, frozenset[tuple[str, str]]]] = {}
+        self._innocent: dict[int, tuple[int, frozenset[tuple[str, str]]]] = {}
         self._threads = threads
         self.loop = threads.handlers(lambda: list(self._running.values()))
         self.left_behind = 0
@@ -87,8 +87,9 @@ class Executions:
         if place in command.lane.active or not command.lane.alive:
             return
         # From now on, since what is said while its journal is read may be missing in what is read.
-        self._mail[place] = []
-        command.lane.active[place] = self._tasks.start(self._run(start), f"running {command}")
+        early: list[Said] = []
+        self._mail[place] = early
+        command.lane.active[place] = self._tasks.start(self._run(start, early), f"running {command}")
 
     def deliver(self, actor: str, said: Said) -> None:
         """Brings a committed message to its execution, if that runs in this pod; else the log keeps it."""
@@ -100,15 +101,21 @@ class Executions:
 
     def cancel(self, lane: Lane) -> None:
         """Stops the executions of a lane that is lost: its next owner starts them again."""
-        self._idle[lane.lane] = lane.epoch, frozenset([place for place in lane.active if self._is_idle(place)])
+        innocent = [place for place in lane.active if self._is_innocent(place)]
+        self._innocent[lane.lane] = lane.epoch, frozenset(innocent)
         for task in lane.active.values():
             task.cancel()
         lane.active.clear()
 
     def excused(self, lane: Lane) -> frozenset[tuple[str, str]]:
-        """Those that only waited here when this lane was lost, if nobody else has had it since."""
-        epoch, places = self._idle.pop(lane.lane, (0, frozenset[tuple[str, str]]()))
+        """Those that had no part in this lane's loss, if nobody else has had it since."""
+        epoch, places = self._innocent.pop(lane.lane, (0, frozenset[tuple[str, str]]()))
         return places if epoch + 1 == lane.epoch else frozenset()
+
+    def _is_innocent(self, place: tuple[str, str]) -> bool:
+        """Whether nothing of an execution was being committed, which might have broken the connection to the log."""
+        mail = self._mail.get(place)
+        return mail is not None and not (isinstance(mail, Journal) and mail.committing)
 
     def _is_idle(self, place: tuple[str, str]) -> bool:
         mail = self._mail.get(place)
@@ -130,8 +137,9 @@ class Executions:
         if running:
             await asyncio.wait(running, timeout=1.0)
 
-    async def _run(self, start: Start) -> None:
+    async def _run(self, start: Start, early: list[Said]) -> None:
         command, method = start.command, start.kind.methods[start.command.method]
+        place = (command.actor, command.id)
         decided: Decided | None = None
         error: BaseException | None = None
         journal: Journal | None = None
@@ -145,10 +153,10 @@ class Executions:
             else:
                 assert isinstance(method, Execution)
                 journal = await self._journals.open(start)
-                place = (command.actor, command.id)
-                before, self._mail[place] = self._mail.get(place), journal
-                for said in before if isinstance(before, list) else ():
+                for said in early:
                     journal.mail.post(said)
+                if self._mail.get(place) is early:
+                    self._mail[place] = journal
                 start.turn.asks_through(self._asker(start, journal.mail))
                 start.turn.steps_through(journal.steps, journal.mail)
                 job = method.run(start.state, start.payload, start.turn)
@@ -166,7 +174,9 @@ class Executions:
             error = raised
         finally:
             self._running.pop(id(start), None)
-            self._mail.pop((command.actor, command.id), None)
+            mail = self._mail.get(place)
+            if mail is not None and (mail is early or mail is journal):  # else it has been started anew since
+                del self._mail[place]
         if journal is not None:
             await journal.settle()
         self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))

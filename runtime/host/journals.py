@@ -89,6 +89,11 @@ class Journal:
         self.mail.open()
         return await self.steps.through(job)
 
+    @property
+    def committing(self) -> bool:
+        """Whether the commit of a step is under way."""
+        return bool(self._open)
+
     async def confirm(self) -> None:
         """See runtime.journal.Keeper: a batch of its own fence says that the lane is still this pod's."""
         await self._commit(None)

@@ -50,7 +50,7 @@ class Lane:
         held: actors whose key is held by pending commands: how many there are.
         refusals: whether commands of its partition were refused, within the inbox's window.
         active: executions that run in this pod, by (actor, command id).
-        excused: those that only waited here when the lane was lost and taken again: that they start anew is not theirs.
+        excused: those that had no part in the lane's loss before it was taken again: they are not to blame for it.
         careful: messages still to be tried one by one after an unclean death.
         backlog: messages held back while the lane is careful, or behind one whose body is still in the object store.
         loose: sequences of messages that are done in another order than the stream's; the checkpoint waits for them.

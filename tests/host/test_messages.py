@@ -140,13 +140,14 @@ def test_given_a_sleeping_execution_when_its_pod_dies_then_it_sleeps_what_is_lef
     system: System, tmp_path: Path
 ) -> None:
     path = tmp_path / "notes"
-    pods = [system.start_pod(MODULE), system.start_pod(MODULE)]
+    pods = [system.start_pod(MODULE)]
 
     async def scenario() -> None:
         async with system.client() as client:
             napping = await running(system, client, "nap", {"path": str(path), "seconds": 5.0})
             await until(lambda: said(system, "step") == 2)
-            owner(system, pods).kill()
+            pods[0].kill()
+            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
             assert await napping.result() == "after"
 
     run(scenario())

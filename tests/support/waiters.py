@@ -86,6 +86,14 @@ async def stubborn(ctx: KeyValue, path: str) -> str:
     return "done"
 
 
+@waiter.write
+async def linger(ctx: KeyValue, path: str) -> str:
+    """Notes each attempt, and waits for a file."""
+    note(path, "attempt")
+    await wait_for(f"{path}.go")
+    return "gone on"
+
+
 @tired.write
 async def fail(ctx: KeyValue, path: str) -> None:
     """Fails, and would be tried again in an hour."""
