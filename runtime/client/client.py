@@ -16,15 +16,15 @@ import msgspec
 
 from runtime.client import connection as connections
 from runtime.client import tracing
-from runtime.client.calls import END, Calls, Watch
+from runtime.client.calls import Calls, Watch
 from runtime.client.connection import Connection
 from runtime.client.envelope import PLAIN, Envelope, Fields, Packing
 from runtime.client.failures import address_checked, checked_id, decode_as, encode_body, error_of
 from runtime.client.kinds import Kinds
 from runtime.client.ordered import OrderedReader
 from runtime.client.runs import Run
+from runtime.client.sending import Sending
 from runtime.client.services import Services
-from runtime.client.store import store
 from runtime.client.tail import PAGE, LogPage, tail
 from runtime.clock import Clock, system_clock
 from runtime.errors import CallFailed
@@ -65,7 +65,7 @@ class Client:
         self._signing_key = signing_key
         self._nonce = clock.token(8)
         self._calls = Calls(connection, tenant, self._nonce, self._on_silence)
-        self._packing = Packing(connection, tenant, clock, signing_key)
+        self._sending = Sending(connection, self._calls, Packing(connection, tenant, clock, signing_key))
         self._kinds = Kinds(self.capabilities)
         self._inbox = self._calls.inbox
         self._services = Services(connection, self._inbox)
@@ -161,7 +161,7 @@ class Client:
             envelope: the fields of Envelope.
         """
         subject, body = self._command(kind, key, command, args)
-        reply = await self._call(subject, body, timeout_s, id, Envelope(**envelope) if envelope else PLAIN)
+        reply = await self._sending.call(subject, body, timeout_s, id, Envelope(**envelope) if envelope else PLAIN)
         if reply.error is not None:
             raise error_of(reply.error)
         return decode_as(reply.result, type)
@@ -178,7 +178,7 @@ class Client:
         envelope: Envelope = PLAIN,
     ) -> Reply:
         """Like `ask` with arguments that are JSON already, for relays: the reply itself, whatever it says."""
-        return await self._call(_subject(self.tenant, kind, key, method), body, timeout_s, id, envelope)
+        return await self._sending.call(_subject(self.tenant, kind, key, method), body, timeout_s, id, envelope)
 
     async def tell(
         self,
@@ -194,7 +194,7 @@ class Client:
         """Sends a command without waiting for the actor, and returns its id once the broker has stored it."""
         subject, body = self._command(kind, key, command, args)
         id = self._calls.new_id() if id is None else checked_id(id)
-        await self._publish(subject, id, body, Envelope(**envelope), timeout_s, watched=False)
+        await self._sending.publish(subject, id, body, Envelope(**envelope), timeout_s, watched=False)
         return id
 
     async def submit(
@@ -232,7 +232,7 @@ class Client:
             id = self._calls.new_id()
             watch = self._calls.watch(id)
         run = self.run_of(kind, key, method, body, checked_id(id), watch)
-        await self._publish(subject, id, body, envelope, timeout_s, watched=watch is not None)
+        await self._sending.publish(subject, id, body, envelope, timeout_s, watched=watch is not None)
         return run
 
     def run(self, run_id: str) -> Run:
@@ -245,7 +245,7 @@ class Client:
     def run_of(self, kind: str, key: str, method: str, body: bytes, id: str, watch: Watch | None = None) -> Run:
         """The run of exactly this command: an id may have been refused with another body before."""
         # A pod that could not fetch a large body never knew its digest.
-        digest = digest_of(method, body) if self._packing.fits(body) else None
+        digest = digest_of(method, body) if self._sending.fits(body) else None
         return Run(self, kind, key, id, digest, watch)
 
     async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
@@ -254,9 +254,9 @@ class Client:
         with address_checked():
             subject = subjects.intent(self.tenant, session)
         body = msgspec.json.encode(msgspec.structs.replace(intent, id=id))
-        if not self._packing.fits(body):
+        if not self._sending.fits(body):
             raise CallFailed("too_large", f"the intent has {len(body)} bytes, more than a message: send a command")
-        await self._publish(subject, id, body, PLAIN, timeout_s, watched=False)
+        await self._sending.publish(subject, id, body, PLAIN, timeout_s, watched=False)
         return id
 
     # Reads
@@ -391,43 +391,6 @@ class Client:
             return _subject(self.tenant, kind, key, command), encode_body(args)
         name, method, payload = method_and_payload(kind, command, args)
         return _subject(self.tenant, name, key, method), encode_body(payload)
-
-    async def _call(self, subject: str, body: bytes, timeout_s: float, id: str | None, envelope: Envelope) -> Reply:
-        given = id is not None
-        id = checked_id(id) if id is not None else self._calls.new_id()
-        if tracing.active is None:
-            return await self._exchange(subject, body, timeout_s, id, envelope, given)
-        with tracing.active.span("ask", subject, id, envelope.headers) as span:
-            reply = await self._exchange(subject, body, timeout_s, id, envelope.traced(span.traceparent), given)
-            if reply.error is not None:
-                span.failed(reply.error.code)
-            return reply
-
-    async def _exchange(
-        self, subject: str, body: bytes, timeout_s: float, id: str, envelope: Envelope, given: bool
-    ) -> Reply:
-        if envelope is PLAIN and self._packing.fits(body):
-            tail = END
-        else:
-            body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
-        return await self._calls.call(subject, body, id, tail, timeout_s, own_subject=given)
-
-    async def _publish(
-        self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, *, watched: bool
-    ) -> None:
-        """Stores a message; `watched`: its reply comes to the shared inbox."""
-        if tracing.active is None:
-            await self._store(subject, id, body, envelope, timeout_s, watched)
-            return
-        with tracing.active.span("publish", subject, id, envelope.headers) as span:
-            await self._store(subject, id, body, envelope.traced(span.traceparent), timeout_s, watched)
-
-    async def _store(
-        self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, watched: bool
-    ) -> None:
-        body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
-        block = self._calls.header(id, tail) if watched else f"NATS/1.0\r\n{h.ID}: {id}".encode() + tail
-        await store(self.connection, self._inbox, subject, body, block, id=id, timeout_s=timeout_s)
 
 
 @lru_cache(maxsize=65_536)

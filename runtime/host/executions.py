@@ -47,6 +47,16 @@ class HandlerExited(Exception):
     """The handler wanted to end the process."""
 
 
+class _Run:
+    """What runs here: its journal, and what was said before that was read, in which it may be missing."""
+
+    __slots__ = ("early", "journal")
+
+    def __init__(self) -> None:
+        self.early: list[Said] = []
+        self.journal: Journal | None = None
+
+
 class Executions:
     """The running executions of a pod.
 
@@ -74,7 +84,7 @@ class Executions:
         self._tasks = tasks
         self._handler_timeout_s = handler_timeout_s
         self._running: dict[int, str] = {}
-        self._mail: dict[tuple[str, str], Journal | list[Said]] = {}
+        self._runs: dict[tuple[str, str], _Run] = {}
         self._innocent: dict[int, tuple[int, frozenset[tuple[str, str]]]] = {}
         self._threads = threads
         self.loop = threads.handlers(lambda: list(self._running.values()))
@@ -86,18 +96,19 @@ class Executions:
         place = (command.actor, command.id)
         if place in command.lane.active or not command.lane.alive:
             return
-        # From now on, since what is said while its journal is read may be missing in what is read.
-        early: list[Said] = []
-        self._mail[place] = early
-        command.lane.active[place] = self._tasks.start(self._run(start, early), f"running {command}")
+        run = self._runs[place] = _Run()
+        task = command.lane.active[place] = self._tasks.start(self._run(start, run), f"running {command}")
+        task.add_done_callback(lambda _: self._forget(place, run))  # also when it was cancelled before it began
 
     def deliver(self, actor: str, said: Said) -> None:
         """Brings a committed message to its execution, if that runs in this pod; else the log keeps it."""
-        mail = self._mail.get((actor, said.message.run))
-        if isinstance(mail, Journal):
-            mail.mail.post(said)
-        elif mail is not None:
-            mail.append(said)
+        run = self._runs.get((actor, said.message.run))
+        if run is None:
+            return
+        if run.journal is None:
+            run.early.append(said)
+        else:
+            run.journal.mail.post(said)
 
     def cancel(self, lane: Lane) -> None:
         """Stops the executions of a lane that is lost: its next owner starts them again."""
@@ -114,12 +125,16 @@ class Executions:
 
     def _is_innocent(self, place: tuple[str, str]) -> bool:
         """Whether nothing of an execution was being committed, which might have broken the connection to the log."""
-        mail = self._mail.get(place)
-        return mail is not None and not (isinstance(mail, Journal) and mail.committing)
+        run = self._runs.get(place)
+        return run is not None and not (run.journal is not None and run.journal.committing)
 
     def _is_idle(self, place: tuple[str, str]) -> bool:
-        mail = self._mail.get(place)
-        return isinstance(mail, Journal) and mail.mail.idle
+        run = self._runs.get(place)
+        return run is not None and run.journal is not None and run.journal.mail.idle
+
+    def _forget(self, place: tuple[str, str], run: _Run) -> None:
+        if self._runs.get(place) is run:  # else it has been started anew since
+            del self._runs[place]
 
     async def hand_over(self, lane: Lane, grace_s: float) -> None:
         """Waits for a lane's executions, then stops the rest so that the next owner restarts them at no cost."""
@@ -137,9 +152,8 @@ class Executions:
         if running:
             await asyncio.wait(running, timeout=1.0)
 
-    async def _run(self, start: Start, early: list[Said]) -> None:
+    async def _run(self, start: Start, run: _Run) -> None:
         command, method = start.command, start.kind.methods[start.command.method]
-        place = (command.actor, command.id)
         decided: Decided | None = None
         error: BaseException | None = None
         journal: Journal | None = None
@@ -153,10 +167,9 @@ class Executions:
             else:
                 assert isinstance(method, Execution)
                 journal = await self._journals.open(start)
-                for said in early:
+                for said in run.early:
                     journal.mail.post(said)
-                if self._mail.get(place) is early:
-                    self._mail[place] = journal
+                run.journal = journal
                 start.turn.asks_through(self._asker(start, journal.mail))
                 start.turn.steps_through(journal.steps, journal.mail)
                 job = method.run(start.state, start.payload, start.turn)
@@ -174,9 +187,7 @@ class Executions:
             error = raised
         finally:
             self._running.pop(id(start), None)
-            mail = self._mail.get(place)
-            if mail is not None and (mail is early or mail is journal):  # else it has been started anew since
-                del self._mail[place]
+            self._forget((command.actor, command.id), run)
         if journal is not None:
             await journal.settle()
         self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))

@@ -70,7 +70,7 @@ async def _run(world: World, say: Say) -> Outcome:
     watch = Watch(world.system.nats_url)
     watching = asyncio.ensure_future(watch.run())
     record_path = world.data_dir / "record"
-    load = _start_load(world, record_path)
+    load = start_load(world, record_path)
     begun = time.time()
     faults, deploy = Faults(world), Deploy(world)
     for name, why in faults.left_out:
@@ -113,7 +113,8 @@ async def _evidence(world: World, seen: Record, watch: Watch, history: Sequence[
     return Evidence(log, seen, watch.stored, looks, facts, outside, world.pids_frozen, allowed(history))
 
 
-def _start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
+def start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
+    """The process that sends the world's load, and writes what it was answered to `record_path`."""
     settings = world.settings
     plan = LoadPlan(
         world.stage.environment("client", "load")["RUNTIME_NATS_URL"],

@@ -18,7 +18,7 @@ from runtime.errors import CallFailed, Rejected
 from runtime.world import World
 from schemas import headers as names
 from tests.host.test_steps import lines, owner
-from tests.support.system import System, run, until
+from tests.support.system import PodProcess, System, run, until
 from tests.support.waiters import runner, slow, tired, waiter
 
 MODULE = "tests.support.waiters"
@@ -30,6 +30,12 @@ async def running(system: System, client: Client, method: str, args: Any, id: st
     started = await client.submit(waiter, "w", method, args, id=id)
     await until(lambda: (id,) in system.sql(RUNNING))
     return started
+
+
+async def replace(system: System, pods: list[PodProcess]) -> None:
+    """Kills the last pod, and starts another one."""
+    pods[-1].kill()
+    pods.append(await asyncio.to_thread(system.start_pod, MODULE))
 
 
 def noted(system: System, count: int) -> bool:
@@ -83,8 +89,7 @@ def test_given_pods_killed_between_signals_then_each_is_taken_once_and_in_order(
                 await collecting.signal("value", number)
                 await collecting.signal("value", number + 1)
                 await until(partial(noted, system, number + 2))
-                pods[-1].kill()
-                pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+                await replace(system, pods)
             assert await collecting.result() == [0, 1, 2, 3, 4, 5]
 
     run(scenario())
@@ -120,16 +125,14 @@ def test_given_a_wait_with_a_time_out_when_its_pod_dies_then_the_time_is_that_of
             waiting = await running(system, client, "patient", arguments)
             await until(lambda: system.sql("SELECT payload->>'step' FROM log") == [("$until go",)])
             ((due,),) = system.sql("SELECT (payload->>'result')::float8 FROM log WHERE type = 'troupe.step'")
-            pods[-1].kill()
-            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await replace(system, pods)
             await until(lambda: lines(path) == ["timed out"])
             await until(lambda: said(system, "step") == 2)
             at = "SELECT extract(epoch FROM max(at))::float8 FROM log WHERE type = 'troupe.step'"
             ((timed_out_at,),) = system.sql(at)
             assert timed_out_at >= due - 0.01
             assert system.sql("SELECT (payload->>'result')::float8 FROM log WHERE seq = 1") == [(due,)]
-            pods[-1].kill()
-            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await replace(system, pods)
             await waiting.signal("go", "gone")
             assert await waiting.result() == "no signal 'go' came within 4 s, then gone"
 
@@ -146,8 +149,7 @@ def test_given_a_sleeping_execution_when_its_pod_dies_then_it_sleeps_what_is_lef
         async with system.client() as client:
             napping = await running(system, client, "nap", {"path": str(path), "seconds": 5.0})
             await until(lambda: said(system, "step") == 2)
-            pods[0].kill()
-            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await replace(system, pods)
             assert await napping.result() == "after"
 
     run(scenario())
@@ -193,8 +195,7 @@ def test_given_a_cancelled_execution_when_pods_die_while_it_undoes_then_each_ste
             await travelling.cancel("rain")
             await travelling.cancel("rain again")
             await until(lambda: said(system, "step") == 3)
-            pods[-1].kill()
-            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await replace(system, pods)
             await until(lambda: (("run",) in system.sql(RUNNING)) and owner(system, pods) is pods[-1])
             Path(f"{path}.go").touch()
             with pytest.raises(CallFailed, match="was cancelled: rain") as caught:
@@ -286,16 +287,14 @@ def test_given_updates_then_the_handler_answers_or_refuses_them_and_what_it_leav
             await until(lambda: lines(path) == ["seen 4"])
             five = asyncio.ensure_future(serving.update("number", 5, id="five", timeout_s=60))
             await until(lambda: said(system, "update") == 2)
-            pods[-1].kill()
-            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await replace(system, pods)
             Path(f"{path}.4").touch()
             assert await four == {"half": 2}
             assert await serving.update("number", 4, id="four") == {"half": 2}
             Path(f"{path}.5").touch()
             with pytest.raises(Rejected, match="5 is odd"):
                 await five
-            pods[-1].kill()
-            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await replace(system, pods)
             last = asyncio.ensure_future(serving.update("number", 6, type=dict[str, int], timeout_s=60))
             late = asyncio.ensure_future(serving.update("number", 8, id="late", timeout_s=60))
             await until(lambda: said(system, "update") == 4)

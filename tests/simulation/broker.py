@@ -1,6 +1,7 @@
 """The broker's server: stream CMD with its partitions, pull consumers, stream EV, and subjects that nobody stores.
 
-Only what the engine asks of NATS, with the same answers; tests/contracts/test_lanes.py runs the same tests over both.
+Only what the engine asks of NATS, with the answers that its adapters read. No test compares it with nats-server itself:
+what the adapters make of the real one is tested in tests/host/test_reader.py and tests/host/test_broker.py.
 """
 
 from __future__ import annotations

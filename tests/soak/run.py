@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.chaos import record
 from tests.chaos.faults import Faults
 from tests.chaos.log import left
-from tests.chaos.run import _start_load
+from tests.chaos.run import start_load
 from tests.chaos.settings import ChaosSettings
 from tests.chaos.world import first_answer
 from tests.gateway.process import GatewayProcess
@@ -113,7 +113,7 @@ async def _run(world: ElderWorld, settings: SoakSettings, say: Callable[[str], N
     environment = world.system.environment() | {"RUNTIME_LOG_LEVEL": "ERROR"}
     visits = [0]
     with GatewayProcess(environment) as gateway:
-        load = _start_load(world, path)
+        load = start_load(world, path)
         faults = Faults(world)
         samples: list[tuple[float, dict[str, float]]] = []
         sampling = asyncio.ensure_future(_sample(world, samples, settings.every_s, say))

@@ -1,0 +1,63 @@
+"""How a command of a client gets out: packed into a message, traced, and sent for its reply or stored."""
+
+from __future__ import annotations
+
+from runtime.client import tracing
+from runtime.client.calls import END, Calls
+from runtime.client.connection import Connection
+from runtime.client.envelope import PLAIN, Envelope, Packing
+from runtime.client.failures import checked_id
+from runtime.client.store import store
+from schemas import headers as h
+from schemas.wire import Reply
+
+
+class Sending:
+    """The way out of one client."""
+
+    def __init__(self, connection: Connection, calls: Calls, packing: Packing) -> None:
+        self._connection = connection
+        self._calls = calls
+        self._packing = packing
+
+    def fits(self, body: bytes) -> bool:
+        """Whether `body` goes into a message."""
+        return self._packing.fits(body)
+
+    async def call(self, subject: str, body: bytes, timeout_s: float, id: str | None, envelope: Envelope) -> Reply:
+        """The reply to a command, whatever it says; without an `id` it gets a new one."""
+        given = id is not None
+        id = checked_id(id) if id is not None else self._calls.new_id()
+        if tracing.active is None:
+            return await self._exchange(subject, body, timeout_s, id, envelope, given)
+        with tracing.active.span("ask", subject, id, envelope.headers) as span:
+            reply = await self._exchange(subject, body, timeout_s, id, envelope.traced(span.traceparent), given)
+            if reply.error is not None:
+                span.failed(reply.error.code)
+            return reply
+
+    async def publish(
+        self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, *, watched: bool
+    ) -> None:
+        """Stores a message; `watched`: its reply comes to the shared inbox."""
+        if tracing.active is None:
+            await self._store(subject, id, body, envelope, timeout_s, watched)
+            return
+        with tracing.active.span("publish", subject, id, envelope.headers) as span:
+            await self._store(subject, id, body, envelope.traced(span.traceparent), timeout_s, watched)
+
+    async def _exchange(
+        self, subject: str, body: bytes, timeout_s: float, id: str, envelope: Envelope, given: bool
+    ) -> Reply:
+        if envelope is PLAIN and self._packing.fits(body):
+            tail = END
+        else:
+            body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
+        return await self._calls.call(subject, body, id, tail, timeout_s, own_subject=given)
+
+    async def _store(
+        self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, watched: bool
+    ) -> None:
+        body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
+        block = self._calls.header(id, tail) if watched else f"NATS/1.0\r\n{h.ID}: {id}".encode() + tail
+        await store(self._connection, self._calls.inbox, subject, body, block, id=id, timeout_s=timeout_s)
