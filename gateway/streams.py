@@ -39,10 +39,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Place(msgspec.Struct):
-    """The part of a Fact that tells whose it is."""
+    """The part of a Fact that tells whose it is, and where it stands in the log."""
 
     type: str
     command: str
+    position: str | None = None
 
 
 class _Page(msgspec.Struct):
@@ -216,24 +217,25 @@ async def watch(
 ) -> None:
     """Writes a session's facts for ever, from an open reader or after a reset."""
     await sink.comment("watching")
+    told: dict[str, int] = {}
     while True:
         try:
             if reset is not None:
                 place = reset
                 reset = None
                 await sink.event("reset", _encode(Reset(place.reason, place.after, place.first, place.last)._asdict()))
-                await _from_log(sink, client, session)
+                told = await _from_log(sink, client, session)
                 await sink.event("live", b"{}", id=place.last)
                 reader = await client.read_session(session, place.last)
             assert reader is not None
             async with aclosing(_batches(reader, heartbeat_s)) as batches:
                 async for entries in batches:
-                    if entries:
-                        await sink.facts(entries)
-                    else:
+                    if not entries:
                         await sink.comment("heartbeat")
-        except StreamReset as told:
-            reset = told
+                    elif new := [entry for entry in entries if not told or _is_new(entry, told)]:
+                        await sink.facts(new)
+        except StreamReset as lost:
+            reset = lost
         finally:
             if reader is not None:
                 await reader.close()
@@ -298,18 +300,33 @@ async def _batches(
             await asyncio.wait([following])
 
 
-async def _from_log(sink: Sink, client: Client, session: str) -> None:
+async def _from_log(sink: Sink, client: Client, session: str) -> dict[str, int]:
+    """Writes a session's events, and gives how far they reach: lane → position."""
     after: dict[str, int] = {}
     while True:
         request = {"tenant": client.tenant, "session": session, "after": after, "limit": PAGE}
         page: _Page = await client.service("session", request, type=_Page)
         for fact in page.facts:
             if fact.position is not None:
-                lane, _, position = fact.position.partition(":")
-                after[lane] = int(position)
+                lane, position = _place_of(fact.position)
+                after[lane] = position
             await sink.fact(_encode(fact))
         if not page.more:
-            return
+            return after
+
+
+def _is_new(entry: Entry, told: dict[str, int]) -> bool:
+    """Whether a fact was not told from the log: an event that was committed before may come into the stream later."""
+    at = _decode_place(entry.body).position
+    if at is None:
+        return True
+    lane, position = _place_of(at)
+    return position > told.get(lane, 0)
+
+
+def _place_of(position: str) -> tuple[str, int]:
+    lane, _, number = position.partition(":")
+    return lane, int(number)
 
 
 async def _settled(run: Run) -> RunStatus:

@@ -155,8 +155,13 @@ class Background:
         """Waits until it has printed all these lines since the last look."""
         end = time.monotonic() + TIMEOUT_S
         wanted = [pattern_of(line) for line in expected.splitlines()]
-        while None in (places := [self._place(pattern) for pattern in wanted]):
-            if time.monotonic() > end or self._process.poll() is not None:
+        while True:
+            # Its output ends later than the process: look once more when there is nothing left to read.
+            over = not self._reader.is_alive() or time.monotonic() > end
+            places = [self._place(pattern) for pattern in wanted]
+            if None not in places:
+                break
+            if over:
                 raise Mismatch(f"it should have printed\n{expected}\nand printed\n{self.printed}")
             time.sleep(0.05)
         self._seen = 1 + max(place for place in places if place is not None)

@@ -85,6 +85,8 @@ def test_given_an_id_that_the_stream_never_had_then_the_reader_is_reset_and_the_
 ) -> None:
     add(shared_gateway, "reset", 1, "reset")
     add(shared_gateway, "reset", 2, "reset")
+    with shared_gateway.stream("/stream/reset") as events:
+        facts(events, 4)  # answers do not wait for facts: these are in the stream now
     with shared_gateway.stream("/stream/reset", **{"Last-Event-ID": "999999999"}) as events:
         reset, first, second, live = facts(events, 4)
         add(shared_gateway, "reset", 3, "reset")
@@ -95,6 +97,24 @@ def test_given_an_id_that_the_stream_never_had_then_the_reader_is_reset_and_the_
     assert (live.name, int(live.id or 0)) == ("live", reset.data["last"])
     assert shown(following) == [("event", {"amount": 3}), ("result", 6)]
     assert [fact.data["seq"] for fact in (first, second, following[0])] == [1, 2, 3]
+
+
+def test_given_a_fact_that_comes_late_when_the_log_told_it_after_a_reset_then_the_stream_does_not_tell_it_again(
+    shared_gateway: GatewayProcess, world: System
+) -> None:
+    add(shared_gateway, "late", 1, "late")
+    with shared_gateway.stream("/stream/late") as events:
+        event, _ = facts(events, 2)
+
+    async def publish_again() -> None:
+        async with await Client.connect(world.nats_url) as client:
+            await client.connection.jetstream().publish("ev.default.late", json.dumps(event.data).encode())
+
+    with shared_gateway.stream("/stream/late", **{"Last-Event-ID": "999999999"}) as events:
+        assert [fact.name for fact in facts(events, 3)] == ["reset", "message", "live"]
+        asyncio.run(publish_again())
+        add(shared_gateway, "late", 2, "late")
+        assert shown(facts(events, 2)) == [("event", {"amount": 2}), ("result", 3)]
 
 
 def test_given_an_id_older_than_the_stream_then_the_reader_is_reset(
