@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
+from litestar.exceptions import InternalServerException
 
 from gateway.auth import Caller, Gate
 from gateway.link import Link
@@ -113,14 +114,17 @@ def gateway_of(request: AnyRequest) -> Gateway:
 
 
 async def json_body(request: AnyRequest) -> bytes:
-    """The body of a request. Raises CallFailed when it is not declared as JSON or is empty.
+    """The body of a request. Raises CallFailed when it is not declared as JSON, or its sender goes away meanwhile.
 
     A browser sends a foreign page's request without asking first unless it is declared as JSON, so that is required.
     """
     content_type = header(request, b"content-type")
     if content_type != JSON and (content_type or "").partition(";")[0].strip().lower() != JSON:
         raise CallFailed("bad_request", f"the content type is {content_type!r}: send 'Content-Type: {JSON}'")
-    return await request.body()
+    try:
+        return await request.body()
+    except InternalServerException:  # Litestar's word for it; nobody is there to be answered
+        raise CallFailed("bad_request", "the caller went away before its request had arrived") from None
 
 
 def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:

@@ -118,3 +118,20 @@ def test_given_a_port_that_is_taken_then_it_ends_with_two_and_says_how_to_choose
         )
     assert ended.returncode == 2
     assert "--port" in ended.stderr
+
+
+def test_given_a_caller_that_goes_away_within_its_request_then_the_gateway_goes_on_and_logs_no_error(
+    world: System,
+) -> None:
+    with GatewayProcess(world.environment()) as gateway:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        for _ in range(5):
+            with socket.create_connection((host, int(port))) as caller:
+                head = f"POST /intent HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+                caller.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+                assert gateway.http.get("/health").status_code == 200  # its head was read before that
+        assert gateway.intent("counter", "gone", "add", {"amount": 1}).status_code == 200
+        assert gateway.terminate() == 0
+        assert gateway.process.stderr is not None
+        logged = gateway.process.stderr.read()
+    assert "Traceback" not in logged
