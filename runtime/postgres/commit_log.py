@@ -26,7 +26,7 @@ from runtime.host.ports import (
     Wanted,
 )
 from runtime.kind import StoredEvent
-from runtime.postgres.arrays import hexes, numbers, plain, texts
+from runtime.postgres.arrays import bigints, hexes, ints, numbers, plain, smallints, texts, uuids
 from runtime.postgres.connection import COMMIT_SETTINGS, Connection, close, connect, incarnation
 from runtime.postgres.pipeline import Pipeline, Statement
 
@@ -158,7 +158,7 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
     """The statements that read; the fence first, so that later ones see all that an older owner wrote."""
     lanes, epochs, checkpoints, anchors, positions = zip(*wanted.fences, strict=True)
     asked: list[Statement] = [
-        ("fence", (plain(lanes), plain(epochs), plain(checkpoints), plain(anchors), plain(positions), pod))
+        ("fence", (ints(lanes), *map(bigints, (epochs, checkpoints, anchors, positions)), pod))
     ]
     for name, pairs in (
         ("find_inbox", wanted.commands),
@@ -169,17 +169,17 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
     ):
         if pairs:
             actors, ids = zip(*pairs, strict=True)
-            asked.append((name, (plain(actors), texts(ids))))
+            asked.append((name, (uuids(actors), texts(ids))))
     if wanted.next_pending:
         lane_ids, actors = zip(*wanted.next_pending, strict=True)
-        asked.append(("next_pending", (plain(lane_ids), plain(actors), str(PENDING_LIMIT))))
-        asked.append(("timers_of", (plain(actors),)))
+        asked.append(("next_pending", (ints(lane_ids), uuids(actors), str(PENDING_LIMIT))))
+        asked.append(("timers_of", (uuids(actors),)))
     if wanted.dead_letters:
         asked.append(("find_parked", (plain(wanted.dead_letters),)))
     if wanted.cold:
         actors, partitions, versions = zip(*wanted.cold, strict=True)
-        asked.append(("find_snapshots", (plain(actors), texts(versions))))
-        asked.append(("find_tails", (plain(actors), plain(partitions), texts(versions), str(TAIL_LIMIT + 1))))
+        asked.append(("find_snapshots", (uuids(actors), texts(versions))))
+        asked.append(("find_tails", (uuids(actors), ints(partitions), texts(versions), str(TAIL_LIMIT + 1))))
     return asked
 
 
@@ -208,17 +208,19 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
     out: list[Statement] = []
     if changes.actors:
         actors, tenants, kinds, keys, lanes, parts = zip(*changes.actors, strict=True)
-        columns = (plain(actors), texts(tenants), texts(kinds), texts(keys), plain(lanes), plain(parts))
+        columns = (uuids(actors), texts(tenants), texts(kinds), texts(keys), ints(lanes), smallints(parts))
         out.append(("insert_actors", columns))
     if changes.events:
         c = list(zip(*changes.events, strict=True))
-        out.append(("insert_events", (code_version, *map(plain, c[:7]), *map(texts, c[7:]))))
+        numbered = (bigints(c[1]), ints(c[2]), bigints(c[3]), smallints(c[4]), smallints(c[5]), bigints(c[6]))
+        out.append(("insert_events", (code_version, uuids(c[0]), *numbered, *map(texts, c[7:]))))
     if changes.inbox_forgotten:
         actors, ids = zip(*changes.inbox_forgotten, strict=True)
         out.append(("delete_inbox", (plain(actors), texts(ids))))
     if changes.inbox:
         c = list(zip(*changes.inbox, strict=True))
-        out.append(("insert_inbox", (plain(c[0]), texts(c[1]), *map(plain, c[2:6]), texts(c[6]))))
+        answer = (bigints(c[2]), ints(c[3]), ints(c[4]), plain(c[5]))
+        out.append(("insert_inbox", (uuids(c[0]), texts(c[1]), *answer, texts(c[6]))))
     if changes.pending_done:
         actors, ids = zip(*changes.pending_done, strict=True)
         out.append(("delete_pending", (plain(actors), texts(ids))))

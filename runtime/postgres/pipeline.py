@@ -22,8 +22,8 @@ from psycopg.adapt import Transformer
 from runtime.postgres.connection import Connection, cut
 from runtime.postgres.queries import query
 
-Statement = tuple[str, tuple[str, ...]]
-"""The name of a statement of queries.sql, and its parameters as text."""
+Statement = tuple[str, tuple[str | bytes, ...]]
+"""The name of a statement of queries.sql, and its parameters: as text, or as bytes in binary form."""
 
 LOOK_S = 0.5
 """How often to look at the socket unasked: uvloop stops watching one that is in error, and says so to nobody."""
@@ -70,15 +70,15 @@ class Pipeline:
         """
         pgconn, asked = self._pgconn, []
         # All of them before anything is sent: a lone surrogate has no UTF-8 form.
-        encoded = [(name, [parameter.encode() for parameter in parameters]) for name, parameters in statements]
-        words: list[tuple[str, list[bytes]]] = [("BEGIN", []), *encoded] if begin else encoded
+        encoded = [(name, *_forms(parameters)) for name, parameters in statements]
+        words: list[tuple[str, list[bytes], list[int]]] = [("BEGIN", [], []), *encoded] if begin else encoded
         if end is not None:
-            words.append((end, []))
-        for name, parameters in words:
+            words.append((end, [], []))
+        for name, parameters, formats in words:
             if name not in self._prepared and (prepare := f"prepare {name}") not in asked:
                 pgconn.send_prepare(name.encode(), sql_of(name))
                 asked.append(prepare)
-            pgconn.send_query_prepared(name.encode(), parameters)
+            pgconn.send_query_prepared(name.encode(), parameters, formats)
             asked.append(name)
         pgconn.pipeline_sync()
         try:
@@ -192,6 +192,14 @@ class Pipeline:
         transformer = Transformer.from_context(self._connection)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
+
+
+def _forms(parameters: Sequence[str | bytes]) -> tuple[list[bytes], list[int]]:
+    """Parameters as bytes, and of each whether it is in binary form."""
+    return (
+        [parameter if isinstance(parameter, bytes) else parameter.encode() for parameter in parameters],
+        [isinstance(parameter, bytes) for parameter in parameters],
+    )
 
 
 @cache

@@ -1,4 +1,4 @@
--- The statements of the commit path and of ownership, by name. Arrays come as array literals (see arrays.py).
+-- The statements of the commit path and of ownership, by name. Arrays come as literals or in binary form (see arrays.py).
 
 -- name: fence
 -- First statement of every commit: locks the lanes in hand, moves their checkpoints, and says which are still ours.
@@ -69,10 +69,12 @@ SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], 
 ON CONFLICT (actor) DO NOTHING
 
 -- name: insert_events
-INSERT INTO events (actor, seq, lane, position, partition, version, epoch, tenant, type, command_id, session,
-                    causation_id, correlation_id, principal, payload, code_version)
-SELECT u.*, %s FROM unnest(%s::uuid[], %s::bigint[], %s::int[], %s::bigint[], %s::smallint[], %s::smallint[],
-    %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::json[]) u
+-- Here and for the inbox, unnest stands where it gives one row at a time: in FROM, each column is stored away first.
+INSERT INTO events (code_version, actor, seq, lane, position, partition, version, epoch, tenant, type, command_id,
+                    session, causation_id, correlation_id, principal, payload)
+SELECT %s, unnest(%s::uuid[]), unnest(%s::bigint[]), unnest(%s::int[]), unnest(%s::bigint[]), unnest(%s::smallint[]),
+       unnest(%s::smallint[]), unnest(%s::bigint[]), unnest(%s::text[]), unnest(%s::text[]), unnest(%s::text[]),
+       unnest(%s::text[]), unnest(%s::text[]), unnest(%s::text[]), unnest(%s::text[]), unnest(%s::json[])
 
 -- name: delete_inbox
 DELETE FROM inbox i USING unnest(%s::uuid[], %s::text[]) u(actor, command_id)
@@ -80,7 +82,8 @@ WHERE i.actor = u.actor AND i.command_id = u.command_id
 
 -- name: insert_inbox
 INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, result)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::int[], %s::int[], %s::bool[], %s::text[])
+SELECT unnest(%s::uuid[]), unnest(%s::text[]), unnest(%s::bigint[]), unnest(%s::int[]), unnest(%s::int[]),
+       unnest(%s::bool[]), unnest(%s::text[])
 
 -- name: insert_refused
 INSERT INTO refused (actor, command_id, fingerprint, digest, partition, seq, code, failure)
