@@ -32,7 +32,18 @@ from runtime.arguments import (
 from runtime.errors import BadDefinition, BadResult, UnreadableEvent
 from runtime.failure import text_of
 from runtime.fold import Class, EventType, Upcast, digest_of, events_of, mutable_in, state_type_of
-from runtime.kind import SYSTEM_EVENT_PREFIX, Behaviour, Decided, Decision, Kind, Method, NewEvent, Read, StoredEvent
+from runtime.kind import (
+    SYSTEM_EVENT_PREFIX,
+    Behaviour,
+    Decided,
+    Decision,
+    Kind,
+    Method,
+    NewEvent,
+    Read,
+    StoredEvent,
+    made_of,
+)
 from runtime.policy import OnParked, RetryPolicy
 from runtime.turn import Turn
 
@@ -220,7 +231,7 @@ class Entity(Kind, Generic[S]):
                 raise BadResult(f"{name_of(self._apply)} failed on {event_type.name}: {error!r}") from error
             if state is None and not self._may_be_none:
                 raise BadResult(self._none_given(event_type.name))
-            events.append(NewEvent(event_type.name, event_type.version, payload))
+            events.append(made_of(NewEvent, (event_type.name, event_type.version, payload)))
         return events, state
 
     def _none_given(self, event: str) -> str:
@@ -283,7 +294,7 @@ class _EntityDecision(_EntityMethod, Decision):
     def decide(self, state: Any, payload: Any, turn: Turn) -> Decided:
         events, after = self.entity.settle(state, self._call(state, payload, turn), self.handler)
         reply = turn.reply_value
-        return Decided(events, after, b"null" if reply is None else self.result.encode(reply))
+        return made_of(Decided, (events, after, b"null" if reply is None else self.result.encode(reply)))
 
 
 class _EntityRead(_EntityMethod, Read):

@@ -127,7 +127,11 @@ class Connection(Client):
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         try:
-            direct(subject.decode("utf-8", "backslashreplace"), reply.decode(), data, headers or b"")
+            try:
+                readable = subject.decode()
+            except UnicodeDecodeError:
+                readable = subject.decode("utf-8", "backslashreplace")
+            direct(readable, reply.decode(), data, headers or b"")
         except Exception:
             # An exception would end nats-py's read loop, and with it the connection, without a word.
             _log.exception("a receiver of %r failed; the message is dropped here", subject[:200])

@@ -9,6 +9,7 @@ import msgspec
 
 from runtime.host.command import Command
 from runtime.host.ports import OutboxRow
+from runtime.kind import made_of
 from runtime.turn import MAX_MESSAGE_BYTES
 from schemas import codec, headers, subjects
 from schemas.control import Answered
@@ -43,13 +44,14 @@ def answer(
     command: Command, seq: int, result: bytes = NULL, failure: Failure | None = None, *, repeated: bool = False
 ) -> Answer | None:
     """The reply to a command, or None when nobody waits for one."""
-    subject = command.reply_to
+    given = command.headers
+    subject = given.get(headers.REPLY)
     if subject is None:
         return None
-    batched = command.headers.get(headers.REPLY_MODE) == headers.BATCH_REPLIES
-    packed = wants_msgpack(command.content_type)
+    batched = given.get(headers.REPLY_MODE) == headers.BATCH_REPLIES
+    packed = headers.CONTENT_TYPE in given and wants_msgpack(command.content_type)
     body = encode_reply(command.id, seq, result, failure, repeated, packed)
-    return Answer(subject, batched, packed, body, command.id)
+    return made_of(Answer, (subject, batched, packed, body, command.id))
 
 
 def answered(run: str, command: Command, result: bytes, failure: Failure | None) -> bytes:

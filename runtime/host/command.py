@@ -139,12 +139,11 @@ def from_stream(lane: Lane, subject: str, seq: int, at: int, block: bytes, body:
 
     What is wrong with it is found here, and told in `problem`.
     """
-    _, _, tenant, kind, token, method = subject.split(".")
+    tenant, address, token, method, actor, problem = _addressed(subject)
     headers = _plain_headers(block, tenant)
     checked = headers is not None
     if headers is None:
         headers = parse_headers(block) if block else {}
-    address, actor, problem = _addressed(tenant, kind, token)
     command = Command(lane, address, token, method, headers, body, actor)
     command.stream_seq = seq
     command.stream_at = at
@@ -191,13 +190,15 @@ def _may_reply(subject: str, tenant: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _addressed(tenant: str, kind: str, token: str) -> tuple[Address, str, Failure | None]:
-    """(address, actor id, what is wrong with the tenant or the key's token)."""
+def _addressed(subject: str) -> tuple[str, Address, str, str, str, Failure | None]:
+    """(tenant, address, the key's token, method, actor id, what is wrong with the tenant or the token)."""
+    _, _, tenant, kind, token, method = subject.split(".")
     actor = actor_id(tenant, kind, token)
     try:
-        return Address(check_name(tenant, "tenant"), kind, decode_token(token)), actor, None
+        return tenant, Address(check_name(tenant, "tenant"), kind, decode_token(token)), token, method, actor, None
     except BadAddress as error:
-        return Address(readable(tenant), kind, readable(token)), actor, Failure("bad_address", str(error))
+        address = Address(readable(tenant), kind, readable(token))
+        return tenant, address, token, method, actor, Failure("bad_address", str(error))
 
 
 def readable(token: str) -> str:

@@ -29,7 +29,7 @@ from runtime.host.ports import (
     RefusedRow,
     TimerRow,
 )
-from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent
+from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, made_of
 from runtime.turn import SetTimer, Turn
 from schemas import control, subjects
 from schemas import headers as names
@@ -118,7 +118,7 @@ class Plan:
         self.starts: list[Start] = []
         self.wake: dict[tuple[Lane, str], float] = {}
         self.reruns: list[tuple[Lane, PendingRow, float]] = []
-        self.inbox: dict[tuple[str, str], InboxEntry] = {}
+        self.inbox: dict[tuple[str, str], InboxRow] = {}
         self.refused: dict[tuple[str, str], list[Refusal]] = {}
         self.refusing: set[Lane] = set()
         self.pending: dict[tuple[str, str], int] = {}
@@ -158,25 +158,24 @@ class Plan:
         for event in events:
             work.seq += 1
             position += 1
-            self.changes.events.append(
-                EventRow(
-                    work.actor,
-                    work.seq,
-                    lane.lane,
-                    position,
-                    lane.partition,
-                    event.version,
-                    lane.epoch,
-                    tenant,
-                    event.type,
-                    command.id if run is None else run,
-                    session,
-                    headers.get(names.CAUSATION) if run is None else command.id,
-                    headers.get(names.CORRELATION),
-                    principal,
-                    event.payload,
-                )
+            row = (
+                work.actor,
+                work.seq,
+                lane.lane,
+                position,
+                lane.partition,
+                event.version,
+                lane.epoch,
+                tenant,
+                event.type,
+                command.id if run is None else run,
+                session,
+                headers.get(names.CAUSATION) if run is None else command.id,
+                headers.get(names.CORRELATION),
+                principal,
+                event.payload,
             )
+            self.changes.events.append(made_of(EventRow, row))
             if session is not None:
                 place = f"{lane.lane}:{position}"
                 entry = fact(command, "event", event.type, work.seq, self.now, event.payload.encode(), place)
@@ -238,7 +237,7 @@ class Plan:
             entry = fact(command, "error", command.method, seq, self.now, failure_json(failure))
             self._post_fact(command, lane, entry, f"{command.actor}-{command.id}-error-{command.attempts}")
 
-    def repeat(self, command: Command, entry: InboxEntry) -> None:
+    def repeat(self, command: Command, entry: InboxEntry | InboxRow) -> None:
         """Answers a repeat with what was recorded; the same id with other arguments is refused."""
         self.repeated += 1
         if entry.digest != command.digest:
@@ -256,9 +255,10 @@ class Plan:
 
     def _record(self, work: Work, command: Command, failed: bool, result: bytes) -> None:
         text = result.decode()
-        row = InboxRow(work.actor, command.id, work.seq, work.lane.lane, command.digest, failed, text)
+        values = (work.actor, command.id, work.seq, work.lane.lane, command.digest, failed, text)
+        row = made_of(InboxRow, values)
         self.changes.inbox.append(row)
-        self.inbox[work.actor, command.id] = InboxEntry(work.seq, command.digest, failed, text)
+        self.inbox[work.actor, command.id] = row
 
     def _answer(
         self, command: Command, seq: int, result: bytes, failure: Failure | None = None, *, repeated: bool = False

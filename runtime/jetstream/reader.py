@@ -164,12 +164,12 @@ class CommandReader:
             self._on_status(subject, headers)
             return
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>; longer with domains
-        tokens = reply.split(".")
-        feed = self._by_consumer.get(tokens[-6])
+        _, consumer, _, stored, delivered, at, _ = reply.rsplit(".", 6)
+        feed = self._by_consumer.get(consumer)
         if feed is None or not feed.reading:
             return  # a late message of a consumer that was given up
         feed.last_seen = self._clock.monotonic()
-        consumer_seq, stream_seq = int(tokens[-3]), int(tokens[-4])
+        consumer_seq, stream_seq = int(delivered), int(stored)
         if consumer_seq != feed.delivered + 1:
             self._restart(feed, f"delivery went from {feed.delivered} to {consumer_seq}")
             return
@@ -182,10 +182,11 @@ class CommandReader:
             self.pull(feed)
             return
         feed.taken = stream_seq
-        feed.taken_at = int(tokens[-2])
+        feed.taken_at = int(at)
         feed.outstanding -= 1
         self._deliver(feed, subject, stream_seq, feed.taken_at, headers, body)
-        self.pull(feed)
+        if feed.outstanding < self._batch:
+            self.pull(feed)
 
     def _on_status(self, subject: str, block: bytes) -> None:
         number, generation = subject.rsplit(".", 2)[1:]
