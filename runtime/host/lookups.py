@@ -9,7 +9,7 @@ from runtime.host.command import Command, from_pending
 from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.ports import Cold, Fence, Wanted
-from runtime.kind import Decision, Kind
+from runtime.kind import Kind
 from runtime.mail import ANSWERED
 from schemas.control import METHODS
 
@@ -91,7 +91,7 @@ class Lookups:
         """Whether a command may be pending although it does not hold its key."""
         kind = self._kinds.get(command.address.kind)
         method = kind.methods.get(command.method) if kind is not None else None
-        return method is not None and not isinstance(method, Decision)
+        return method is not None and method.flavor != "command"
 
     def _kind_of(self, item: Item) -> Kind | None:
         if isinstance(item, (Command, Touch, Order)):

@@ -66,14 +66,12 @@ def plain(values: Iterable[object]) -> str:
 
 def texts(values: Sequence[str | None]) -> str:
     """An array literal of texts; None becomes NULL, a column of nothing else empty: unnest fills it up with NULLs."""
-    if not any(values):
-        if all(value is None for value in values):
-            return "{}"
-        return "{" + ",".join(["NULL" if value is None else '""' for value in values]) + "}"
-    try:
-        joined = '","'.join(values)  # type: ignore[arg-type]  # a None raises TypeError, handled below
-    except TypeError:
+    missing = values.count(None)
+    if missing == len(values):
+        return "{}"
+    if missing:
         return "{" + ",".join(["NULL" if value is None else f'"{_escaped(value)}"' for value in values]) + "}"
+    joined = '","'.join(values)  # type: ignore[arg-type]  # there is no None among them
     if "\\" in joined or joined.count('"') != 2 * (len(values) - 1):
         joined = '","'.join([_escaped(value) for value in values if value is not None])
     return '{"' + joined + '"}'

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from runtime.postgres.arrays import FEW, bigints, ints, smallints, uuids
+from runtime.postgres.arrays import FEW, bigints, ints, smallints, texts, uuids
 from tests.support.system import System
 
 COUNTS = (0, 1, FEW - 1, FEW, 1000)
@@ -62,3 +62,18 @@ def test_given_a_number_too_large_for_its_column_when_it_is_sent_then_postgres_r
     """As any other value that the log does not take: the message it belongs to is parked, and no other."""
     with pytest.raises(AssertionError, match="out of range for type smallint"):
         read(system, "smallint", smallints([2**15] * FEW))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [""], ["", ""], ["a", ""], ["a", None], [None, "", 'a "b" \\c'], ['"', "\\"], ["NULL", "{}", "a,b"], [" x "]],
+)
+def test_given_texts_and_missing_ones_when_they_are_sent_then_postgres_reads_the_same(
+    system: System, values: list[str | None]
+) -> None:
+    with psycopg.connect(system.postgres_url) as connection:
+        assert connection.execute("SELECT %s::text[]", [texts(values)]).fetchone() == (values,)
+
+
+def test_given_a_column_of_nothing_but_missing_texts_when_it_is_sent_then_it_is_empty_and_filled_up() -> None:
+    assert texts([None, None]) == "{}"
