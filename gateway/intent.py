@@ -215,7 +215,7 @@ async def _stream(
 ) -> EventStream:
     """The facts of one command, until its result."""
     intent.session = intent.session or f"s-{secrets.token_hex(8)}"
-    reader = await client.read_session(intent.session, "new")  # before the command is sent: no fact is missed
+    reader = await gateway.link.watch(client, intent.session, "new")  # before the command is sent: no fact is missed
     try:
         run = await client.submit_body(
             intent.kind,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Literal
 
 from runtime.client import Client
+from runtime.client.failures import address_checked
+from runtime.client.feed import Feed, Watcher
 from runtime.errors import NotConnected
+from schemas import subjects
 
 CONNECT_TIMEOUT_S = 2.0
 PAUSE_S = 0.5
 WAIT_S = 2.0
+WATCH_TIMEOUT_S = 10.0
 
 _log = logging.getLogger("troupe.gateway")
 
@@ -22,6 +27,7 @@ class Link:
         self._url = nats_url
         self._signing_key = signing_key
         self._base: Client | None = None
+        self._feed: Feed | None = None
         self._clients: dict[str, Client] = {}
         self._opening = asyncio.Lock()
         self._made = asyncio.Event()
@@ -67,6 +73,15 @@ class Link:
                 found = self._clients[tenant] = await self._base.for_tenant(tenant)
             return found
 
+    async def watch(
+        self, client: Client, session: str, after: int | Literal["new"], timeout_s: float = WATCH_TIMEOUT_S
+    ) -> Watcher:
+        """Watches a session of the client's tenant. Raises as Feed.watch does, and CallFailed for a bad name."""
+        with address_checked():
+            subject = subjects.events(client.tenant, session)
+        assert self._feed is not None, "there is a client, and so a connection"
+        return await self._feed.watch(subject, after, timeout_s=timeout_s)
+
     async def _connect(self) -> None:
         told = False
         while True:
@@ -85,4 +100,5 @@ class Link:
                     told = True
                 await asyncio.sleep(PAUSE_S)
         self._clients["default"] = self._base
+        self._feed = self._base.feed()
         self._made.set()

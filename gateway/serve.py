@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -31,6 +33,8 @@ from runtime.garbage import collect_rarely
 from runtime.telemetry import logs
 
 BACKLOG = 2048
+
+_log = logging.getLogger("troupe.gateway")
 
 
 class Protocol(HttpToolsProtocol):
@@ -100,6 +104,7 @@ def serve(settings: GatewaySettings, ready: Callable[[str], None] | None = None)
     )
     server = Server(config, app.state.gateway, lambda: ready(url) if ready is not None else None)
     collect_rarely()
+    _allow_files()
     server.run(sockets=[listener])
     if telemetry is not None:
         asyncio.run(telemetry.close())
@@ -129,6 +134,15 @@ def _listen(settings: GatewaySettings) -> socket.socket:
         ) from error
     listener.listen(BACKLOG)
     return listener
+
+
+def _allow_files() -> None:
+    """As many open files, and so readers, as the system lets this process have: usually it starts with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (ValueError, OSError) as error:
+        _log.warning("the limit of open files stays as it is: %s", error)
 
 
 def announce(url: str) -> None:

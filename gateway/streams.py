@@ -20,7 +20,8 @@ from gateway.context import Gateway, gateway_of
 from gateway.errors import encode_failure, failure_of
 from gateway.responses import AnyRequest, header
 from runtime.client import Client, Run, StreamReset
-from runtime.client.ordered import Entry, OrderedReader
+from runtime.client.feed import Watcher
+from runtime.client.stored import Entry
 from runtime.errors import CallFailed, NotConnected
 from schemas.runs import RunStatus
 from schemas.wire import Fact
@@ -121,7 +122,7 @@ class EventStream(Response[bytes]):
         gateway: Gateway,
         format: Format,
         produce: Callable[[Sink], Awaitable[None]],
-        reader: OrderedReader | None = None,
+        reader: Watcher | None = None,
     ) -> None:
         """`reader` is closed at the end."""
         super().__init__(b"")
@@ -142,13 +143,14 @@ class EventStream(Response[bytes]):
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        tasks = [
-            asyncio.ensure_future(self._produce(sink)),
-            asyncio.ensure_future(self._gateway.stopping.wait()),
-            asyncio.ensure_future(_gone(receive)),
-        ]
+        tasks: list[asyncio.Future[Any]] = []
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            tasks += [
+                asyncio.ensure_future(self._produce(sink)),
+                asyncio.ensure_future(self._gateway.stopping.wait()),
+                asyncio.ensure_future(_gone(receive)),
+            ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             producing, stopping, gone = tasks
             if gone.done():
@@ -195,25 +197,25 @@ async def get_stream(
     after = _position(header(request, b"last-event-id") or since)
     kind = format_of(request, format)
     reset: StreamReset | None = None
-    reader: OrderedReader | None = None
+    reader: Watcher | None = None
     try:
-        reader = await client.read_session(name, after, timeout_s=OPEN_TIMEOUT_S)
+        reader = await gateway.link.watch(client, name, after, OPEN_TIMEOUT_S)
     except StreamReset as told:
         reset = told
 
     async def produce(sink: Sink) -> None:
-        await watch(sink, client, name, reader, reset, gateway.settings.heartbeat_s)
+        await watch(sink, gateway, client, name, reader, reset)
 
-    return EventStream(gateway, kind, produce)
+    return EventStream(gateway, kind, produce, reader)
 
 
 async def watch(
     sink: Sink,
+    gateway: Gateway,
     client: Client,
     session: str,
-    reader: OrderedReader | None,
+    reader: Watcher | None,
     reset: StreamReset | None,
-    heartbeat_s: float,
 ) -> None:
     """Writes a session's facts for ever, from an open reader or after a reset."""
     await sink.comment("watching")
@@ -226,9 +228,9 @@ async def watch(
                 await sink.event("reset", _encode(Reset(place.reason, place.after, place.first, place.last)._asdict()))
                 told = await _from_log(sink, client, session)
                 await sink.event("live", b"{}", id=place.last)
-                reader = await client.read_session(session, place.last)
+                reader = await gateway.link.watch(client, session, place.last)
             assert reader is not None
-            async with aclosing(_batches(reader, heartbeat_s)) as batches:
+            async with aclosing(_batches(reader, gateway.settings.heartbeat_s)) as batches:
                 async for entries in batches:
                     if not entries:
                         await sink.comment("heartbeat")
@@ -242,7 +244,7 @@ async def watch(
                 reader = None
 
 
-async def follow_command(sink: Sink, reader: OrderedReader, run: Run, heartbeat_s: float) -> None:
+async def follow_command(sink: Sink, reader: Watcher, run: Run, heartbeat_s: float) -> None:
     """Writes the facts of one command until its result.
 
     A repeat of a command that is done has no facts any more: its result is asked for as well.
@@ -268,7 +270,7 @@ async def follow_command(sink: Sink, reader: OrderedReader, run: Run, heartbeat_
 
 
 async def _batches(
-    reader: OrderedReader, heartbeat_s: float, until: asyncio.Future[Any] | None = None
+    reader: Watcher, heartbeat_s: float, until: asyncio.Future[Any] | None = None
 ) -> AsyncGenerator[list[Entry], None]:
     """Entries as they come, an empty list after each `heartbeat_s` seconds of silence.
 

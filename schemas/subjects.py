@@ -22,6 +22,9 @@ INTENT_LANES = 16
 """Into how many lanes sessions are hashed; one intent of a lane is in flight at a time, whoever takes it."""
 
 EV_STREAM = "EV"
+ALL_EVENTS = "ev.*.*"
+"""What every session's watchers see, of every tenant."""
+
 OBJECT_BUCKET = "troupe-commands"
 """Object store bucket for bodies of commands in flight that are too big for a message."""
 

@@ -13,6 +13,8 @@
     objects.py      bodies too large for a message
     runs.py         a submitted command that may be taken up again anywhere
     ordered.py      reading a stream in order, from a sequence, with bounded memory
+    feed.py         one such cursor for all who watch sessions in one process
+    stored.py       what a stream holds, and pages of one subject's messages
     tail.py         the events of one actor, as they are committed
     tracing.py      where telemetry takes part, if there is any
     client.py       the Client, which brings these together
@@ -23,7 +25,7 @@ Imports schemas, nats, and of the runtime only errors, clock and what turns a va
 from runtime.client.client import Client
 from runtime.client.connection import Connection, connect
 from runtime.client.envelope import Envelope
-from runtime.client.ordered import StreamReset
 from runtime.client.runs import Run
+from runtime.client.stored import StreamReset
 
 __all__ = ["Client", "Connection", "Envelope", "Run", "StreamReset", "connect"]

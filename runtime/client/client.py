@@ -20,6 +20,7 @@ from runtime.client.calls import Calls, Watch
 from runtime.client.connection import Connection
 from runtime.client.envelope import PLAIN, Envelope, Fields, Packing
 from runtime.client.failures import address_checked, checked_id, decode_as, encode_body, error_of
+from runtime.client.feed import Feed
 from runtime.client.kinds import Kinds
 from runtime.client.ordered import OrderedReader
 from runtime.client.runs import Run
@@ -364,6 +365,12 @@ class Client:
         )
         await reader.open(after, timeout_s=timeout_s)
         return reader
+
+    def feed(self) -> Feed:
+        """One cursor over the sessions of all tenants, for a process that watches many; this client may read `ev.>`."""
+        self._readers += 1
+        name = f"{self._nonce}-r{self._readers}"
+        return Feed(self.connection, self._inbox, name, subjects.EV_STREAM, subjects.ALL_EVENTS)
 
     async def tail(self, kind: Kind | str, key: str, *, from_seq: int = 1) -> AsyncGenerator[LogEvent, None]:
         """The actor's events from `from_seq` on, and each new one once it is committed, without end."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from runtime.client.connection import Connection
 from runtime.client.inbox import Inbox, NoResponders
-from runtime.errors import CallFailed, NotConnected, TroupeError
+from runtime.client.stored import API_TIMEOUT_S, ApiError, Entry, StoredStream
+from runtime.errors import CallFailed, NotConnected
 
 BATCH = 128
 LOW_WATER = 32
@@ -24,7 +25,6 @@ EXPIRES_S = 30
 HEARTBEAT_S = 5
 SILENCE_S = 12.5
 INACTIVE_S = 60
-API_TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
@@ -34,48 +34,8 @@ _ORDINARY_ENDS = (b"Batch Completed", b"Message Size Exceeds MaxBytes")
 _log = logging.getLogger("troupe.client")
 
 
-class StreamReset(TroupeError):
-    """What follows the asked position is not in the stream, or no longer: read the log, then go on after `last`.
-
-    `reason`: `behind` (older than the stream's first message), `ahead` (beyond its last one: the stream was made anew),
-    or `recreated` (it was made anew while it was read).
-    """
-
-    def __init__(self, reason: Literal["behind", "ahead", "recreated"], after: int, first: int, last: int) -> None:
-        super().__init__(f"position {after} is {reason}: the stream holds {first} to {last}; read the log, then go on")
-        self.reason = reason
-        self.after = after
-        self.first = first
-        self.last = last
-
-
-class Entry(NamedTuple):
-    """One message: its sequence in the stream, its header block and body."""
-
-    sequence: int
-    header: bytes
-    body: bytes
-
-
-class _State(msgspec.Struct, frozen=True):
-    first_seq: int
-    last_seq: int
-
-
-class _ApiError(msgspec.Struct):
-    code: int = 500
-    err_code: int = 0
-    description: str = ""
-
-
-class _StreamInfo(msgspec.Struct):
-    created: str = ""
-    state: _State = _State(0, 0)
-    error: _ApiError | None = None
-
-
 class _Answer(msgspec.Struct):
-    error: _ApiError | None = None
+    error: ApiError | None = None
 
 
 class OrderedReader:
@@ -85,6 +45,7 @@ class OrderedReader:
         self._connection = connection
         self._inbox = inbox
         self._stream = stream
+        self._stored = StoredStream(connection, inbox, stream)
         self._subject = subject
         self._name = nonce
         self._deliver = f"{inbox.subject}.r.{nonce}"
@@ -162,9 +123,10 @@ class OrderedReader:
             await self._connection.connected.wait()
             self._doubt = None
             try:
-                info = await self._info()
+                info = await self._stored.ask()
                 start = info.state.last_seq if after == "new" else after
-                self._check(start, info)
+                former, self._created = self._created, info.created
+                info.check(start, former)
                 await self._create(start)
             except (NoResponders, TimeoutError, NotConnected) as error:
                 if self._connection.is_closed:
@@ -172,28 +134,9 @@ class OrderedReader:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                 continue
-            self._created = info.created
             self.position = start
             self._pull()
             return
-
-    async def _info(self) -> _StreamInfo:
-        raw = await self._inbox.request(f"$JS.API.STREAM.INFO.{self._stream}", b"", timeout_s=API_TIMEOUT_S)
-        info = msgspec.json.decode(raw, type=_StreamInfo)
-        if info.error is not None:
-            raise NoResponders(f"{self._stream}: {info.error.description}")
-        return info
-
-    def _check(self, after: int, info: _StreamInfo) -> None:
-        first, last = info.state.first_seq, info.state.last_seq
-        if self._created not in ("", info.created):
-            self._created = info.created
-            raise StreamReset("recreated", after, first, last)
-        if after > last:
-            raise StreamReset("ahead", after, first, last)
-        # Nothing is missing behind 0 of a stream that never had more: only what a reader had seen can be lost to it.
-        if 0 < after < first - 1:
-            raise StreamReset("behind", after, first, last)
 
     async def _create(self, after: int) -> None:
         self._drop()
@@ -258,7 +201,7 @@ class OrderedReader:
             self._doubt = f"delivery {tokens[-3]} came after {self._delivered - 1}"
             return
         self._outstanding -= 1
-        self._entries.append(Entry(int(tokens[-4]), header, data))
+        self._entries.append(Entry(int(tokens[-4]), header, data, subject))
 
     def _on_status(self, subject: str, header: bytes) -> None:
         status = header[9:12]

@@ -15,7 +15,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from runtime.client.connection import Connection
 from runtime.errors import Misconfigured, NotConnected
-from schemas.subjects import CMD_STREAM, EV_STREAM, INTENT_LANES, INTENT_STREAM
+from schemas.subjects import ALL_EVENTS, CMD_STREAM, EV_STREAM, INTENT_LANES, INTENT_STREAM
 
 CMD_SOURCE = "cmd.*.*.*.*"
 INTENT_SOURCE = "intent.*.*"
@@ -72,7 +72,7 @@ def configs(settings: StreamSettings) -> list[StreamConfig]:
         ),
         StreamConfig(
             name=EV_STREAM,
-            subjects=["ev.*.*"],
+            subjects=[ALL_EVENTS],
             retention=RetentionPolicy.LIMITS,
             discard=DiscardPolicy.OLD,
             max_bytes=settings.ev_max_bytes,

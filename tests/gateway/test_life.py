@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 import sys
@@ -25,6 +26,16 @@ def test_given_all_is_there_then_ready_says_what_answered(shared_gateway: Gatewa
         "warnings": [],
     }
     assert shared_gateway.http.get("/health").json()["status"] == "ok"
+
+
+def test_given_a_low_limit_of_open_files_then_a_gateway_takes_what_the_system_lets_it_have(world: System) -> None:
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most - 1, soft), most))
+    try:
+        with GatewayProcess(world.environment()) as gateway:
+            assert resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE) == (most, most)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
 
 
 def test_given_pods_then_capabilities_list_their_kinds_with_schemas(shared_gateway: GatewayProcess) -> None:

@@ -177,16 +177,20 @@ def test_given_the_gateway_ends_then_streams_close_at_once_with_a_word(world: Sy
         assert gateway.process.wait(60) == 0
 
 
-def test_given_a_reader_that_goes_then_the_broker_keeps_no_cursor_for_it(world: System) -> None:
+def test_given_readers_that_go_then_the_broker_keeps_no_cursor_for_them(world: System) -> None:
     async def cursors() -> int:
         async with await Client.connect(world.nats_url) as client:
             return int((await client.connection.jetstream().stream_info("EV")).state.consumer_count)
 
     with GatewayProcess(world.environment()) as gateway:
         before = asyncio.run(cursors())
-        with gateway.stream("/stream/left") as events:
-            next(events)
-            assert asyncio.run(cursors()) == before + 1
+        with (
+            gateway.stream("/stream/left") as events,
+            gateway.stream("/stream/left") as same,
+            gateway.stream("/stream/also-left?since=new") as others,
+        ):
+            assert [next(stream).data for stream in (events, same, others)] == ["watching"] * 3
+            assert asyncio.run(cursors()) == before + 1, "all who watch share one"
         asyncio.run(until(lambda: asyncio.to_thread(lambda: asyncio.run(cursors()) == before)))
 
 
