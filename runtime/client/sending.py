@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from runtime.client import tracing
 from runtime.client.calls import END, Calls
 from runtime.client.connection import Connection
@@ -24,17 +26,18 @@ class Sending:
         """Whether `body` goes into a message."""
         return self._packing.fits(body)
 
-    async def call(self, subject: str, body: bytes, timeout_s: float, id: str | None, envelope: Envelope) -> Reply:
+    def call(
+        self, subject: str, body: bytes, timeout_s: float, id: str | None, envelope: Envelope
+    ) -> Awaitable[Reply]:
         """The reply to a command, whatever it says; without an `id` it gets a new one."""
         given = id is not None
         id = checked_id(id) if id is not None else self._calls.new_id()
-        if tracing.active is None:
-            return await self._exchange(subject, body, timeout_s, id, envelope, given)
-        with tracing.active.span("ask", subject, id, envelope.headers) as span:
-            reply = await self._exchange(subject, body, timeout_s, id, envelope.traced(span.traceparent), given)
-            if reply.error is not None:
-                span.failed(reply.error.code)
-            return reply
+        if tracing.active is not None:
+            return self._traced(tracing.active, subject, body, timeout_s, id, envelope, given)
+        if envelope is PLAIN and self._packing.fits(body):
+            # No coroutine around it: thousands of calls wait at a time, and each is as deep as what has to be woken.
+            return self._calls.call(subject, body, id, END, timeout_s, own_subject=given)
+        return self._packed(subject, body, timeout_s, id, envelope, given)
 
     async def publish(
         self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, *, watched: bool
@@ -46,13 +49,26 @@ class Sending:
         with tracing.active.span("publish", subject, id, envelope.headers) as span:
             await self._store(subject, id, body, envelope.traced(span.traceparent), timeout_s, watched)
 
-    async def _exchange(
+    async def _traced(
+        self,
+        active: tracing.Tracing,
+        subject: str,
+        body: bytes,
+        timeout_s: float,
+        id: str,
+        envelope: Envelope,
+        given: bool,
+    ) -> Reply:
+        with active.span("ask", subject, id, envelope.headers) as span:
+            reply = await self._packed(subject, body, timeout_s, id, envelope.traced(span.traceparent), given)
+            if reply.error is not None:
+                span.failed(reply.error.code)
+            return reply
+
+    async def _packed(
         self, subject: str, body: bytes, timeout_s: float, id: str, envelope: Envelope, given: bool
     ) -> Reply:
-        if envelope is PLAIN and self._packing.fits(body):
-            tail = END
-        else:
-            body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
+        body, tail = await self._packing.pack(subject, id, body, envelope, timeout_s)
         return await self._calls.call(subject, body, id, tail, timeout_s, own_subject=given)
 
     async def _store(
