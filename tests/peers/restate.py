@@ -26,7 +26,7 @@ SERVER = "@restatedev/restate-server"
 PACKAGES = ("restate-sdk", "hypercorn", "granian")
 UP_WITHIN_S = 30.0
 _SERVICE: Axes = {"service": ("hypercorn", "granian"), "workers": (1, 2), "partitions": (4, 1, 24)}
-_SATURATED: Axes = {**_SERVICE, "in_flight": (128, 64, 256)}
+_SATURATED: Axes = {**_SERVICE, "in_flight": (128, 64, 256, 512), "processes": (1, 2)}
 _HOT: Axes = {**_SERVICE, "in_flight": (16, 64)}
 HYPERCORN = """\
 bind = "127.0.0.1:{port}"
@@ -39,7 +39,7 @@ loglevel = "WARNING"
 """
 
 class Restate:
-    """One server with all its roles, one service of the Python SDK, one process of callers over HTTP."""
+    """One server with all its roles, one service of the Python SDK, callers over HTTP."""
 
     name = "restate"
     title = "Restate, Python SDK"
