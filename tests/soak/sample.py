@@ -90,11 +90,15 @@ def _of_role(role: str, processes: Iterable[psutil.Process]) -> dict[str, float]
 
 
 def _of_postgres(processes: list[psutil.Process]) -> dict[str, float]:
-    """All processes of the server together, without the buffers that they share, which fill up to their size."""
+    """All processes of the server together, without the buffers that they share, which fill up to their size.
+
+    (`uss` would count those buffers that only one process has used.)
+    """
     memory = files = 0.0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            memory += process.memory_full_info().uss / MIB
+            info = process.memory_info()
+            memory += (info.rss - info.shared) / MIB
             files += process.num_fds()
     return {
         "postgres private memory MB": memory, "postgres open files": files, "postgres processes": float(len(processes))
