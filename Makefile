@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos chaos-planted linear soak rules simulate bench bench-peers docs clean
+.PHONY: help setup demo test check chaos chaos-planted linear soak rules simulate bench bench-peers scale docs clean
 
 help: ## explain each target
 	@echo "make TARGET, where TARGET is one of"
@@ -54,6 +54,9 @@ bench: setup ## measure, and write bench.json
 
 bench-peers: setup ## the same work on Restate, DBOS, eventsourcing, LangGraph (installed into .peers); writes docs/benchmarks.md; ARGS=
 	@$(BIN)/python -m tests.peers $(ARGS)
+
+scale: setup ## how cost grows with rows, log length, partitions, pods, tenants, watchers; writes docs/scale.md; ARGS="--only keys"
+	@$(BIN)/python -m tests.scale $(ARGS)
 
 simulate: setup ## the engine over a seeded clock, network, broker and log, with planted bugs; HISTORIES=, or SEED= for one again
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(HISTORIES),--histories $(HISTORIES))

@@ -33,7 +33,15 @@ class Rate:
 
 
 def measure(
-    scene: Scene, load: str, target: str, keys: Sequence[str], *, processes: int, in_flight: int, seconds: float
+    scene: Scene,
+    load: str,
+    target: str,
+    keys: Sequence[str],
+    *,
+    processes: int,
+    in_flight: int,
+    seconds: float,
+    warm_up_s: float = WARM_UP_S,
 ) -> Rate:
     """Runs a load and checks it against the log.
 
@@ -41,11 +49,12 @@ def measure(
         load: the module of the load's processes.
         target: the URL they call.
         in_flight: commands in flight in all.
+        warm_up_s: how long the load runs before the measurement begins; its processes start in this time too.
 
     Raises Miscounted.
     """
     before = scene.counted()
-    begin_at = time.time() + WARM_UP_S
+    begin_at = time.time() + warm_up_s
     running = []
     for number in range(processes):
         mine = list(keys[number::processes]) or list(keys)

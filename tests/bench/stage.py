@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from runtime.infra import Infra
-from tests.bench.processor import cpu_s
+from tests.bench.processor import cpu_s, resident_bytes
 from tests.support.servers import Servers
 from tests.support.system import ROOT, PodProcess, System, create
 
@@ -27,13 +27,22 @@ class Miscounted(Exception):
 class Scene:
     """An empty system with pods that own all its lanes, and perhaps a gateway."""
 
-    def __init__(self, system: System, infra: Infra, log_dir: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        system: System,
+        infra: Infra,
+        log_dir: Path,
+        settings: dict[str, Any],
+        modules: Sequence[str] = (KINDS,),
+    ) -> None:
+        """`modules` are those whose kinds the pods serve."""
         self.system = system
         self.pods: list[PodProcess] = []
         self.gateway_url = ""
         self._infra = infra
         self._log_dir = log_dir
         self._settings = settings
+        self._modules = modules
         self._gateway: subprocess.Popen[str] | None = None
         self._logs: dict[PodProcess, Path] = {}
 
@@ -43,7 +52,7 @@ class Scene:
         """Starts a pod and returns when it is up."""
         log = self._log_dir / f"pod-{len(self._logs) + 1}.log"
         environment = self.system.environment(**self._settings, print_meter=1)
-        process, line = _start(["runtime.host.process", KINDS], environment, log)
+        process, line = _start(["runtime.host.process", *self._modules], environment, log)
         pod = PodProcess(process, line["pod"])
         self.pods.append(pod)
         self._logs[pod] = log
@@ -96,6 +105,14 @@ class Scene:
             used["gateway"] = cpu_s(self._gateway.pid)
         return used
 
+    def resident_bytes(self) -> dict[str, int]:
+        """Memory in RAM of the pods, the broker and the gateway."""
+        assert self._infra.nats.pid is not None
+        held = {"pod": sum(resident_bytes(pod.pid) for pod in self.pods), "nats": resident_bytes(self._infra.nats.pid)}
+        if self._gateway is not None:
+            held["gateway"] = resident_bytes(self._gateway.pid)
+        return held
+
     def await_owners(self) -> None:
         """Returns when the pods share all lanes."""
         end = time.monotonic() + TAKEN_WITHIN_S
@@ -130,16 +147,29 @@ class Stage:
         self._partitions = partitions
         self._number = 0
 
-    @contextmanager
-    def scene(self, *, pods: int = 1, gateway: bool = False, **settings: Any) -> Iterator[Scene]:
-        """An empty database, empty streams, and pods that own all lanes."""
+    def next_log_dir(self) -> Path:
+        """A directory for the logs of one more scene."""
         self._number += 1
-        endpoints = self.infra.endpoints
-        system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), f"bench_{self._number}")
-        system.partitions = self._partitions
         log_dir = self._log_dir / str(self._number)
         log_dir.mkdir()
-        scene = Scene(system, self.infra, log_dir, settings)
+        return log_dir
+
+    @contextmanager
+    def scene(
+        self,
+        *,
+        pods: int = 1,
+        gateway: bool = False,
+        partitions: int | None = None,
+        modules: Sequence[str] = (KINDS,),
+        **settings: Any,
+    ) -> Iterator[Scene]:
+        """An empty database, empty streams, and pods that own all lanes."""
+        log_dir = self.next_log_dir()
+        endpoints = self.infra.endpoints
+        system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), f"bench_{self._number}")
+        system.partitions = partitions or self._partitions
+        scene = Scene(system, self.infra, log_dir, settings, modules)
         try:
             for _ in range(pods):
                 scene.start_pod()

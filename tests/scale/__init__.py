@@ -1,0 +1,1 @@
+"""How cost grows: `python -m tests.scale` measures along each axis on real servers, and writes docs/scale.md."""
