@@ -5,6 +5,7 @@ Every figure in these texts is computed from a law; what is not measured (a serv
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from tests.scale.laws import Law
@@ -27,6 +28,14 @@ def paragraphs(measured: Measured) -> list[str]:
     return [text(measured) for text in texts] + [_MAP]
 
 
+def about(value: float) -> str:
+    """A figure with the two digits that a law is good for."""
+    if value <= 0:
+        return "0"
+    digits = max(0, math.floor(math.log10(value)) - 1)
+    return f"{round(value / 10**digits) * 10**digits:,}" if value >= 10 else f"{value:.1f}"
+
+
 def _watching(measured: Measured) -> str:
     one = measured["watching"]
     clients = 1e4
@@ -35,9 +44,9 @@ def _watching(measured: Measured) -> str:
     idle = one["idle_gateway_share"].at(clients)
     return (
         f"**Watched sessions.** A client takes {memory:.0f} KiB of its gateway, so {GATEWAY_GIB} GiB hold some "
-        f"{GATEWAY_GIB * 2**20 / memory:,.0f}; ten thousand quiet ones take {idle:.1f}% of a core, for signs "
+        f"{about(GATEWAY_GIB * 2**20 / memory)}; ten thousand quiet ones take {idle:.1f}% of a core, for signs "
         f"of life. A "
-        f"gateway's one core delivers some {facts:,.0f} facts a second, and that is the wall one meets first: ten "
+        f"gateway's one core delivers some {about(facts)} facts a second, and that is the wall one meets first: ten "
         f"thousand clients may have {facts / clients:.1f} facts a second each. Open files are the third "
         "(`ulimit -Hn`). All three fall with more gateways, since nothing binds a client to one. What does not: every "
         "gateway takes every fact of the system from the broker, watched there or not, at some microseconds each, so "
@@ -63,7 +72,7 @@ def _keys(measured: Measured) -> str:
         f"**Rows.** By the laws above a command costs a pod {grown['pod']:.1f} times, and Postgres "
         f"{grown['postgres']:.1f} "
         "times as much at a thousand million rows as at ten thousand. An event takes "
-        f"{size:,.0f} bytes with its answer and all indexes, so a thousand million take {size:,.0f} GB: the "
+        f"{about(size)} bytes with its answer and all indexes, so a thousand million take {about(size)} GB: the "
         "disk is the wall, and before it the memory, once the indexes' pages that commands touch no longer "
         "fit (answers "
         "stand in the order of commands, and their window, a day, bounds that index; an event is written beside its "
@@ -89,7 +98,7 @@ def _partitions(measured: Measured) -> str:
     one = measured["partitions"]
     idle, broker = one["idle_nats_share"], one["nats_us"]
     half = (50 - idle.base) / idle.slope if idle.form == "linear" and idle.slope > 0 else None
-    reach = f"half a core at rest at {half:,.0f}" if half else "no measurable part of a core at rest"
+    reach = f"half a core at rest at {about(half)}" if half else "no measurable part of a core at rest"
     return (
         f"**Partitions.** Each lane is a consumer that the broker keeps alive: by the law above they take "
         f"{reach} lanes a "
@@ -107,9 +116,10 @@ def _pods(measured: Measured) -> str:
     connections = one["connections"].at(1)
     rates = {name: CORE_US / one[f"{name}_us"].at(1) for name in ("pod", "nats", "postgres")}
     text = (
-        f"**Pods.** A pod is one core of Python: {rates['pod']:,.0f} commands a second at the cost measured. "
+        f"**Pods.** A pod is one core of Python: {about(rates['pod'])} commands a second at the cost measured. "
         f"A core of the "
-        f"broker carries {rates['nats']:,.0f} and a core of Postgres {rates['postgres']:,.0f}, so that one of each of "
+        f"broker carries {about(rates['nats'])} and a core of Postgres {about(rates['postgres'])}, so that one of each "
+        "of "
         f"these feeds {min(rates['nats'], rates['postgres']) / rates['pod']:.1f} pods; both use several. A pod holds "
         f"{connections:.0f} connections to Postgres: its default of {MAX_CONNECTIONS} is full at "
         f"{MAX_CONNECTIONS // max(connections, 1):.0f} pods, and is to be raised with them."
@@ -117,9 +127,9 @@ def _pods(measured: Measured) -> str:
     if "wal_bytes" in one:
         wal = one["wal_bytes"].at(1)
         text += (
-            f" A command writes {wal:,.0f} bytes of WAL: a disk of {DISK_MB_S:.0f} MB/s takes "
-            f"{DISK_MB_S * 1e6 / wal:,.0f} commands a second, whatever the number of pods. Behind that stand Postgres "
-            "servers by partition, one commit pipeline a pod and server."
+            f" A command writes {about(wal)} bytes of WAL: a disk of {DISK_MB_S:.0f} MB/s takes "
+            f"{about(DISK_MB_S * 1e6 / wal)} commands a second, whatever the number of pods. Behind that stand "
+            "Postgres servers by partition, one commit pipeline a pod and server."
         )
     return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 from tests.scale import results
 from tests.scale.axes import AXES, Axis, Figure
@@ -40,7 +41,7 @@ def write(kept: Path, docs: Path) -> Path:
             }
             lines += _section(axis, pieces, measured[axis.name], pictures)
     report = docs / "scale.md"
-    text = HEAD + "\n".join(lines) + PAPER + "\n\n".join(paragraphs(measured))
+    text = HEAD + "\n".join(lines) + PAPER + "\n\n".join(fill(text, 120) for text in paragraphs(measured))
     report.write_text(text.rstrip() + "\n")
     return report
 
@@ -48,7 +49,7 @@ def write(kept: Path, docs: Path) -> Path:
 def _section(axis: Axis, pieces: list[Piece], laws: dict[str, Law], pictures: Path) -> list[str]:
     told = sorted({f"{piece.machine}, {piece.at[:10]}" for piece in pieces})
     shown = [figure for figure in axis.figures if figure.name in laws]
-    lines = [f"## {axis.title}", "", f"{axis.how} ({'; '.join(told)})", ""]
+    lines = [f"## {axis.title}", "", fill(f"{axis.how} ({'; '.join(told)}.)", 120), ""]
     sizes = " | ".join(f"{piece.size:,}" for piece in pieces)
     lines += [f"| | {sizes} | law |", "|---|" + "--:|" * len(pieces) + "---|"]
     for figure in shown:
