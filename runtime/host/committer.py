@@ -99,7 +99,7 @@ class Committer:
     def put(self, item: Item) -> None:
         """Adds an item to the next batch."""
         lane = item.lane
-        if type(item) is Command and (lane.careful > 0 or lane.backlog or item.absent):
+        if type(item) is Command and (lane.gated or item.absent):
             lane.backlog.append(item)
             self._gated[lane] = None
         else:

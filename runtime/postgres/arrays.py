@@ -26,12 +26,13 @@ FEW = 8
 """Elements below which a literal is built sooner."""
 
 
-def uuids(values: Sequence[str]) -> bytes:
-    """An array of uuids given as 32 hex digits each. Raises ValueError for anything else."""
-    body = bytes.fromhex(_LENGTH_OF_UUID + _LENGTH_OF_UUID.join(values)) if values else b""
-    if len(body) != 20 * len(values):
-        raise ValueError("a uuid is not given as 32 hex digits")
-    return _header(_UUID, len(values)) + body
+def uuids(values: Sequence[str]) -> str | bytes:
+    """An array of uuids, given as 32 hex digits each."""
+    try:
+        body = bytes.fromhex(_LENGTH_OF_UUID + _LENGTH_OF_UUID.join(values)) if values else b""
+    except ValueError:
+        return plain(values)  # the server refuses what is none, and names it
+    return _header(_UUID, len(values)) + body if len(body) == 20 * len(values) else plain(values)
 
 
 def _integers(type: int, size: int, values: Sequence[int]) -> str | bytes:
