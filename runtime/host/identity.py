@@ -23,9 +23,11 @@ class Identity:
 
     def principal_of(self, command: Command) -> str | None:
         """The command's principal when it is proved, else None."""
+        if self._secret is None:
+            return None
         principal = command.headers.get(names.PRINCIPAL)
         signature = command.headers.get(names.SIGNATURE)
-        if principal is None or signature is None or self._secret is None:
+        if principal is None or signature is None:
             return None
         address = command.address
         subject = f"cmd.{address.tenant}.{address.kind}.{command.key_token}.{command.method}"
