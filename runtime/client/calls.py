@@ -124,14 +124,16 @@ class Calls:
             header = self._prefix + id.encode() + tail
         call = Call(id, subject, header, body, self._loop.time() + timeout_s, answer)
         self._pending[slot] = call
+        timers: dict[Call, None] = {}
         try:
             if self._connection.is_connected:
                 self._connection.post(subject, body, call.header)
                 call.sent = True
-            self._timers.add(min(FIRST_REPEAT_S, timeout_s), call)
+            timers = self._timers.add(min(FIRST_REPEAT_S, timeout_s), call)
             return await answer
         finally:
             self._pending.pop(slot, None)
+            timers.pop(call, None)  # all calls of a second, kept until then, would take more memory than caches hold
             if own_subject:
                 self.inbox.forget(slot)
             if call.acknowledgement is not None:

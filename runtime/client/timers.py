@@ -1,7 +1,8 @@
 """Many coarse timers on one timer of the event loop.
 
 `loop.call_later` costs a heap entry and a handle a call (about 1.5 µs with its cancellation); of the tens of thousands
-of commands a second, hardly one ever needs its timer. Here a timer is an entry of a list that is looked at once.
+of commands a second, hardly one ever needs its timer. Here a timer is an entry of a dictionary, and gone again before
+that is looked at.
 """
 
 from __future__ import annotations
@@ -16,28 +17,29 @@ Item = TypeVar("Item")
 
 
 class Timers(Generic[Item]):
-    """Hands each item to `due` once its delay is over, up to `RESOLUTION_S` seconds late. Items cannot be taken back.
+    """Hands each item to `due` once its delay is over, up to `RESOLUTION_S` seconds late.
 
-    `due` must not raise and must not wait.
+    `due` must not raise and must not wait. No two items that wait may be equal.
     """
 
     def __init__(self, due: Callable[[Item], None]) -> None:
         self._due = due
         self._loop = asyncio.get_running_loop()
-        self._buckets: dict[int, list[Item]] = {}
+        self._buckets: dict[int, dict[Item, None]] = {}
         self._next: int | None = None
         self._handle: asyncio.TimerHandle | None = None
 
-    def add(self, delay_s: float, item: Item) -> None:
-        """Hands `item` over `delay_s` seconds from now."""
+    def add(self, delay_s: float, item: Item) -> dict[Item, None]:
+        """Hands `item` over `delay_s` seconds from now, unless it is taken out of what this returns before."""
         bucket = int((self._loop.time() + delay_s) / RESOLUTION_S) + 1
         items = self._buckets.get(bucket)
         if items is not None:
-            items.append(item)
-            return
-        self._buckets[bucket] = [item]
+            items[item] = None
+            return items
+        items = self._buckets[bucket] = {item: None}
         if self._next is None or bucket < self._next:
             self._wake_at(bucket)
+        return items
 
     def close(self) -> None:
         """Forgets all items."""
@@ -58,7 +60,7 @@ class Timers(Generic[Item]):
         for bucket in sorted(self._buckets):
             if bucket > now:
                 break
-            for item in self._buckets.pop(bucket):
+            for item in list(self._buckets.pop(bucket)):
                 self._due(item)
         if self._buckets:
             first = min(self._buckets)

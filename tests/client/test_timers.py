@@ -16,10 +16,10 @@ async def test_given_items_in_any_order_then_each_is_handed_over_once_in_the_ord
 ):
     loop = asyncio.get_running_loop()
     due: list[tuple[float, float]] = []
-    timers: Timers[float] = Timers(lambda at: due.append((at, loop.time())))
+    timers: Timers[tuple[float, int]] = Timers(lambda item: due.append((item[0], loop.time())))
     start = loop.time()
-    for delay_s in (0.3, 0.1, 0.2, 0.1, 0.0):
-        timers.add(delay_s, start + delay_s)
+    for number, delay_s in enumerate((0.3, 0.1, 0.2, 0.1, 0.0)):
+        timers.add(delay_s, (start + delay_s, number))
     async with asyncio.timeout(10):
         while len(due) < 5:
             await asyncio.sleep(0.01)
@@ -51,3 +51,15 @@ async def test_given_they_are_closed_then_nothing_is_handed_over() -> None:
     timers.close()
     await asyncio.sleep(0.1)
     assert due == []
+
+
+async def test_given_an_item_that_is_taken_out_then_only_the_others_are_handed_over() -> None:
+    due: list[str] = []
+    timers: Timers[str] = Timers(due.append)
+    waiting = timers.add(0.0, "taken out")
+    del waiting["taken out"]
+    timers.add(0.05, "later")
+    async with asyncio.timeout(10):
+        while not due:
+            await asyncio.sleep(0.01)
+    assert due == ["later"]
