@@ -1,64 +1,32 @@
-"""The broker's server: stream CMD with its partitions, pull consumers, stream EV, and subjects that nobody stores.
+"""The broker's server: streams CMD and EV, and subjects that nobody stores.
 
-Only what the engine asks of NATS, with the answers that its adapters read. No test compares it with nats-server itself:
-what the adapters make of the real one is tested in tests/host/test_reader.py and tests/host/test_broker.py.
+Only what the engine asks of NATS: tests/contracts/test_broker.py runs the same tests over it and over nats-server.
 """
 
 from __future__ import annotations
 
-import time
-from bisect import bisect_left
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from schemas import headers as names
 from schemas.address import partition_of
-from tests.simulation.scheduler import EPOCH, Scheduler
+from schemas.subjects import CMD_STREAM, EV_STREAM
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.streams import Consumer, Stream
 
 if TYPE_CHECKING:
     from tests.simulation.wire import Wire
 
-HEARTBEAT_S = 1.0
 NO_RESPONDERS = b"NATS/1.0 503\r\n\r\n"
-_FULL = b'{"stream":"CMD","error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}'
-_NO_MESSAGE = b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}'
-_NEXT = "$JS.API.CONSUMER.MSG.NEXT.CMD."
-_DELETE = "$JS.API.CONSUMER.DELETE.CMD."
-_GET = "$JS.API.STREAM.MSG.GET.CMD"
+_FULL = b'{"stream":"CMD","error":{"code":400,"err_code":10077,"description":"maximum bytes exceeded"}}'
+_API = "$JS.API."
 _ID = f"{names.ID}: ".encode()
+_MSG_ID = b"Nats-Msg-Id: "
 
 Receiver = Callable[[str, str, bytes, bytes], None]
-
-
-class Message(NamedTuple):
-    """A stored message; `at` in Unix nanoseconds, `number` counts all that were ever stored."""
-
-    seq: int
-    at: int
-    subject: str
-    kind: str
-    block: bytes
-    body: bytes
-    number: int
-
-
-class Consumer:
-    """A pull consumer without acknowledgements on one partition."""
-
-    __slots__ = ("beating", "delivered", "name", "next_seq", "partition", "pulls", "seen_at", "wire")
-
-    def __init__(self, name: str, wire: Wire, partition: int, next_seq: int) -> None:
-        self.name = name
-        self.wire = wire
-        self.partition = partition
-        self.next_seq = next_seq
-        self.delivered = 0
-        self.pulls: deque[list[object]] = deque()
-        self.seen_at = 0.0
-        self.beating = False
 
 
 class Broker:
@@ -74,16 +42,15 @@ class Broker:
         self.twice_p = 0.0
         """The chance that a message is stored twice, as when a publisher repeats what was not acknowledged."""
         self.wires: list[Wire] = []
-        self.messages: dict[int, Message] = {}
-        self.first_seq = 1
-        self.last_seq = 0
-        self.facts: dict[str, tuple[str, bytes]] = {}
+        self.commands = Stream(scheduler, CMD_STREAM, self.route, _partition_filter)
+        self.facts = Stream(scheduler, EV_STREAM, self.route, str)
         self.numbers: dict[tuple[str, str], int] = {}
-        """(subject up to the method, command id) → number of the first message that was stored for it."""
+        """(actor's place, command id) → number of the first message that was stored for it."""
         self.lost: set[str] = set()
         """Ids of commands that were acknowledged and lost in a power cut."""
-        self._by_partition: dict[int, list[int]] = defaultdict(list)
-        self._consumers: dict[str, Consumer] = {}
+        self._streams = {stream.name: stream for stream in (self.commands, self.facts)}
+        self._known_facts: dict[str, int] = {}
+        self._number_of: dict[int, int] = {}
         self._subscriptions: dict[str, list[tuple[Wire, Receiver, str]]] = defaultdict(list)
         self._number = 0
 
@@ -112,12 +79,8 @@ class Broker:
             self._store(subject, body, block, reply)
         elif subject.startswith("ev."):
             self._keep_fact(subject, body, block, reply)
-        elif subject.startswith(_NEXT):
-            self._pull(subject[len(_NEXT) :], body, reply)
-        elif subject.startswith(_DELETE):
-            self._consumers.pop(subject[len(_DELETE) :], None)
-        elif subject == _GET:
-            self.route(reply, "", self._get(body), b"")
+        elif subject.startswith(_API):
+            self._asked(subject.split(".", 6), body, reply)
         elif not self.route(subject, reply, body, block) and reply:
             self.route(reply, "", b"", NO_RESPONDERS)
 
@@ -148,7 +111,32 @@ class Broker:
             wire.deliver(receiver, shown or subject, reply, body, block)
         return taken or bool(queued)
 
-    # -- stream CMD -------------------------------------------------------------------------------------------------
+    # -- streams ----------------------------------------------------------------------------------------------------
+
+    def _asked(self, tokens: list[str], body: bytes, reply: str) -> None:
+        """A request to the API: `$JS.API.CONSUMER.MSG.NEXT.CMD.name` and others."""
+        what = ".".join(tokens[2:5])
+        if what == "CONSUMER.MSG.NEXT":
+            stream, _, name = tokens[5], "", tokens[6]
+            if not self._streams[stream].pull(name, body, reply):
+                self.route(reply, "", b"", NO_RESPONDERS)
+            return
+        if what.startswith("CONSUMER.CREATE."):
+            config = msgspec.json.decode(body)["config"]
+            consumer = Consumer(config["name"], config["filter_subject"], config["opt_start_seq"])
+            self._streams[tokens[4]].create(consumer)
+            answer = b'{"name":"%s"}' % consumer.name.encode()
+        elif what.startswith("CONSUMER.DELETE."):
+            self._streams[tokens[4]].delete(tokens[5])
+            answer = b'{"success":true}'
+        elif what == "STREAM.MSG.GET":
+            answer = self._streams[tokens[5]].get(body)
+        elif what.startswith("STREAM.INFO."):
+            answer = self._streams[tokens[4]].info()
+        else:
+            raise AssertionError(f"the engine asks for what this broker does not know: {tokens}")
+        if reply:
+            self.route(reply, "", answer, b"")
 
     def _store(self, subject: str, body: bytes, block: bytes, reply: str) -> None:
         if self.full:
@@ -157,134 +145,57 @@ class Broker:
             return
         _, tenant, kind, token, method = subject.split(".")
         partition = partition_of(tenant, kind, token, self.partitions)
+        stored = f"p.{partition}.{tenant}.{kind}.{token}.{method}"
+        id = id_of(block)
+        place = (f"{tenant}/{kind}/{token}", id)
         twice = self.twice_p > 0 and self.scheduler.rng.random() < self.twice_p
         for _ in range(2 if twice else 1):
-            self.last_seq += 1
             self._number += 1
-            at = int((EPOCH + self.scheduler.now) * 1e9) + self._number
-            stored = f"p.{partition}.{tenant}.{kind}.{token}.{method}"
-            message = Message(self.last_seq, at, stored, kind, block, body, self._number)
-            self.messages[self.last_seq] = message
-            self._by_partition[partition].append(self.last_seq)
-            self.numbers.setdefault((f"{tenant}/{kind}/{token}", id_of(block)), self._number)
+            self.numbers.setdefault(place, self._number)
+            self._number_of[self.commands.last_seq + 1] = self._number
+            message = self.commands.append(stored, block, body)
         if self.scheduler.trace is not None:
-            self.scheduler.say(f"broker stores {message.seq} {stored} {id_of(block)}")
+            self.scheduler.say(f"broker stores {message.seq} {stored} {id}")
         if reply:
-            self.route(reply, "", b'{"stream":"CMD","seq":%d}' % self.last_seq, b"")
-        for consumer in list(self._consumers.values()):
-            if consumer.partition == partition and consumer.pulls:
-                self._feed(consumer)
-
-    def create(self, consumer: Consumer) -> None:
-        """A new consumer."""
-        self._consumers[consumer.name] = consumer
-
-    def _pull(self, name: str, body: bytes, reply: str) -> None:
-        consumer = self._consumers.get(name)
-        if consumer is None:
-            self.route(reply, "", b"", NO_RESPONDERS)
-            return
-        consumer.pulls.append([reply, msgspec.json.decode(body)["batch"]])
-        self._feed(consumer)
-        if consumer.pulls and not consumer.beating:
-            consumer.beating = True
-            consumer.seen_at = self.scheduler.now
-            self.scheduler.after(HEARTBEAT_S, lambda: self._beat(consumer))
-
-    def _feed(self, consumer: Consumer) -> None:
-        seqs = self._by_partition[consumer.partition]
-        index = bisect_left(seqs, consumer.next_seq)
-        while consumer.pulls and index < len(seqs):
-            message = self.messages[seqs[index]]
-            index += 1
-            consumer.next_seq = message.seq + 1
-            pull = consumer.pulls[0]
-            pull[1] -= 1  # type: ignore[operator]  # a count
-            if pull[1] == 0:
-                consumer.pulls.popleft()
-            consumer.delivered += 1
-            consumer.seen_at = self.scheduler.now
-            place = f"{message.seq}.{consumer.delivered}.{message.at}.0"
-            reply = f"$JS.ACK.CMD.{consumer.name}.1.{place}"
-            self.route(str(pull[0]), reply, message.body, message.block, message.subject)
-
-    def _beat(self, consumer: Consumer) -> None:
-        if self._consumers.get(consumer.name) is not consumer or not consumer.pulls:
-            consumer.beating = False
-            return
-        idle = self.scheduler.now - consumer.seen_at
-        if idle >= HEARTBEAT_S - 1e-6:
-            consumer.seen_at = self.scheduler.now
-            block = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %d\r\n\r\n" % consumer.delivered
-            self.route(str(consumer.pulls[0][0]), "", b"", block)
-            idle = 0.0
-        self.scheduler.after(HEARTBEAT_S - idle, lambda: self._beat(consumer))
-
-    def _get(self, body: bytes) -> bytes:
-        asked = msgspec.json.decode(body)
-        subjects = asked.get("next_by_subj")
-        found = self.messages.get(asked["seq"]) if subjects is None else self.next(subjects, asked["seq"])
-        if found is None:
-            return _NO_MESSAGE
-        seconds, fraction = divmod(found.at, 10**9)
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        return msgspec.json.encode(
-            {"message": {"subject": found.subject, "seq": found.seq, "time": f"{moment}.{fraction:09d}Z"}}
-        )
-
-    def next(self, subjects: str, seq: int) -> Message | None:
-        """The first message of `p.<partition>.>` or `p.<partition>.*.<kind>.*.*` from `seq` on; * is any partition."""
-        tokens = subjects.split(".")
-        kind = tokens[3] if len(tokens) > 3 else None
-        numbers = range(self.partitions) if tokens[1] == "*" else (int(tokens[1]),)
-        found: Message | None = None
-        for number in numbers:
-            seqs = self._by_partition[number]
-            for index in range(bisect_left(seqs, seq), len(seqs)):
-                message = self.messages[seqs[index]]
-                if kind in (None, message.kind):
-                    if found is None or message.seq < found.seq:
-                        found = message
-                    break
-        return found
-
-    def purge(self, upto: int) -> None:
-        """Deletes every message below `upto`."""
-        for seq in range(self.first_seq, min(upto, self.last_seq + 1)):
-            self.messages.pop(seq, None)
-        self.first_seq = max(self.first_seq, min(upto, self.last_seq + 1))
-        for number, seqs in self._by_partition.items():
-            self._by_partition[number] = seqs[bisect_left(seqs, self.first_seq) :]
-
-    # -- stream EV --------------------------------------------------------------------------------------------------
+            self.route(reply, "", b'{"stream":"CMD","seq":%d}' % message.seq, b"")
 
     def _keep_fact(self, subject: str, body: bytes, block: bytes, reply: str) -> None:
-        id = id_of(block, b"Nats-Msg-Id: ")
-        self.facts.setdefault(id, (subject, body))
+        id = id_of(block, _MSG_ID)
+        known = self._known_facts.get(id) if id else None
+        if known is not None:
+            answer = b'{"stream":"EV","seq":%d,"duplicate":true}' % known
+        else:
+            message = self.facts.append(subject, block, body)
+            self._known_facts[id] = message.seq
+            answer = b'{"stream":"EV","seq":%d}' % message.seq
         if reply:
-            self.route(reply, "", b'{"stream":"EV","seq":%d}' % len(self.facts), b"")
+            self.route(reply, "", answer, b"")
 
     # -- life -------------------------------------------------------------------------------------------------------
 
     def stop(self, *, forget: int = 0) -> None:
         """The server ends; with `forget`, the newest so many messages are lost with the machine's power."""
         self.up = False
-        self._consumers.clear()
+        for stream in self._streams.values():
+            stream.lose_consumers()
         for wire in self.wires:
             wire.drop()
-        for seq in range(max(self.first_seq, self.last_seq - forget + 1), self.last_seq + 1):
-            message = self.messages.pop(seq)
-            _, partition, tenant, kind, token, _ = message.subject.split(".")
-            self._by_partition[int(partition)].pop()
+        for message in self.commands.forget(forget):
+            _, _, tenant, kind, token, _ = message.subject.split(".")
             place = (f"{tenant}/{kind}/{token}", id_of(message.block))
-            if self.numbers.get(place) == message.number:
+            if self.numbers.get(place) == self._number_of[message.seq]:
                 del self.numbers[place]
             self.lost.add(place[1])
-            self.last_seq = min(self.last_seq, seq - 1)
+        for message in self.facts.forget(forget):
+            self._known_facts.pop(id_of(message.block, _MSG_ID), None)
 
     def start(self) -> None:
         """The server is there again."""
         self.up = True
+
+
+def _partition_filter(subject: str) -> str:
+    return subject[: subject.index(".", 2)] + ".>"
 
 
 def id_of(block: bytes, name: bytes = _ID) -> str:

@@ -139,17 +139,14 @@ class History:
             "", "", partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.33, balance_s=0.4,
             max_batch=self.max_batch, drain_s=1.0, trim_lag_s=1.0, idle_s=1.5,
         )  # fmt: skip
-        asyncio.events._set_running_loop(node.loop)
-        try:
 
-            def wire_of(on_reconnect: Any) -> Wire:
-                here.wire = Wire(node, self.broker, on_reconnect)
-                return here.wire
+        def wire_of(on_reconnect: Any) -> Wire:
+            here.wire = Wire(node, self.broker, on_reconnect)
+            return here.wire
 
+        with node.entered():
             pod = Pod(settings, KINDS, clock, assembly=SimulatedAssembly(line, wire_of, TTL_S))
             here = PodNode(node, line, pod)
-        finally:
-            asyncio.events._set_running_loop(None)
         self.scheduler.say(f"{node.name} starts as {pod.id}")
         self.pods.append(here)
         node.start(self._serve(here))
@@ -200,12 +197,9 @@ class History:
 
     def _start_client(self, number: int) -> None:
         node = self._node(f"client{number}")
-        asyncio.events._set_running_loop(node.loop)
-        try:
+        with node.entered():
             wire = Wire(node, self.broker)
             client = Client(wire, "default", SimulatedClock(self.scheduler, self.scheduler.rng.getrandbits(32)))
-        finally:
-            asyncio.events._set_running_loop(None)
         here = ClientNode(node, wire, client)
         self.clients.append(here)
         node.start(self._work(here, self.program[number]))
@@ -319,7 +313,7 @@ class History:
             if rows and actor not in store.paused:
                 return False
         for number, row in store.lanes.items():
-            seqs = self.broker._by_partition[number]
+            seqs = self.broker.commands.of(f"p.{number}.>")
             if seqs and seqs[-1] > row.checkpoint:
                 return False
         return not store.paused and self._rested()
@@ -362,7 +356,7 @@ class History:
                 (row.method, row.command_id, row.state) for rows in store.pending.values() for row in rows.values()
             ],
             "lanes": [
-                (number, row.owner, row.epoch, row.checkpoint, self.broker._by_partition[number][-1:])
+                (number, row.owner, row.epoch, row.checkpoint, self.broker.commands.of(f"p.{number}.>")[-1:])
                 for number, row in store.lanes.items()
             ],
             "pods": [(here.node.name, here.pod.id, sorted(here.pod.lanes)) for here in self.pods],
@@ -394,7 +388,7 @@ class History:
                             self.problems.append(f"{node.name}: a task failed: {error!r}")
                     else:
                         task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch
-                        with contextlib.suppress(RuntimeError):  # it would wait while it ends
+                        with node.entered(), contextlib.suppress(RuntimeError):  # it would wait while it ends
                             task.get_coro().close()
         sys.unraisablehook = hook
 

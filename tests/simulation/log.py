@@ -43,56 +43,62 @@ class Line:
 
     async def ask(self, statement: Callable[[], Any], *, lanes: Sequence[int] = ()) -> Any:
         """What a statement gives; `lanes` are rows that it writes. Raises LogUnavailable."""
+        if not lanes:
+            return await Exchange(self, lambda answer: answer(statement())).settled
 
         def run(answer: Callable[[Any], None]) -> None:
-            def job() -> None:
-                answer(statement())
+            self.store.when_free(
+                lanes, lambda: answer(statement()), lambda: answer(LogUnavailable("a lock was not given in time"))
+            )
 
-            if lanes:
-                self.store.when_free(lanes, job, lambda: answer(LogUnavailable("a lock was not given in time")))
-            else:
-                job()
-
-        return await self.exchange(run)
+        return await Exchange(self, run).settled
 
     def exchange(self, run: Callable[[Callable[[Any], None]], None]) -> asyncio.Future[Any]:
         """Has `run` called at the server, with what takes its answer back. An exception is raised here."""
-        store, node, scheduler = self.store, self.node, self.store.scheduler
-        rng = scheduler.rng
-        settled: asyncio.Future[Any] = asyncio.Future(loop=node.loop)
-        fate = rng.random()
-        lost = fate < store.break_p
+        return Exchange(self, run).settled
 
-        def set_result(value: Any) -> None:
-            if not settled.done():
-                if isinstance(value, BaseException):
-                    settled.set_exception(value)
-                else:
-                    settled.set_result(value)
 
-        def answer(value: Any) -> None:
-            if lost and fate > store.break_p / 2:
-                value = LogUnavailable("the connection to Postgres broke: the answer is lost")
-            scheduler.after(store.stalled(_latency(rng.random())), lambda: node.call_soon(set_result, value))
+class Exchange:
+    """One question to the server, and its answer; the connection may break with either."""
 
-        def arrive() -> None:
-            if node.dead:
-                return
-            if scheduler.now < store.down_until or scheduler.now < self.cut_until:
-                scheduler.after(RECONNECT_S, lambda: node.call_soon(set_result, LogUnavailable("nobody answers")))
-            elif lost and fate <= store.break_p / 2:
-                broke = LogUnavailable("the connection to Postgres broke: the question is lost")
-                scheduler.after(RECONNECT_S, lambda: node.call_soon(set_result, broke))
+    __slots__ = ("_fate", "_line", "_run", "settled")
+
+    def __init__(self, line: Line, run: Callable[[Callable[[Any], None]], None]) -> None:
+        store = line.store
+        self._line = line
+        self._run = run
+        self._fate = store.scheduler.rng.random()
+        self.settled = line.node.create_future()
+        store.scheduler.after(store.latency(), self._arrive)
+
+    def _arrive(self) -> None:
+        line, store = self._line, self._line.store
+        now, fate = store.scheduler.now, self._fate
+        if line.node.dead:
+            return
+        if now < store.down_until or now < line.cut_until:
+            store.scheduler.after(RECONNECT_S, partial(self._hand_over, LogUnavailable("nobody answers")))
+        elif fate < store.break_p and fate <= store.break_p / 2:
+            broke = LogUnavailable("the connection to Postgres broke: the question is lost")
+            store.scheduler.after(RECONNECT_S, partial(self._hand_over, broke))
+        else:
+            self._run(self._answer)
+
+    def _answer(self, value: Any) -> None:
+        store = self._line.store
+        if store.break_p / 2 < self._fate < store.break_p:
+            value = LogUnavailable("the connection to Postgres broke: the answer is lost")
+        store.scheduler.after(store.latency(), partial(self._hand_over, value))
+
+    def _hand_over(self, value: Any) -> None:
+        self._line.node.call_soon(self._settle, value)
+
+    def _settle(self, value: Any) -> None:
+        if not self.settled.done():
+            if isinstance(value, BaseException):
+                self.settled.set_exception(value)
             else:
-                run(answer)
-
-        scheduler.after(store.stalled(_latency(rng.random())), arrive)
-        return settled
-
-
-def _latency(draw: float) -> float:
-    """Seconds that one way takes: a fraction of a millisecond, and now and then much more."""
-    return 0.0002 + 0.0008 * draw if draw < 0.97 else 0.02 * (draw - 0.96) * 25
+                self.settled.set_result(value)
 
 
 class SimulatedCommitLog:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, Literal
 
 ACCOUNTS = ("ann", "bob", "cid", "dot", "eve")
@@ -72,16 +74,24 @@ def _op(rng: random.Random, id: str) -> Op:
 
 def _what(rng: random.Random, id: str) -> tuple[str, str, dict[str, Any]]:
     """(kind, method, arguments)."""
-    kind, method = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-    amount = rng.randint(1, 3)
-    arguments: dict[str, dict[str, Any]] = {
-        "add": {"amount": amount if kind == "account" else rng.choice((1, 2, 3, 0))},
-        "take": {"amount": amount},
-        "move": {"to": rng.choice(ACCOUNTS), "amount": amount},
-        "plan": {"name": rng.choice("xy"), "token": id, "amount": amount, "after_s": rng.random() * 1.5},
-        "forget": {"name": rng.choice("xy")},
-        "falter": {"fails": rng.choice((1, 1, 2, 3))},
-        "mark": {"word": rng.choice(("fine", "cursed"))},
-        "pay": {"source": rng.choice(ACCOUNTS), "target": rng.choice(ACCOUNTS), "amount": amount},
-    }
-    return kind, method, arguments[method]
+    kind, method = rng.choices(_WHAT, cum_weights=_UPTO)[0]
+    return kind, method, _ARGUMENTS[kind, method](rng, id, rng.randint(1, 3))
+
+
+_WHAT = list(WEIGHTS)
+_UPTO = list(accumulate(WEIGHTS.values()))
+_ARGUMENTS: dict[tuple[str, str], Callable[[random.Random, str, int], dict[str, Any]]] = {
+    ("account", "add"): lambda rng, id, amount: {"amount": amount},
+    ("account", "move"): lambda rng, id, amount: {"to": rng.choice(ACCOUNTS), "amount": amount},
+    ("account", "take"): lambda rng, id, amount: {"amount": amount},
+    ("account", "plan"): lambda rng, id, amount: {
+        "name": rng.choice("xy"), "token": id, "amount": amount, "after_s": rng.random() * 1.5
+    },
+    ("account", "forget"): lambda rng, id, amount: {"name": rng.choice("xy")},
+    ("account", "falter"): lambda rng, id, amount: {"fails": rng.choice((1, 1, 2, 3))},
+    ("account", "mark"): lambda rng, id, amount: {"word": rng.choice(("fine", "cursed"))},
+    ("frail", "add"): lambda rng, id, amount: {"amount": rng.choice((1, 2, 3, 0))},
+    ("desk", "pay"): lambda rng, id, amount: {
+        "source": rng.choice(ACCOUNTS), "target": rng.choice(ACCOUNTS), "amount": amount
+    },
+}  # fmt: skip

@@ -30,15 +30,17 @@ class Outcome(NamedTuple):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No log, and no collector: what a history leaves behind is collected between them."""
+    """No log, and no collector: each history's leftovers are collected behind it, and what was there before is not."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     collecting = gc.isenabled()
     gc.disable()
+    gc.collect()
+    gc.freeze()
     try:
         yield
     finally:
-        gc.collect()
+        gc.unfreeze()
         if collecting:
             gc.enable()
         logging.disable(level)
@@ -48,12 +50,11 @@ def run(seeds: range | list[int]) -> list[Outcome]:
     """The histories of these seeds, those that failed."""
     failed = []
     with _quiet():
-        for number, seed in enumerate(seeds, 1):
+        for seed in seeds:
             problems = History(seed).run()
+            gc.collect()
             if problems:
                 failed.append(Outcome(seed, problems))
-            if number % CHUNK == 0:
-                gc.collect()
     return failed
 
 
@@ -80,7 +81,9 @@ def catch(planted: Planted) -> Outcome | None:
     """The first history that catches a planted bug."""
     with planted.sown(), _quiet():
         for seed in range(planted.near, planted.near + PLANTED_WITHIN):
-            if problems := History(seed).run():
+            problems = History(seed).run()
+            gc.collect()
+            if problems:
                 return Outcome(seed, problems)
     return None
 

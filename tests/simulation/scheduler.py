@@ -12,12 +12,16 @@ import heapq
 import random
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import Any, cast
 
 EPOCH = 1_700_000_000.0
 """Unix seconds at which every history begins."""
+
+LOOK_S = 0.02
+"""How often it is asked whether a history is over."""
 
 
 class Handle:
@@ -50,6 +54,7 @@ class Scheduler:
         self._due: list[tuple[float, int, Node | None, Any]] = []
         self._number = 0
         self._runnable: deque[Node] = deque()
+        self.loop = Loop(self)
         self.trace: list[str] | None = None
         self.steps = 0
 
@@ -73,25 +78,105 @@ class Scheduler:
         self._runnable.append(node)
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
-        """Runs until `until` holds, which is looked at whenever everybody waits; False when time is over before."""
-        due, runnable = self._due, self._runnable
-        while True:
-            while runnable:
-                runnable.popleft().turn()
-            if until():
-                return True
-            if not due or self.now > limit_s:
-                return False
-            when, _, node, what = heapq.heappop(due)
-            self.now = max(self.now, when)
-            if node is None:
-                what()
-            elif what.callback is not None and not node.dead:
-                node.add(what)
+        """Runs until `until` holds, which is looked at every LOOK_S; False when time is over before."""
+        due, runnable, pop = self._due, self._runnable, heapq.heappop
+        look_at = self.now
+        events._set_running_loop(cast("asyncio.AbstractEventLoop", self.loop))
+        try:
+            while True:
+                while runnable:
+                    runnable.popleft().turn()
+                if self.now >= look_at or not due:
+                    look_at = self.now + LOOK_S
+                    if until():
+                        return True
+                    if not due or self.now > limit_s:
+                        return False
+                when, _, node, what = pop(due)
+                if when > self.now:
+                    self.now = when
+                if node is None:
+                    what()
+                elif what.callback is not None and not node.dead:
+                    node.add(what)
+        finally:
+            events._set_running_loop(None)
+
+
+class Loop:
+    """What asyncio and the engine see as the running event loop: that of the node whose turn it is.
+
+    One for all nodes of a history, since telling asyncio of another one costs a system call each time.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.node: Node | None = None
+
+    def time(self) -> float:
+        return self._scheduler.now
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+        node = self.node
+        assert node is not None, f"nobody's turn: {callback!r}"
+        handle = Handle(callback, args, context or copy_context(), 0.0)
+        if not node.dead:
+            node.add(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> Any:
+        return self.call_at(self._scheduler.now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> Any:
+        assert self.node is not None, f"nobody's turn: {callback!r}"
+        handle = Handle(callback, args, context or copy_context(), when)
+        self._scheduler.later(self.node, handle)
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+        node = self.node
+        assert node is not None, f"nobody's turn: {coro!r}"
+        task: asyncio.Task[Any] = asyncio.Task(
+            coro, loop=cast("asyncio.AbstractEventLoop", self), name=name or "task", context=context
+        )
+        node.tasks.append(task)  # one that nobody keeps must not end when the garbage is collected
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """A thread that takes no time."""
+        done = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What nobody caught. That a task of a node that ended was destroyed is no news."""
+        if self.node is not None and not self.node.dead and "exception" in context:
+            self.node.errors.append(f"{context.get('message')}: {context['exception']!r}")
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
 
 
 class Node:
-    """The event loop of one process, as far as asyncio and the engine ask for one: no sockets, and no threads."""
+    """One process: what its event loop has still to call. No sockets, and no threads."""
 
     def __init__(self, scheduler: Scheduler, name: str) -> None:
         self.scheduler = scheduler
@@ -103,7 +188,6 @@ class Node:
         self.fuse = -1
         self.errors: list[str] = []
         self.tasks: list[asyncio.Task[Any]] = []
-        self.loop = cast("asyncio.AbstractEventLoop", self)
         self._ready: deque[Handle] = deque()
         self._queued = False
 
@@ -114,8 +198,8 @@ class Node:
         self._queued = False
         if self.frozen or self.dead:
             return
-        ready = self._ready
-        events._set_running_loop(self.loop)
+        ready, loop = self._ready, self.scheduler.loop
+        loop.node = self
         try:
             while ready:
                 handle = ready.popleft()
@@ -135,7 +219,7 @@ class Node:
                         if self.dead or self.frozen:
                             return
         finally:
-            events._set_running_loop(None)
+            loop.node = None
 
     def add(self, handle: Handle) -> None:
         """Something is ready to be called."""
@@ -161,68 +245,41 @@ class Node:
                 self._queued = True
                 self.scheduler.runnable(self)
 
-    # -- what asyncio asks of a loop -------------------------------------------------------------------------------
+    # -- from outside -----------------------------------------------------------------------------------------------
 
-    def time(self) -> float:
-        return self.scheduler.now
-
-    def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> Any:
-        handle = Handle(callback, args, context or copy_context(), 0.0)
+    def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Has something called in this node's turn."""
         if not self.dead:
-            self.add(handle)
-        return handle
+            self.add(Handle(callback, args, copy_context(), 0.0))
 
-    call_soon_threadsafe = call_soon
-
-    def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> Any:
-        return self.call_at(self.scheduler.now + delay, callback, *args, context=context)
-
-    def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> Any:
-        handle = Handle(callback, args, context or copy_context(), when)
-        self.scheduler.later(self, handle)
-        return handle
+    def call_later(self, delay_s: float, callback: Callable[..., Any], *args: Any) -> None:
+        """Has something called in this node's turn, later."""
+        self.scheduler.later(self, Handle(callback, args, copy_context(), self.scheduler.now + delay_s))
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self.loop)
-
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self.loop, name=name or "task", context=context)
-        self.tasks.append(task)  # one that nobody keeps must not end when the garbage is collected
-        return task
-
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
-        """A thread that takes no time."""
-        done = self.create_future()
-        try:
-            done.set_result(func(*args))
-        except Exception as error:
-            done.set_exception(error)
-        return done
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """What nobody caught. That a task of a node that ended was destroyed is no news."""
-        if not self.dead and "exception" in context:
-            self.errors.append(f"{context.get('message')}: {context['exception']!r}")
-
-    def get_debug(self) -> bool:
-        return False
-
-    def is_running(self) -> bool:
-        return not self.dead
-
-    def is_closed(self) -> bool:
-        return False
+        """A future of this node's, to be settled in its turn."""
+        return self.scheduler.loop.create_future()
 
     def start(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Starts a task from outside."""
-        task: asyncio.Task[Any] = self.create_task(job)
+        """Starts a task in this node."""
+        with self.entered():
+            task: asyncio.Task[Any] = self.scheduler.loop.create_task(job)
         return task
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """What is made here belongs to this node."""
+        loop = self.scheduler.loop
+        before, loop.node = loop.node, self
+        running = events._get_running_loop()
+        if running is None:
+            events._set_running_loop(cast("asyncio.AbstractEventLoop", loop))
+        try:
+            yield
+        finally:
+            loop.node = before
+            if running is None:
+                events._set_running_loop(None)
 
 
 class SimulatedClock:

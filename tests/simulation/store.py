@@ -116,10 +116,12 @@ class Store:
         self.anomalies: list[str] = []
         self._waiting: list[Callable[[], bool]] = []
 
-    def stalled(self, latency_s: float) -> float:
-        """What a latency is while the server stalls."""
+    def latency(self) -> float:
+        """Seconds that one way takes: a fraction of a millisecond, now and then or while it stalls much more."""
+        draw = self.scheduler.rng.random()
+        usual_s = 0.0002 + 0.0008 * draw if draw < 0.97 else 0.02 * (draw - 0.96) * 25
         left = self.slow_until - self.scheduler.now
-        return latency_s if left <= 0 else min(latency_s * self.slow, left + latency_s)
+        return usual_s if left <= 0 else min(usual_s * self.slow, left + usual_s)
 
     # -- transactions -----------------------------------------------------------------------------------------------
 

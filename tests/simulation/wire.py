@@ -10,8 +10,10 @@ from typing import Any, cast
 from runtime.client.connection import Connection, Direct
 from runtime.errors import NotConnected
 from runtime.host.broker import StoredMessage, StreamState
-from tests.simulation.broker import Broker, Consumer
+from schemas.subjects import CMD_STREAM
+from tests.simulation.broker import Broker
 from tests.simulation.scheduler import Node
+from tests.simulation.streams import Consumer
 
 RECONNECT_S = 0.1
 
@@ -252,10 +254,9 @@ class _Api:
 
     async def add_consumer(self, stream: str, config: Any) -> None:
         """Makes a consumer as the engine's reader makes them."""
-        _, partition, rest = config.filter_subject.split(".")
-        assert rest == ">", f"a consumer of another form than the reader's: {config.filter_subject}"
-        consumer = Consumer(config.name, self._wire, int(partition), config.opt_start_seq)
-        await self._wire.ask(lambda: self._wire.broker.create(consumer), self._timeout_s)
+        consumer = Consumer(config.name, config.filter_subject, config.opt_start_seq)
+        assert stream == CMD_STREAM
+        await self._wire.ask(lambda: self._wire.broker.commands.create(consumer), self._timeout_s)
 
 
 class SimulatedStream:
@@ -263,27 +264,27 @@ class SimulatedStream:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._broker = wire.broker
+        self._stream = wire.broker.commands
 
     async def state(self) -> StreamState:
-        broker = self._broker
+        stream = self._stream
         return await self._ask(  # type: ignore[no-any-return]  # as asked
-            lambda: StreamState(broker.first_seq, broker.last_seq, len(broker.messages), 0, 0)
+            lambda: StreamState(stream.first_seq, stream.last_seq, len(stream.messages), 0, 0)
         )
 
     async def message_time(self, seq: int) -> int | None:
-        found = await self._ask(lambda: self._broker.messages.get(seq))
+        found = await self._ask(lambda: self._stream.messages.get(seq))
         return None if found is None else found.at
 
     async def next(self, subjects: str, seq: int) -> StoredMessage | None:
-        found = await self._ask(lambda: self._broker.next(subjects, seq))
+        found = await self._ask(lambda: self._stream.next(subjects, seq))
         return None if found is None else StoredMessage(found.subject, found.seq, found.at, found.block, found.body)
 
     async def kinds(self) -> set[str]:
-        return await self._ask(lambda: {one.kind for one in self._broker.messages.values()})  # type: ignore[no-any-return]  # as asked
+        return await self._ask(lambda: {one.subject.split(".")[3] for one in self._stream.messages.values()})  # type: ignore[no-any-return]  # as asked
 
     async def purge(self, upto: int) -> None:
-        await self._ask(lambda: self._broker.purge(upto))
+        await self._ask(lambda: self._stream.purge(upto))
 
     async def _ask(self, statement: Callable[[], Any]) -> Any:
         try:
