@@ -93,8 +93,7 @@ class Scheduler:
                     if not due or self.now > limit_s:
                         return False
                 when, _, node, what = pop(due)
-                if when > self.now:
-                    self.now = when
+                self.now = max(self.now, when)
                 if node is None:
                     what()
                 elif what.callback is not None and not node.dead:
