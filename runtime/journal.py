@@ -143,6 +143,10 @@ class Steps:
             self._cancel = reason
             self._throw()
 
+    def stop(self) -> None:
+        """This attempt takes no step any more, nor is it told of a cancellation: another one will begin anew."""
+        self._closed = True
+
     def _throw(self) -> None:
         if self._cancel is None or self._thrown or self._closed or self._keeping or self._before or self._task is None:
             return

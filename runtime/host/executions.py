@@ -48,11 +48,15 @@ class HandlerExited(Exception):
 
 
 class _Run:
-    """What runs here: its journal, and what was said before that was read, in which it may be missing."""
+    """What runs here: its journal, and what was said before that was read, in which it may be missing.
 
-    __slots__ = ("early", "journal")
+    `stopped` when it is to end here and begin anew at the lane's next owner.
+    """
+
+    __slots__ = ("early", "journal", "stopped")
 
     def __init__(self) -> None:
+        self.stopped = False
         self.early: list[Said] = []
         self.journal: Journal | None = None
 
@@ -138,19 +142,28 @@ class Executions:
 
     async def hand_over(self, lane: Lane, grace_s: float) -> None:
         """Waits for a lane's executions, then stops the rest so that the next owner restarts them at no cost."""
-        tasks = list(lane.active.values())  # in order, unlike what asyncio.wait gives
-        running = set(tasks)
+        begun = dict(lane.active)  # in order, unlike what asyncio.wait gives
+        running = set(begun.values())
         deadline = asyncio.get_running_loop().time() + grace_s
         while running and (remaining := deadline - asyncio.get_running_loop().time()) > 0:
             for place, task in lane.active.items():
                 if self._is_idle(place):
-                    task.cancel(_HAND_OVER)  # what it waits for may come after this pod is gone
+                    self._stop(place, task)  # what it waits for may come after this pod is gone
             _, running = await asyncio.wait(running, timeout=min(remaining, LOOK_S))
-        for task in tasks:
+        for place, task in begun.items():
             if task in running:
-                task.cancel(_HAND_OVER)
+                self._stop(place, task)
         if running:
             await asyncio.wait(running, timeout=1.0)
+
+    def _stop(self, place: tuple[str, str], task: asyncio.Task[None]) -> None:
+        """Ends an attempt that the next owner begins anew. A handler that catches this must not undo anything."""
+        run = self._runs.get(place)
+        if run is not None:
+            run.stopped = True
+            if run.journal is not None:
+                run.journal.steps.stop()
+        task.cancel(_HAND_OVER)
 
     async def _run(self, start: Start, run: _Run) -> None:
         command, method = start.command, start.kind.methods[start.command.method]
@@ -175,7 +188,7 @@ class Executions:
                 job = method.run(start.state, start.payload, start.turn)
                 decided = await self.loop.run(_awaited(journal.through(job)))
         except asyncio.CancelledError as cancelled:
-            if cancelled.args == (_HAND_OVER,):
+            if run.stopped or cancelled.args == (_HAND_OVER,):
                 error = HandedOver()
             elif (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
@@ -188,6 +201,8 @@ class Executions:
         finally:
             self._running.pop(id(start), None)
             self._forget((command.actor, command.id), run)
+        if run.stopped and not isinstance(error, HandedOver):  # what came of its being stopped says nothing
+            decided, error = None, HandedOver()
         if journal is not None:
             await journal.settle()
         self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))

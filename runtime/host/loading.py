@@ -162,6 +162,11 @@ class Snapshotter:
         self._due[actor] = activation
         self._wake.set()
 
+    def clear(self) -> None:
+        """Nothing in memory is believed any more: what was due may be of a log that an older copy has replaced."""
+        self._due.clear()
+        self._snapshots.forget()
+
     async def run(self) -> None:
         """Writes snapshots, for ever."""
         while True:

@@ -343,6 +343,7 @@ class Pod:
             self.lose(lane)
         self.activations.clear()
         self.committer.clear()
+        self.snapshotter.clear()
 
     async def _on_reconnect(self) -> None:
         if not hasattr(self, "commands"):

@@ -40,10 +40,16 @@ class Snapshots(Protocol):
     """Where snapshots are kept."""
 
     async def save(self, rows: Sequence[SnapshotRow]) -> None:
-        """Keeps snapshots; an older one never replaces a newer one of the same fold."""
+        """Keeps snapshots; an older one never replaces a newer one of the same fold.
+
+        Raises LogUnavailable, also when another log answers than the one before, until `forget`.
+        """
 
     async def find(self, actor: str, fold_version: str) -> tuple[int, str] | None:
         """(seq, state as JSON) of an actor's snapshot, if one was made by this fold."""
+
+    def forget(self) -> None:
+        """Nothing is left of what was read before: the log that answers next is the right one."""
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -182,6 +182,31 @@ def test_given_a_pod_that_leaves_while_its_execution_only_waits_then_its_lane_go
     run(scenario())
 
 
+def test_given_an_execution_that_would_undo_when_its_pod_leaves_then_nothing_is_undone_and_it_goes_on(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes"
+    pods = [system.start_pod(MODULE)]
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            travelling = await running(system, client, "journey", {"path": str(path)})
+            await until(lambda: said(system, "step") == 1)
+            await asyncio.to_thread(pods[0].terminate, 60)
+            assert system.sql("SELECT state, attempts FROM pending") == [("waiting", 0)]
+            pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+            await until(lambda: ("run",) in system.sql(RUNNING))
+            assert lines(path) == ["book"]
+            await travelling.cancel("rain")
+            Path(f"{path}.go").touch()
+            with pytest.raises(CallFailed, match="was cancelled: rain"):
+                await travelling.result(timeout_s=60)
+
+    run(scenario())
+    assert lines(path) == ["book", "unbook", "tell"]
+    assert system.sql("SELECT count(*) FROM dead_letters") == [(0,)]
+
+
 def test_given_a_cancelled_execution_when_pods_die_while_it_undoes_then_each_step_ran_once_and_it_ends(
     system: System, tmp_path: Path
 ) -> None:

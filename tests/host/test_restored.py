@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from runtime.host.ports import Changes, Fence, LogTimedOut, LogUnavailable, Wanted
+from runtime.host.reading import SnapshotRow
 from runtime.infra import Infra, process
 from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.migrate import migrate
+from runtime.postgres.snapshots import PostgresSnapshots
 from tests.host.test_log import owned
 from tests.host.test_ownership import assert_exactly_once, balanced, owners, under_load
 from tests.support.kinds import Add, counter
@@ -185,6 +187,32 @@ def test_given_a_transaction_whose_time_ran_out_when_another_server_answers_then
         await log.close()
 
     run(scenario())
+
+
+def test_given_a_snapshot_when_another_server_answers_then_it_is_not_written_before_everything_was_given_up(
+    own_system: System, infra: Infra
+) -> None:
+    """It may be of events that this server's log does not hold, or holds otherwise."""
+    rows = [SnapshotRow("0" * 31 + "1", "default", seq, "fold", "{}") for seq in (1, 2)]
+
+    async def scenario() -> None:
+        await owned(own_system, 0)
+        snapshots = PostgresSnapshots(own_system.postgres_url)
+        await snapshots.save(rows[:1])
+        infra.postgres.kill()
+        infra.postgres.start()
+        for _ in range(2):  # the first one only finds its connection broken
+            with pytest.raises(LogUnavailable):
+                await snapshots.save(rows[1:])
+        with pytest.raises(LogUnavailable, match="started anew"):
+            await snapshots.save(rows[1:])
+        assert own_system.sql("SELECT seq FROM snapshots") == [(1,)]
+        snapshots.forget()
+        await snapshots.save(rows[1:])
+        await snapshots.close()
+
+    run(scenario())
+    assert own_system.sql("SELECT seq FROM snapshots") == [(2,)]
 
 
 def test_given_a_copy_that_is_older_than_every_pod_when_they_meet_it_then_they_register_again_and_read_all(

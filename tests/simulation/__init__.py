@@ -2,10 +2,10 @@
 
     scheduler.py   virtual time, and an event loop a node: killed or frozen at any await
     store.py       the tables and transactions that Postgres is; log.py: the host's ports over them
-    broker.py      the streams and subjects that NATS is; wire.py: a connection to it
+    broker.py      the subjects that NATS is, and streams.py its streams; wire.py: a connection to it
     assembly.py    a pod put together from these
     kinds.py       the actors; program.py: what clients do with them; faults.py: what happens to everybody
-    history.py     one history; verify.py: what must be true of it
+    history.py     one history; verify.py: what must be true of it, and runs.py of executions that are told something
     planted.py     bugs put into the engine on purpose, each of which must be caught
     runner.py      many histories, in many processes; __main__.py: make simulate
 """

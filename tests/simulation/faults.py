@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
-LOAD_S = 2.0
+LOAD_S = 1.3
 """Faults begin within so many seconds."""
+
+TRIM_LAG_S = 1.0
+"""For how long the stream keeps what was processed."""
+
+BACKUP_AGE = 0.8
+"""The most that a backup's age may be of that."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Fault:
 WHAT = (
     "kill", "kill", "kill", "freeze", "freeze", "freeze", "freeze", "stop", "join", "drop pod", "drop client",
     "broker restarts", "power cut", "store restarts", "store breaks", "store breaks", "store stalls", "cut off",
-    "loses messages", "stores twice", "full", "all die",
+    "loses messages", "stores twice", "full", "all die", "restore",
 )  # fmt: skip
 
 
@@ -40,7 +46,16 @@ def draw_faults(rng: random.Random) -> list[Fault]:
         fuse = rng.randint(0, 60) if rng.random() < 0.7 else -1
         lasts_s = 0.05 + rng.random() ** 2 * 3
         faults.append(Fault(what, rng.random() * LOAD_S, rng.random(), rng.random(), fuse, lasts_s))
-    return sorted(faults, key=lambda fault: fault.at)
+    faults.sort(key=lambda fault: fault.at)
+    restored = next((fault for fault in faults if fault.what == "restore"), None)
+    if restored is None:
+        return faults
+    # One backup a history; and what the broker lost cannot come again from it, which no promise covers.
+    instead = {"restore": "store restarts", "power cut": "broker restarts"}
+    return [
+        fault if fault is restored else dataclasses.replace(fault, what=instead.get(fault.what, fault.what))
+        for fault in faults
+    ]
 
 
 def strike(history: History, fault: Fault) -> None:
@@ -141,6 +156,19 @@ def _store_restarts(history: History, fault: Fault) -> None:
     history.store.restart()
 
 
+def _restore(history: History, fault: Fault) -> None:
+    """A backup is taken now, and put back while everything that came since is still in the stream."""
+    backup = history.store.backup()
+    history.striking += 1
+
+    def put_back() -> None:
+        history.striking -= 1
+        history.restore(backup)
+        history.store.down_until = max(history.store.down_until, history.scheduler.now + fault.lasts_s / 2)
+
+    history.scheduler.after(BACKUP_AGE * TRIM_LAG_S * fault.size, put_back)
+
+
 def _store_breaks(history: History, fault: Fault) -> None:
     history.store.break_p = 0.05 + 0.3 * fault.size
 
@@ -199,6 +227,7 @@ _STRIKES = {
     "broker restarts": _broker_restarts,
     "power cut": _power_cut,
     "store restarts": _store_restarts,
+    "restore": _restore,
     "store breaks": _store_breaks,
     "store stalls": _store_stalls,
     "cut off": _cut_off,

@@ -26,10 +26,10 @@ from schemas.wire import Reply
 from tests.simulation import verify
 from tests.simulation.assembly import SimulatedAssembly
 from tests.simulation.broker import Broker
-from tests.simulation.faults import LOAD_S, Fault, draw_faults, strike
+from tests.simulation.faults import LOAD_S, TRIM_LAG_S, Fault, draw_faults, strike
 from tests.simulation.kinds import KINDS
 from tests.simulation.log import Line
-from tests.simulation.program import ACCOUNTS, DESK, FRAIL, Op, Round, draw_program
+from tests.simulation.program import COUNTED_FROM, FRAIL, Op, Round, draw_program
 from tests.simulation.scheduler import Node, Scheduler, SimulatedClock
 from tests.simulation.store import Store
 from tests.simulation.wire import Wire
@@ -86,6 +86,16 @@ class Done:
 
 
 @dataclasses.dataclass(slots=True)
+class Told:
+    """What a run was told, and the log has acknowledged: `what` is the event's name, `answer` an update's."""
+
+    run: Op
+    what: str
+    id: str
+    answer: Any
+
+
+@dataclasses.dataclass(slots=True)
 class Look:
     """A query's answer. `least` is the sequence that its client knew to be committed before it asked."""
 
@@ -93,6 +103,8 @@ class Look:
     least: int
     reply: Reply
     committed: int
+    certain: bool
+    """Whether the log was one and the same all the while, and every pod can have heard which."""
 
 
 class History:
@@ -114,13 +126,15 @@ class History:
         self.clients: list[ClientNode] = []
         self.done: list[Done] = []
         self.looks: list[Look] = []
+        self.told: list[Told] = []
         self.problems: list[str] = []
         self.known: dict[str, int] = {}
         """Actor → the highest sequence that any client has been told."""
         self._working = 0
-        self._striking = len(self.faults)
+        self.striking = len(self.faults)
         self._resuming = False
         self._look_at = 0.0
+        self._uncertain_until = -1.0
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +151,7 @@ class History:
         clock = SimulatedClock(self.scheduler, self.scheduler.rng.getrandbits(32))
         settings = PodSettings(
             "", "", partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.33, balance_s=0.4,
-            max_batch=self.max_batch, drain_s=1.0, trim_lag_s=1.0, idle_s=1.5,
+            max_batch=self.max_batch, drain_s=1.0, trim_lag_s=TRIM_LAG_S, idle_s=1.5,
         )  # fmt: skip
 
         def wire_of(on_reconnect: Any) -> Wire:
@@ -222,7 +236,40 @@ class History:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.problems.append(f"an operation ended with {error!r}")
 
+    async def _direct(self, client: Client, op: Op) -> None:
+        """Asks for a run, and tells it what it waits for, one after the other, until it has ended."""
+        body = msgspec.json.encode(op.args)
+        assert op.id is not None
+        asked = asyncio.ensure_future(self._perform(client, dataclasses.replace(op, how="ask")))
+        run = client.run_of(op.kind, op.key, op.method, body, op.id)
+        for number in range(op.args["words"]):
+            send = partial(run.signal, "word", f"{op.id}-{number}", timeout_s=ASK_S)
+            await self._say(asked, op, "signal", f"{op.id}-word{number}", send)
+        if op.how == "cancel":
+            await self._say(asked, op, "cancel", f"{op.id}-cancel", partial(run.cancel, "enough", timeout_s=ASK_S))
+        else:
+            send = partial(run.update, "count", COUNTED_FROM, type=int, timeout_s=ASK_S)
+            await self._say(asked, op, "update", f"{op.id}-count", send)
+        await asked
+
+    async def _say(self, asked: asyncio.Future[None], op: Op, what: str, id: str, send: Any) -> None:
+        tries = 0
+        while not asked.done():
+            try:
+                answer = await send(id=f"{id}-{tries}")
+            except (CallFailed, NotConnected) as error:
+                # A refusal is recorded under its id: once the run is there, it is told under another one.
+                tries += isinstance(error, CallFailed) and error.code == "not_running"
+                await asyncio.sleep(PAUSE_S)
+            else:
+                self.scheduler.say(f"client hears that {what} {id}-{tries} of {op.key} is known: {answer}")
+                self.told.append(Told(op, what, f"{id}-{tries}", answer))
+                return
+
     async def _perform(self, client: Client, op: Op) -> None:
+        if op.how in ("run", "cancel"):
+            await self._direct(client, op)
+            return
         body = msgspec.json.encode(op.args)
         id = op.id
         while True:
@@ -252,17 +299,31 @@ class History:
         actor = actor_id("default", op.kind, op.key)
         if self.scheduler.trace is not None:
             self.scheduler.say(f"client hears of {op.method} {op.key} {reply.id}: {reply.seq} {reply.error}")
-        if (actor, reply.id) not in self.store.inbox:
+        place = (actor, reply.id)
+        entry = self.store.inbox.get(place)
+        if entry is None and all(place not in past.inbox for past in self.store.past):
             self.problems.append(f"{op.method} of {op.key} ({reply.id}) was answered before it was committed")
-        self.known[actor] = max(self.known.get(actor, 0), reply.seq)
+        if entry is not None and entry.seq == reply.seq:
+            self.known[actor] = max(self.known.get(actor, 0), reply.seq)
         self.done.append(Done(op, reply.id, reply))
 
     async def _look(self, client: Client, op: Op) -> None:
         actor = actor_id("default", op.kind, op.key)
-        least = self.known.get(actor, 0)
+        least, certain = self.known.get(actor, 0), self.scheduler.now > self._uncertain_until
+        pasts = len(self.store.past)
         reply = await client.read(op.kind, op.key, op.method, b"", timeout_s=ASK_S, attempt_s=1.0)
-        self.looks.append(Look(op.key, least, reply, len(self.store.events.get(actor, ()))))
-        self.known[actor] = max(self.known.get(actor, 0), reply.seq)
+        certain = certain and pasts == len(self.store.past)
+        look = Look(op.key, least, reply, len(self.store.events.get(actor, ())), certain)
+        if certain:
+            self.known[actor] = max(self.known.get(actor, 0), reply.seq)
+        self.looks.append(look)
+
+    def restore(self, backup: dict[str, Any]) -> None:
+        """A backup is put back. What clients know may not be so any more."""
+        self.scheduler.say("a backup is put back")
+        self.store.restore(backup)
+        self.known.clear()
+        self._uncertain_until = self.scheduler.now + 3 * TTL_S
 
     # -- its course -------------------------------------------------------------------------------------------------
 
@@ -288,7 +349,7 @@ class History:
         return self.problems
 
     def _strike(self, fault: Fault) -> None:
-        self._striking -= 1
+        self.striking -= 1
         strike(self, fault)
 
     def _over(self) -> bool:
@@ -298,7 +359,7 @@ class History:
         if store.paused and now > LOAD_S and not self._resuming:
             self._resuming = True
             self.clients[0].node.start(self._resume())
-        if self._working or self._striking or now < LOAD_S or now < self._look_at or not self._settled():
+        if self._working or self.striking or now < LOAD_S or now < self._look_at or not self._settled():
             return False
         # What was committed last may still be on its way to who has to know it.
         self._look_at, looked = now + 0.2, self._look_at
@@ -391,9 +452,6 @@ class History:
                         with node.entered(), contextlib.suppress(RuntimeError):  # it would wait while it ends
                             task.get_coro().close()
         sys.unraisablehook = hook
-
-
-KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK}
 
 
 class Tracing(logging.Handler):

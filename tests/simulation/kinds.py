@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec import Struct
 
 from runtime.entity import entity
@@ -177,4 +179,26 @@ def taken(order: str) -> str:
     return f"receipt of {order}"
 
 
-KINDS = (account, frail, desk)
+clerk = keyvalue("clerk", retry=RETRY)
+
+WORDS_S = 40.0
+"""Longer than any history lasts: a word that does not come was lost."""
+
+
+@clerk.write
+async def gather(ctx: KeyValue, words: int) -> list[str]:
+    """Takes so many words, and tells who asks for their number; once it is cancelled it undoes that, in a step."""
+    run, taken_words = ctx.turn.command_id, []
+    try:
+        for _ in range(words):
+            taken_words.append(await ctx.turn.signal("word", returns=str, timeout_s=WORDS_S))
+        asked = await ctx.turn.update("count", returns=int, timeout_s=WORDS_S)
+        await asked.answer(asked.value + len(taken_words))
+    except asyncio.CancelledError:
+        await ctx.step("undo", taken, run)
+        raise
+    ctx.set(f"words {run}", taken_words)
+    return taken_words
+
+
+KINDS = (account, frail, desk, clerk)

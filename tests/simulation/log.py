@@ -44,12 +44,11 @@ class Line:
     async def ask(self, statement: Callable[[], Any], *, lanes: Sequence[int] = ()) -> Any:
         """What a statement gives; `lanes` are rows that it writes. Raises LogUnavailable."""
         if not lanes:
-            return await Exchange(self, lambda answer: answer(statement())).settled
+            return await Exchange(self, lambda answer: answer(_result(statement))).settled
 
         def run(answer: Callable[[Any], None]) -> None:
-            self.store.when_free(
-                lanes, lambda: answer(statement()), lambda: answer(LogUnavailable("a lock was not given in time"))
-            )
+            late = LogUnavailable("a lock was not given in time")
+            self.store.when_free(lanes, lambda: answer(_result(statement)), lambda: answer(late))
 
         return await Exchange(self, run).settled
 
@@ -58,16 +57,24 @@ class Line:
         return Exchange(self, run).settled
 
 
+def _result(statement: Callable[[], Any]) -> Any:
+    try:
+        return statement()
+    except LogUnavailable as error:
+        return error
+
+
 class Exchange:
     """One question to the server, and its answer; the connection may break with either."""
 
-    __slots__ = ("_fate", "_line", "_run", "settled")
+    __slots__ = ("_fate", "_incarnation", "_line", "_run", "settled")
 
     def __init__(self, line: Line, run: Callable[[Callable[[Any], None]], None]) -> None:
         store = line.store
         self._line = line
         self._run = run
         self._fate = store.scheduler.rng.random()
+        self._incarnation = store.incarnation
         self.settled = line.node.create_future()
         store.scheduler.after(store.latency(), self._arrive)
 
@@ -78,6 +85,9 @@ class Exchange:
             return
         if now < store.down_until or now < line.cut_until:
             store.scheduler.after(RECONNECT_S, partial(self._hand_over, LogUnavailable("nobody answers")))
+        elif store.incarnation != self._incarnation:
+            broke = LogUnavailable("the connection to Postgres broke: the server was started anew")
+            store.scheduler.after(RECONNECT_S, partial(self._hand_over, broke))
         elif fate < store.break_p and fate <= store.break_p / 2:
             broke = LogUnavailable("the connection to Postgres broke: the question is lost")
             store.scheduler.after(RECONNECT_S, partial(self._hand_over, broke))
@@ -117,6 +127,10 @@ class SimulatedCommitLog:
         store, opened = self._line.store, []
 
         def run(answer: Callable[[Any], None]) -> None:
+            if store.incarnation != self._incarnation:
+                answer(LogUnavailable("the connection to Postgres broke: the server was started anew"))
+                return
+
             def begun(transaction: Transaction | None, found: Any) -> None:
                 if transaction is not None:
                     opened.append(transaction)
@@ -281,21 +295,38 @@ class SimulatedSnapshots:
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        self._incarnation: int | None = None
 
     async def save(self, rows: Sequence[SnapshotRow]) -> None:
-        kept = self._line.store.snapshots
+        kept, known = self._line.store, self._incarnation
 
         def statement() -> None:
+            self._check(known)
             for row in rows:
-                found = kept.get(row.actor)
+                found = kept.snapshots.get(row.actor)
                 if found is None or found[0] <= row.seq or found[1] != row.fold_version:
-                    kept[row.actor] = (row.seq, row.fold_version, row.state)
+                    kept.snapshots[row.actor] = (row.seq, row.fold_version, row.state)
 
         await self._line.ask(statement)
 
     async def find(self, actor: str, fold_version: str) -> tuple[int, str] | None:
-        found = await self._line.ask(lambda: self._line.store.snapshots.get(actor))
+        known = self._incarnation
+
+        def statement() -> Any:
+            self._check(known)
+            return self._line.store.snapshots.get(actor)
+
+        found = await self._line.ask(statement)
         return (found[0], found[2]) if found is not None and found[1] == fold_version else None
+
+    def forget(self) -> None:
+        self._incarnation = None
+
+    def _check(self, known: int | None) -> None:
+        found = self._line.store.incarnation
+        if known not in (None, found):
+            raise LogUnavailable("Postgres was started anew, perhaps with an older copy of the log")
+        self._incarnation = found
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -13,17 +13,27 @@ from unittest import mock
 
 import msgspec
 
-from runtime.host import command, turns
+from runtime.host import command, executions, turns
 from runtime.host.aftermath import Aftermath
 from runtime.host.broker import Publisher
+from runtime.host.executions import Executions
+from runtime.host.loading import Snapshotter
 from runtime.host.outbox import Outbox
 from runtime.host.plan import Plan
 from runtime.host.pod import Pod
 from runtime.host.ports import Found, LogRefused, LogUnavailable
 from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
+from runtime.mail import Mail
 from schemas import headers as names
-from tests.simulation.log import SimulatedCommitLog, SimulatedKeeping
+from tests.simulation import history
+from tests.simulation.log import (
+    SimulatedCommitLog,
+    SimulatedKeeping,
+    SimulatedOwnership,
+    SimulatedReader,
+    SimulatedSnapshots,
+)
 from tests.simulation.store import Store
 
 Patch = tuple[Any, str, Any]
@@ -222,8 +232,53 @@ def _waiting_timer_fires() -> list[Patch]:
     return [(Plan, "unfire", lambda self, command: None), (turns, "from_pending", no_timers)]
 
 
+def _untold(*left_out: str) -> list[Patch]:
+    """A run that starts anew is not told what its journal holds."""
+    journal = SimulatedReader.journal
+
+    async def told(self: SimulatedReader, actor: str, partition: int, command_id: str) -> Any:
+        return [row for row in await journal(self, actor, partition, command_id) if row[1] not in left_out]
+
+    return [(SimulatedReader, "journal", told)]
+
+
+def _told_again() -> list[Patch]:
+    """A run that starts anew is offered what it had taken."""
+    made = Mail.__init__
+
+    def init(self: Mail, *args: Any, **named: Any) -> None:
+        made(self, *args, **named)
+        self._taken = set()
+
+    return [(Mail, "__init__", init)]
+
+
+def _copy_believed() -> list[Patch]:
+    """A log that is an older copy is taken for the one that was there: its lanes have the very same epochs."""
+    begin = SimulatedCommitLog.begin
+
+    async def same(self: SimulatedOwnership) -> str:
+        return "1"
+
+    async def begun(self: SimulatedCommitLog, wanted: Any) -> Found:
+        self._incarnation = self._line.store.incarnation
+        return await begin(self, wanted)
+
+    return [(SimulatedOwnership, "incarnation", same), (SimulatedCommitLog, "begin", begun)]
+
+
+def _stopped_undoes() -> list[Patch]:
+    """As the engine once had it: a handler that was stopped for its next owner took this for its being cancelled."""
+    return [(Executions, "_stop", lambda self, place, task: task.cancel(executions._HAND_OVER))]
+
+
+def _snapshots_believed() -> list[Patch]:
+    """As the engine once had it."""
+    return [(SimulatedSnapshots, "_check", lambda self, known: None), (Snapshotter, "clear", lambda self: None)]
+
+
 PLANTED = (
-    Planted("the epoch check is skipped", _no_epoch, near=105),
+    Planted("the epoch check is skipped", _no_epoch, near=180),
     Planted("replies go out before the commit", _reply_first),
     Planted("memory moves on before the commit", _memory_first),
     Planted("the checkpoint moves before the commit", _checkpoint_first),
@@ -232,13 +287,20 @@ PLANTED = (
     Planted("a command that is done stays pending", lambda: _without(pending_done=[])),
     Planted("the outbox is not kept", lambda: _without(outbox=[])),
     Planted("messages get their ids when they are sent", _ids_when_sent),
-    Planted("what was sent counts as acknowledged", _sent_unheard),
+    Planted("what was sent counts as acknowledged", _sent_unheard, near=50),
     Planted("pending commands go on in any order", _any_order),
-    Planted("the stream is trimmed above a checkpoint", _trimmed_too_far),
-    Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=38),
+    Planted("the stream is trimmed above a checkpoint", _trimmed_too_far, near=10),
+    Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=70),
     Planted("memory is believed after the log was lost", _nothing_forgotten),
-    Planted("gaps in the delivery are ignored", _gaps_ignored),
+    Planted("gaps in the delivery are ignored", _gaps_ignored, near=10),
     Planted("a broker that went back in time is believed", _no_anchor),
     Planted("a held key is not woken", _no_wake),
-    Planted("a timer that waits for its turn cannot be taken back", _waiting_timer_fires, near=205),
+    Planted("a timer that waits for its turn cannot be taken back", _waiting_timer_fires, near=225),
+    Planted("a run that starts anew has not heard its signals", lambda: _untold("troupe.signal", "troupe.update")),
+    Planted("a run that starts anew has not heard that it was cancelled", lambda: _untold("troupe.cancel")),
+    Planted("a run that starts anew is told again what it took", _told_again),
+    Planted("a run that ends here to begin elsewhere is undone", _stopped_undoes, near=700070),
+    Planted("an older copy of the log is taken for the same one", _copy_believed),
+    Planted("a snapshot of the log that was lost comes into its older copy", _snapshots_believed),
+    Planted("the stream is trimmed up to the checkpoints at once", lambda: [(history, "TRIM_LAG_S", 0.0)], near=360),
 )

@@ -11,10 +11,15 @@ from typing import Any, Literal
 ACCOUNTS = ("ann", "bob", "cid", "dot", "eve")
 FRAIL = ("old", "new")
 DESK = ("till",)
+CLERK = ("kim",)
+KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK, "clerk": CLERK}
+
+COUNTED_FROM = 100
+"""What an update asks a run to add the number of its words to."""
 
 AT_ONCE = (1, 2, 4, 6, 8)
 WEIGHTS = {
-    ("account", "add"): 35,
+    ("account", "add"): 33,
     ("account", "move"): 23,
     ("account", "take"): 10,
     ("account", "plan"): 12,
@@ -23,10 +28,12 @@ WEIGHTS = {
     ("account", "mark"): 3,
     ("frail", "add"): 4,
     ("desk", "pay"): 3,
+    ("clerk", "gather"): 2,
 }
 """How often what is done, of a hundred."""
 
-How = Literal["ask", "ask again", "tell", "query"]
+How = Literal["ask", "ask again", "tell", "query", "run", "cancel"]
+"""`run` is asked, and its execution told what it waits for; `cancel` the same, and then cancelled."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,8 +75,9 @@ def _op(rng: random.Random, id: str) -> Op:
     how: How = "tell" if chance < 0.2 else "ask again" if chance < 0.28 else "ask"
     given = id if how != "ask" or rng.random() < 0.3 else None
     kind, method, args = _what(rng, id)
-    keys = FRAIL if kind == "frail" else DESK if kind == "desk" else ACCOUNTS
-    return Op(kind, rng.choice(keys), method, args, how, given)
+    if kind == "clerk":
+        how, given = rng.choice(("run", "run", "cancel")), id
+    return Op(kind, rng.choice(KEYS[kind]), method, args, how, given)
 
 
 def _what(rng: random.Random, id: str) -> tuple[str, str, dict[str, Any]]:
@@ -94,4 +102,5 @@ _ARGUMENTS: dict[tuple[str, str], Callable[[random.Random, str, int], dict[str, 
     ("desk", "pay"): lambda rng, id, amount: {
         "source": rng.choice(ACCOUNTS), "target": rng.choice(ACCOUNTS), "amount": amount
     },
+    ("clerk", "gather"): lambda rng, id, amount: {"words": amount - 1},
 }  # fmt: skip

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,10 @@ def _quiet() -> Iterator[None]:
     gc.collect()
     gc.freeze()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tasks of nodes that died had perhaps not begun
+            yield
+            gc.collect()
     finally:
         gc.unfreeze()
         if collecting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from runtime.host.ports import (
@@ -38,6 +39,12 @@ from tests.simulation.scheduler import EPOCH, Scheduler
 LOCK_TIMEOUT_S = 2.0
 REFUSED = '"cursed"'
 """A trigger of this database refuses every event whose payload holds this word."""
+
+
+_TABLES = (
+    "lanes", "pods", "events", "times", "log", "inbox", "inbox_at", "refused", "pending", "outbox", "outbox_at",
+    "timers", "dead", "paused", "snapshots",
+)  # fmt: skip
 
 
 class BrokenUniqueness(Exception):
@@ -74,6 +81,14 @@ class DeadLetter:
 
     row: DeadLetterRow
     status: str = "parked"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Past:
+    """What the log held when an older copy was put in its place."""
+
+    events: dict[str, list[EventRow]]
+    inbox: dict[tuple[str, str], InboxEntry]
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -114,6 +129,8 @@ class Store:
         self.snapshots: dict[str, tuple[int, str, str]] = {}
         self.locks: dict[int, Transaction] = {}
         self.anomalies: list[str] = []
+        self.past: list[Past] = []
+        """What was lost each time that a backup was put back."""
         self._waiting: list[Callable[[], bool]] = []
 
     def latency(self) -> float:
@@ -216,6 +233,17 @@ class Store:
         self.incarnation += 1
         for transaction in list(dict.fromkeys(self.locks.values())):
             self.end(transaction, "the server was started anew")
+
+    def backup(self) -> dict[str, Any]:
+        """A copy of every table."""
+        return {name: {key: copy(value) for key, value in getattr(self, name).items()} for name in _TABLES}
+
+    def restore(self, backup: dict[str, Any]) -> None:
+        """The server ends, and comes back with a copy of its tables in their place."""
+        self.restart()
+        self.past.append(Past(self.events, self.inbox))
+        for name, table in backup.items():
+            setattr(self, name, table)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
