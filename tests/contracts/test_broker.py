@@ -10,7 +10,8 @@ import pytest
 
 from runtime.client.connection import Connection, connect, header_block, parse_headers
 from runtime.client.inbox import Inbox, NoResponders
-from runtime.client.ordered import OrderedReader, StreamReset
+from runtime.client.ordered import OrderedReader
+from runtime.client.stored import StreamReset
 from runtime.clock import Clock, system_clock
 from runtime.errors import NotConnected
 from runtime.host.broker import CommandStream, Feed

@@ -17,7 +17,6 @@ from runtime.host import command, executions, turns
 from runtime.host.aftermath import Aftermath
 from runtime.host.broker import Publisher
 from runtime.host.executions import Executions
-from runtime.host.loading import Snapshotter
 from runtime.host.outbox import Outbox
 from runtime.host.plan import Plan
 from runtime.host.pod import Pod
@@ -32,7 +31,6 @@ from tests.simulation.log import (
     SimulatedKeeping,
     SimulatedOwnership,
     SimulatedReader,
-    SimulatedSnapshots,
 )
 from tests.simulation.store import Store
 
@@ -272,11 +270,6 @@ def _stopped_undoes() -> list[Patch]:
     return [(Executions, "_stop", lambda self, place, task: task.cancel(executions._HAND_OVER))]
 
 
-def _snapshots_believed() -> list[Patch]:
-    """As the engine once had it."""
-    return [(SimulatedSnapshots, "_check", lambda self, known: None), (Snapshotter, "clear", lambda self: None)]
-
-
 PLANTED = (
     Planted("the epoch check is skipped", _no_epoch, near=180),
     Planted("replies go out before the commit", _reply_first),
@@ -301,6 +294,5 @@ PLANTED = (
     Planted("a run that starts anew is told again what it took", _told_again),
     Planted("a run that ends here to begin elsewhere is undone", _stopped_undoes, near=700070),
     Planted("an older copy of the log is taken for the same one", _copy_believed),
-    Planted("a snapshot of the log that was lost comes into its older copy", _snapshots_believed),
     Planted("the stream is trimmed up to the checkpoints at once", lambda: [(history, "TRIM_LAG_S", 0.0)], near=360),
 )
