@@ -27,6 +27,17 @@ PARTITIONS = 32
 EVENTS = 10
 """Events, and so answers, of one actor."""
 
+CHUNK = 100_000
+"""So many actors are written by one transaction."""
+
+STATISTICS_S = 1.5
+"""Sessions tell their counts at most once a second."""
+
+WHOLE_READS = """
+SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables
+WHERE schemaname = 'troupe' AND (relname ~ '^events_[0-9]+$' OR relname IN ('inbox', 'actors', 'snapshots'))
+"""
+
 SAMPLE = 300
 WARM = 1000
 FILL = """
@@ -64,7 +75,10 @@ def rows(stage: Stage, size: int, seconds: float) -> dict[str, float]:
         fill_s = time.monotonic() - begun
         scene.start_pod()
         scene.await_owners()
-        figures = {"fill_s": fill_s, "cold_p50_ms": uvloop.run(_check(scene, actors))}
+        figures = {"fill_s": fill_s}
+        seed, before = scene.counted(), _whole_reads(scene)
+        figures["cold_p50_ms"] = uvloop.run(_check(scene, actors, seed))
+        figures["whole_reads"] = _whole_reads(scene) - before
         chosen = random.Random(2).sample(range(actors), min(WARM, actors))
         figures |= cost(scene, [_key(number) for number in chosen], seconds)
         time.sleep(1)
@@ -76,26 +90,35 @@ def rows(stage: Stage, size: int, seconds: float) -> dict[str, float]:
 
 
 def fill(scene: Scene, size: int) -> int:
-    """Writes what is missing of `size` events; gives how many actors there are."""
+    """Writes what is missing of `size` events; gives how many actors there are. A fill that was cut short goes on."""
     present = scene.system.sql("SELECT count(*) FROM actors WHERE key LIKE 'f%%'")[0][0]
     wanted = max(int(present), size // EVENTS)
     positions: dict[int, int] = {
         lane: scene.system.sql("SELECT coalesce(max(position), 0) FROM events WHERE lane = %s", lane)[0][0]
         for lane in range(PARTITIONS)
     }
-    # In the order of the indexes, which then grow at their ends.
-    made = sorted(_actor(number) for number in range(present, wanted))
-    with psycopg.connect(scene.system.postgres_url, options="-c search_path=troupe") as connection:
-        connection.execute("SET LOCAL work_mem = '256MB'")
-        connection.execute(FILL)
-        with connection.cursor().copy("COPY filling FROM STDIN") as copy:
-            for actor, key, partition in made:
-                copy.write_row((actor, key, partition, positions[partition]))
-                positions[partition] += EVENTS
-        connection.execute(ACTORS)
-        connection.execute(EVENTS_OF, (EVENTS,))
-        connection.execute(ANSWERS, (EVENTS,))
+    with psycopg.connect(scene.system.postgres_url, autocommit=True, options="-c search_path=troupe") as connection:
+        connection.execute("SET work_mem = '256MB'")
+        for first in range(present, wanted, CHUNK):
+            # In the order of the indexes, which then grow at fewer places.
+            made = sorted(_actor(number) for number in range(first, min(first + CHUNK, wanted)))
+            with connection.transaction():
+                _write(connection, made, positions)
+        if present < wanted:
+            connection.execute("VACUUM ANALYZE")  # else autovacuum does it while something is measured
     return wanted
+
+
+def _write(connection: psycopg.Connection, made: list[tuple[str, str, int]], positions: dict[int, int]) -> None:
+    """Writes actors with their events and answers, and moves the lanes' positions."""
+    connection.execute(FILL)
+    with connection.cursor().copy("COPY filling FROM STDIN") as copy:
+        for actor, key, partition in made:
+            copy.write_row((actor, key, partition, positions[partition]))
+            positions[partition] += EVENTS
+    connection.execute(ACTORS)
+    connection.execute(EVENTS_OF, (EVENTS,))
+    connection.execute(ANSWERS, (EVENTS,))
 
 
 def _scene(stage: Stage) -> Scene:
@@ -122,16 +145,22 @@ async def _write_template(scene: Scene) -> None:
         await client.call("counter", "template", "add", BODY)
 
 
-async def _check(scene: Scene, actors: int) -> float:
+def _whole_reads(scene: Scene) -> int:
+    """How often a whole table of the log was read so far."""
+    time.sleep(STATISTICS_S)
+    return int(scene.system.sql(WHOLE_READS)[0][0])
+
+
+async def _check(scene: Scene, actors: int, seed: int) -> float:
     """Calls a sample, one at a time: gives the median in ms. Raises Miscounted when a state or an answer is wrong."""
     waits = []
     async with await Client.connect(scene.system.nats_url) as client:
-        for number in random.Random(scene.counted()).sample(range(actors), min(SAMPLE, actors)):
+        for number in random.Random(seed).sample(range(actors), min(SAMPLE, actors)):
             key = _key(number)
             repeated = await client.call("counter", key, "add", BODY, id=f"{key}-{EVENTS}")
             if (repeated.repeated, bytes(repeated.result)) != (True, b"%d" % EVENTS):
                 raise Miscounted(f"the repeat of {key}-{EVENTS} was answered {repeated}")
-        for number in random.Random(scene.counted() + 1).sample(range(actors), min(SAMPLE, actors)):
+        for number in random.Random(seed + 1).sample(range(actors), min(SAMPLE, actors)):
             actor, _, partition = _actor(number)
             statement = "SELECT sum((payload->>'amount')::int) FROM events WHERE actor = %s AND partition = %s"
             known = scene.system.sql(statement, actor, partition)[0][0]

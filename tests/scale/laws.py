@@ -42,11 +42,11 @@ _FUNCTIONS: dict[Form, Callable[[float], float]] = {
 }
 
 
-def fit(points: Sequence[tuple[float, float]]) -> Law:
-    """The law of some (size, figure); constant when they are fewer than three."""
+def fit(points: Sequence[tuple[float, float]], floor: float = 0.0) -> Law:
+    """The law of some (size, figure); constant when they are fewer than three, or differ by no more than `floor`."""
     values = [value for _, value in points]
     constant = Law("constant", statistics.median(values), 0.0)
-    rising = max(values) - min(values) > NOISE * max(abs(statistics.median(values)), 1e-12)
+    rising = max(values) - min(values) > max(floor, NOISE * abs(statistics.median(values)))
     if len(points) < 3 or not rising:
         return constant
     logarithmic, linear = _line(points, "logarithmic"), _line(points, "linear")

@@ -80,4 +80,4 @@ def _shown(pieces: list[Piece], figure: Figure) -> list[tuple[float, float]]:
 
 
 def _law(pieces: list[Piece], figure: Figure) -> Law:
-    return fit(_shown(pieces, figure))
+    return fit(_shown(pieces, figure), figure.floor)

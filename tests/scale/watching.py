@@ -59,7 +59,7 @@ def measure(stage: Stage, shape: Shape) -> dict[str, float]:
             idle = {name: value - quiet[name] for name, value in scene.cpu_s().items()}
             keys = [names[number % len(names)] for number in range(shape.commands)]
             began = scene.cpu_s()
-            uvloop.run(_send(scene, keys, shape.rate))
+            answers = sorted(uvloop.run(_send(scene, keys, shape.rate)))
             sent = time.monotonic()
             watched = _finish(watchers, Expected(shape.commands // len(names)))
             busy = {name: value - began[name] for name, value in scene.cpu_s().items()}
@@ -74,7 +74,7 @@ def measure(stage: Stage, shape: Shape) -> dict[str, float]:
             "connect_s": connect_s,
             "connect_cpu_us": connected / shape.clients * 1e6,
             "gateway_kib": (after["gateway"] - before["gateway"]) / shape.clients / 1024,
-            "nats_kib": (after["nats"] - before["nats"]) / shape.clients / 1024,
+            "nats_kib": max(0, after["nats"] - before["nats"]) / shape.clients / 1024,
             "gateway_mib": after["gateway"] / 2**20,
             "idle_gateway_share": idle["gateway"] / shape.idle_s,
             "idle_nats_share": idle["nats"] / shape.idle_s,
@@ -82,6 +82,8 @@ def measure(stage: Stage, shape: Shape) -> dict[str, float]:
             "fact_nats_us": used["nats"],
             "gateway_share": busy["gateway"] / seconds,
             "facts_per_s": facts / seconds,
+            "answer_p50_ms": answers[len(answers) // 2] * 1000,
+            "answer_p99_ms": answers[int(len(answers) * 0.99)] * 1000,
             "delay_p50_ms": delays[len(delays) // 2] * 1000,
             "delay_p99_ms": delays[int(len(delays) * 0.99)] * 1000,
             "delay_max_ms": delays[-1] * 1000,
@@ -98,14 +100,17 @@ def _check(watched: list[Watched]) -> None:
         raise Miscounted(f"clients did not see what was committed: {wrong}. {told}")
 
 
-async def _send(scene: Scene, keys: list[str], rate: float) -> None:
-    """Sends one command to each key, in a session of its name, at a steady rate."""
+async def _send(scene: Scene, keys: list[str], rate: float) -> list[float]:
+    """Sends one command to each key, in a session of its name, at a steady rate; gives the seconds to each answer."""
+    waits: list[float] = []
     async with await Client.connect(scene.system.nats_url) as client:
         begun = time.perf_counter()
         waiting: set[asyncio.Task[None]] = set()
 
         async def send(key: str) -> None:
+            asked = time.perf_counter()
             await client.ask("counter", key, "add", {"amount": 1}, session=key, timeout_s=120)
+            waits.append(time.perf_counter() - asked)
 
         for number, key in enumerate(keys):
             if (ahead := begun + number / rate - time.perf_counter()) > 0:
@@ -114,6 +119,7 @@ async def _send(scene: Scene, keys: list[str], rate: float) -> None:
             waiting.add(task)
             task.add_done_callback(waiting.discard)
         await asyncio.gather(*waiting)
+    return waits
 
 
 @contextmanager
