@@ -66,11 +66,9 @@ AXES = (
     Axis(
         "watching", "Sessions that are watched, each by one client", "clients",
         "So many SSE clients on one gateway process, each a TCP connection that watches a session of its own; "
-        "commands in "
-        "these sessions come at 500 a second, and each gives two facts. Every client got every fact of its "
-        "session once "
-        "and in order, or the piece would have failed. The delay is from the turn, before its commit, to the client; "
-        "nats-server's time a fact holds its part of the command and of storing the fact.",
+        "commands in these sessions come at 500 a second, and each gives two facts. Every client got every fact of "
+        "its session once and in order, or the piece would have failed. The delay is from the turn, before its "
+        "commit, to the client; nats-server's time a fact holds its part of the command and of storing the fact.",
         STREAM,
         (("memory a client, KiB", ("gateway_kib", "nats_kib")),
          ("CPU a fact, µs", ("fact_gateway_us", "fact_nats_us"))),
@@ -85,13 +83,11 @@ AXES = (
     ),
     Axis(
         "keys", "Rows in the log", "events",
-        "So many events and as many recorded answers, ten of each actor, are there before the commands come. A "
-        "pod wrote "
-        "the first of them, the rest are its rows with another address, position and number; a sample of actors, each "
-        "loaded by a pod, had the state of its events, and old commands sent again got their recorded answers. "
-        "`cold` is "
-        "a command to an actor that is not in memory. A snapshot is taken every 200 events, so that these have none. The tables "
-        "are vacuumed before.",
+        "So many events and as many recorded answers, ten of each actor, are there before the commands come. A pod "
+        "wrote the first of them, the rest are its rows with another address, position and number; a sample of "
+        "actors, each loaded by a pod, had the state of its events, and old commands sent again got their recorded "
+        "answers. `cold` is a command to an actor that is not in memory. A snapshot is taken every 200 events, so "
+        "that these have none. The tables are vacuumed before.",
         (*COMMAND, Figure("cold_p50_ms", "p50 of a cold actor", "ms"),
          Figure("whole_reads", "whole tables read by 600 commands", "", law=False), IDLE[2],
          Figure("bytes_an_event", "disk an event, all tables", "bytes", law=False)),
@@ -99,9 +95,8 @@ AXES = (
     ),
     Axis(
         "length", "The log of one actor", "events",
-        "How long the first read of an actor takes in a pod that has just started, and the pod's processor time "
-        "for it: "
-        "without snapshots, and with the default (one every 200 events, taken beside the turns).",
+        "How long the first read of an actor takes in a pod that has just started, and the pod's processor time for "
+        "it: without snapshots, and with the default (one every 200 events, taken beside the turns).",
         (Figure("folded_ms", "without snapshot", "ms"), Figure("folded_pod_ms", "pod, without", "ms"),
          Figure("snapshot_ms", "with snapshot", "ms"), Figure("snapshot_pod_ms", "pod, with", "ms")),
         (("first read, ms", ("folded_ms", "snapshot_ms")),),
@@ -109,17 +104,15 @@ AXES = (
     Axis(
         "partitions", "Partitions", "partitions",
         "One pod that owns all lanes, each with a consumer of its own in the broker. `taken` is from an empty "
-        "database to "
-        "the last lane owned, the pod's start included.",
+        "database to the last lane owned, the pod's start included.",
         (*COMMAND, *IDLE, Figure("taken_s", "taken", "s"), Figure("nats_mib", "nats-server's memory", "MiB"),
          Figure("pod_mib", "pod's memory", "MiB")),
         (*COMMAND_PICTURES, ("idle, % of a core", tuple(one.name for one in IDLE))),
     ),
     Axis(
         "pods", "Pods", "pods",
-        "So many pods on this one machine. Only the cost a command and at rest carries over to others: what "
-        "they do side "
-        "by side here, they do on the same cores.",
+        "So many pods on this one machine. Only the cost a command and at rest carries over to others: what they do "
+        "side by side here, they do on the same cores.",
         (*COMMAND, *IDLE, Figure("connections", "connections to Postgres a pod", "", law=False)),
         (*COMMAND_PICTURES, ("idle, % of a core", tuple(one.name for one in IDLE))),
     ),
