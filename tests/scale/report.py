@@ -80,4 +80,6 @@ def _shown(pieces: list[Piece], figure: Figure) -> list[tuple[float, float]]:
 
 
 def _law(pieces: list[Piece], figure: Figure) -> Law:
-    return fit(_shown(pieces, figure), figure.floor)
+    points = _shown(pieces, figure)
+    # What is not to follow a law counts as it was at the largest size.
+    return fit(points, figure.floor) if figure.law else Law("constant", points[-1][1], 0.0)
