@@ -179,7 +179,8 @@ class Plan:
             if session is not None:
                 place = f"{lane.lane}:{position}"
                 entry = fact(command, "event", event.type, work.seq, self.now, event.payload.encode(), place)
-                self._post_fact(command, lane, entry, f"{work.actor}-{work.seq}")
+                # In a log that was restored other events may have these sequences: their facts are other facts.
+                self._post_fact(command, lane, entry, f"{work.actor}-{work.seq}-{lane.epoch}:{position}-{command.id}")
         self.positions[lane] = position
 
     def system_event(self, work: Work, command: Command, name: str, payload: Mapping[str, Any]) -> None:
@@ -198,7 +199,7 @@ class Plan:
         self._answer(command, work.seq, result)
         if command.session is not None:
             entry = fact(command, "result", command.method, work.seq, self.now, result)
-            self._post_fact(command, work.lane, entry, f"{work.actor}-{command.id}-result")
+            self._post_fact(command, work.lane, entry, f"{work.actor}-{command.id}-result-{work.lane.epoch}")
 
     def fail(self, work: Work, command: Command, failure: Failure) -> None:
         """Records a failure for repeats, and answers."""

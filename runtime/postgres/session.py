@@ -74,8 +74,13 @@ class Session:
                 raise
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._drop()
+        """Closes the connection. Whoever uses it still is told first, by an error."""
+        if self._connection is not None:
+            # A socket that is closed under its user stays watched by the event loop: nobody is told, and the process
+            # is aborted as soon as another connection gets its number.
+            cut(self._connection)
+        async with self._lock:
+            await self._drop()
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
