@@ -65,7 +65,7 @@ class TimerSource(Protocol):
         """When the earliest timer of these lanes is due (Unix seconds), or None."""
 
     async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
-        """Timers due by `now`, earliest first."""
+        """Timers due by `now` and by the log's own clock, earliest first."""
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -26,7 +26,7 @@ class PostgresTimers:
         return due
 
     async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
-        """Timers due by `now`, earliest first."""
+        """Timers due by `now` and by the log's own clock, earliest first."""
         rows = await self._session.run(query("due_timers"), (list(lanes), self._kinds, now, limit))
         return [TimerRow(*row) for row in rows]
 

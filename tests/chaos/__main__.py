@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.chaos.evidence import Verdict
 from tests.chaos.faults import KINDS, OUTAGE_S, described
 from tests.chaos.planted import BUGS, settings_for
-from tests.chaos.run import run
+from tests.chaos.report import last_line
+from tests.chaos.run import Outcome, run
 from tests.chaos.settings import FAULTS, ChaosSettings
 from tests.chaos.world import KINDS as WORLD_KINDS
 
@@ -24,7 +26,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill, freeze and replace; then count.")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the load runs")
     parser.add_argument("--seed", type=int, default=None, help="of load and faults; a random one without it")
-    parser.add_argument("--faults", default=",".join(FAULTS), help="names, or `list` for what there is; empty for none")
+    parser.add_argument(
+        "--faults", help="names, or `list` for what there is; empty for none; without it the usual ones, then a finale"
+    )
     parser.add_argument("--pods", type=int, default=3)
     parser.add_argument("--rate", type=float, default=usual.rate, help="commands a second the load aims at")
     parser.add_argument("--every", type=float, default=usual.fault_every_s, help="mean seconds between faults")
@@ -32,7 +36,7 @@ def main() -> int:
     planted = [bug.name for bug in BUGS]
     parser.add_argument("--planted", choices=planted, help="a short run whose pods have this bug, and its faults")
     given = parser.parse_args()
-    faults = tuple(name for name in given.faults.split(",") if name)
+    faults = FAULTS if given.faults is None else tuple(name for name in given.faults.split(",") if name)
     if faults == ("list",):
         print("\n".join(described()))
         return 0
@@ -51,18 +55,29 @@ def main() -> int:
     if given.planted is not None:
         bug = next(bug for bug in BUGS if bug.name == given.planted)
         settings, modules = settings_for(bug, settings.seed), (bug.module,)
+    runs = [settings]
+    if given.faults is None and given.planted is None:
+        runs.append(settings.finale())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers and pods end with this process
     if given.data is not None:
         given.data.mkdir(parents=True, exist_ok=True)
-        return _run(settings, given.data, modules)
+        return _run(runs, given.data, modules)
     with tempfile.TemporaryDirectory(prefix="troupe-chaos-") as data:
-        return _run(settings, Path(data), modules)
+        return _run(runs, Path(data), modules)
 
 
-def _run(settings: ChaosSettings, data: Path, modules: Sequence[str]) -> int:
-    outcome = asyncio.run(run(settings, data, lambda line: print(line, flush=True), modules))
-    print(outcome.line, flush=True)
-    return 0 if outcome.good else 1
+def _run(runs: Sequence[ChaosSettings], data: Path, modules: Sequence[str]) -> int:
+    """One after the other, each with servers of its own; the last line counts them together."""
+    outcomes: list[Outcome] = []
+    for number, settings in enumerate(runs):
+        place = data if number == 0 else data / "finale"
+        place.mkdir(exist_ok=True)
+        if number:
+            print(f"{outcomes[0].line}\nfinale: {', '.join(settings.faults)}", flush=True)
+        outcomes.append(asyncio.run(run(settings, place, lambda line: print(line, flush=True), modules)))
+    history = [fault for outcome in outcomes for fault in outcome.history]
+    print(last_line(Verdict.of(outcome.verdict for outcome in outcomes), history), flush=True)
+    return 0 if all(outcome.good for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

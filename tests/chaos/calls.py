@@ -101,14 +101,14 @@ class Calls:
     async def look(self, actor: str, caller: str) -> Look | None:
         """Asks a counter for its state; None when nobody answered."""
         address = address_of(actor)
-        at_least = self.told[actor]
+        at_least, asked_at = self.told[actor], time.time()
         with contextlib.suppress(TroupeError):
             reply = await self._clients[address.tenant].read(
                 address.kind, address.key, "look", b"", timeout_s=min(LOOK_TIMEOUT_S, self._left())
             )
             if reply.error is None:
                 value, pid = _look.decode(reply.result)
-                look = Look(actor, caller, at_least, reply.seq, value, pid)
+                look = Look(actor, caller, at_least, reply.seq, value, pid, asked_at, time.time())
                 self.record.looks.append(look)
                 self.told[actor] = max(self.told[actor], reply.seq)
                 return look

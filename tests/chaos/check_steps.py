@@ -15,14 +15,23 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
     """Each errand's steps ran, and ran no more once they were completed."""
     ran: Counter[tuple[str, str]] = Counter()
     had: set[tuple[str, str]] = set()
+    behind: set[tuple[str, str]] = set()
+    """What was completed since the last backup, and is forgotten when that is put in place."""
     for mark in evidence.outside:
         place = (mark.command, mark.step)
+        if mark.what == "backup":
+            behind = set()
+            continue
+        if mark.what == "restored":
+            had -= behind
+            continue
         if mark.what == "had":
             if not ran[place]:
                 verdict.lost.append((mark.command, f"step {mark.step} gave a result, and never ran"))
             had.add(place)
+            behind.add(place)
             continue
-        if place in had and mark.pid not in evidence.pids_frozen and not evidence.allowed.restored:
+        if place in had and mark.pid not in evidence.pids_frozen:
             verdict.duplicated.append((mark.command, f"step {mark.step} ran again in process {mark.pid}"))
         ran[place] += 1
     for entry in evidence.record.entries:
@@ -41,5 +50,5 @@ def read_outside(path: Path) -> list[Mark]:
 def _marks(lines: Iterable[str]) -> Iterable[Mark]:
     for line in lines:
         what, command, step, pid = line.split()
-        assert what in ("ran", "had"), line
-        yield Mark("ran" if what == "ran" else "had", command, step, int(pid))
+        assert what in ("ran", "had", "backup", "restored"), line
+        yield Mark(what, command, step, int(pid))  # type: ignore[arg-type]  # asserted

@@ -1,10 +1,17 @@
-"""Sessions: what readers saw is what the stream holds, and that is what the log holds, each fact once, in order."""
+"""Sessions: what readers saw is what the stream holds, and that is what the log holds, each fact once, in order.
+
+A restored backup leaves the facts of the log that is gone in the stream, and what came after the backup is published
+again. A power cut takes facts from the stream, and gives their sequences to others.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from schemas.subjects import events as subject_of
+from tests.chaos.allowances import Allowances
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.log import Event
 from tests.chaos.record import Reading, Seen
@@ -13,79 +20,123 @@ RESET = -1
 FROM_LOG = 0
 
 
-def check(evidence: Evidence, verdict: Verdict) -> None:
-    """Compares each session's stream with the log, and each reading with both.
+class Session(NamedTuple):
+    """What there is of one session: its name, position → event of the log, and the commands that were answered."""
 
-    Not after a power cut, whose facts may be missing, nor after a restored backup, whose positions are others.
-    """
-    if evidence.allowed.went_back or evidence.allowed.restored:
-        return
-    events: dict[str, list[Event]] = defaultdict(list)
+    name: str
+    events: Mapping[str, Event]
+    answered: set[str]
+    allowed: Allowances
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether a power cut took facts of it."""
+        return subject_of(*self.name.split("/")) in self.allowed.facts_may_be_missing
+
+    @property
+    def most(self) -> int:
+        """How often a fact may be in the stream: once by each log that there was."""
+        return 1 + len(self.allowed.restored)
+
+
+def check(evidence: Evidence, verdict: Verdict) -> None:
+    """Compares each session's stream with the log, and each reading with both."""
+    events: dict[str, dict[str, Event]] = defaultdict(dict)
     for actor, found in evidence.log.events.items():
         tenant = actor.split("/")[0]
         for event in found:
             if event.session is not None:
-                events[f"{tenant}/{event.session}"].append(event)
-    results: dict[str, set[str]] = defaultdict(set)
+                events[f"{tenant}/{event.session}"][f"{event.lane}:{event.position}"] = event
+    answered: dict[str, set[str]] = defaultdict(set)
     for entry in evidence.record.entries:
         if entry.session and entry.outcome in ("done", "rejected"):
-            results[entry.session].add(entry.id)
-    for session, answered in results.items():
-        places = {f"{event.lane}:{event.position}": event.seq for event in events[session]}
-        _check_facts(session, "the stream", evidence.facts.get(session, ()), places, answered, verdict)
+            answered[entry.session].add(entry.id)
+    sessions = {name: Session(name, events[name], ids, evidence.allowed) for name, ids in answered.items()}
+    for name, session in sessions.items():
+        _check_facts(session, "the stream", evidence.facts.get(name, ()), verdict)
     for reading in evidence.record.readings:
-        places = {f"{event.lane}:{event.position}": event.seq for event in events[reading.session]}
-        _check_reading(reading, evidence.facts.get(reading.session, ()), places, results[reading.session], verdict)
+        name = reading.session
+        session = sessions.get(name) or Session(name, events[name], set(), evidence.allowed)
+        _check_reading(session, reading, evidence.facts.get(name, ()), verdict)
 
 
-def _check_facts(
-    session: str, where: str, facts: Sequence[Seen], places: dict[str, int], results: set[str], verdict: Verdict
-) -> None:
+def _check_facts(session: Session, where: str, facts: Sequence[Seen], verdict: Verdict) -> None:
     """Facts without a reset among them: the log's events in order and the results, each once."""
-    seen = Counter(fact.position for fact in facts if fact.position is not None)
-    answered = Counter(fact.command for fact in facts if fact.type in ("result", "error"))
-    for position in places.keys() - seen.keys():
-        verdict.lost.append((session, f"{where} has no fact of the event at {position}"))
-    for position in seen.keys() - places.keys():
-        verdict.lost.append((session, f"{where} has a fact of {position}, and the log has no event there"))
-    for command in results - answered.keys():
-        verdict.lost.append((session, f"{where} has no result of {command}"))
-    for name, count in (seen + answered).items():
-        if count > 1:
-            verdict.duplicated.append((session, f"{where} has {name} {count} times"))
-    last = 0
+    name, events = session.name, session.events
+    ours = [fact for fact in facts if _is_of(events, fact)]
+    seen = Counter(fact.position for fact in ours)
+    results = Counter(fact.command for fact in facts if fact.type in ("result", "error"))
+    if not session.may_lack:
+        for position in events.keys() - seen.keys():
+            verdict.lost.append((name, f"{where} has no fact of the event at {position}"))
+        for command in session.answered - results.keys():
+            verdict.lost.append((name, f"{where} has no result of {command}"))
     for fact in facts:
-        if fact.position is not None:
-            seq = places.get(fact.position, last)
-            if seq < last:
-                verdict.reordered.append((session, f"{where} has event {seq} behind {last}"))
-            last = max(last, seq)
+        if fact.position is not None and not _is_of(events, fact) and not session.allowed.answer_may_differ(fact.at):
+            found = f"{where} has a fact of {fact.position} by {fact.command}, and the log has no such event there"
+            verdict.lost.append((name, found))
+    for what, count in (seen + results).items():
+        if count > session.most:
+            verdict.duplicated.append((name, f"{where} has {what} {count} times"))
+    last = 0
+    newest = {fact.position: number for number, fact in enumerate(ours)}
+    for number, fact in enumerate(ours):
+        assert fact.position is not None
+        if newest[fact.position] != number:
+            continue  # it was published again
+        seq = events[fact.position].seq
+        if seq < last:
+            verdict.reordered.append((name, f"{where} has event {seq} behind {last}"))
+        last = max(last, seq)
 
 
-def _check_reading(
-    reading: Reading, facts: Sequence[Seen], places: dict[str, int], results: set[str], verdict: Verdict
-) -> None:
-    where = f"the reader by {reading.how}"
+def _is_of(events: Mapping[str, Event], fact: Seen) -> bool:
+    event = events.get(fact.position or "")
+    return event is not None and event.command_id == fact.command
+
+
+def _check_reading(session: Session, reading: Reading, facts: Sequence[Seen], verdict: Verdict) -> None:
+    name, where = session.name, f"the reader by {reading.how}"
     last = 0
     for seen in reading.seen:
         if seen.sequence == RESET:
             last = 0
         elif seen.sequence != FROM_LOG:
             if seen.sequence <= last:
-                verdict.duplicated.append((reading.session, f"{where} got {seen.sequence} after {last}"))
+                verdict.duplicated.append((name, f"{where} got {seen.sequence} after {last}"))
             last = max(last, seen.sequence)
     if any(seen.sequence == RESET for seen in reading.seen):
         # What it had seen before the reset comes again from the log: only a gap can be told.
         have = {seen.position for seen in reading.seen}
-        for position in places.keys() - have:
-            verdict.lost.append((reading.session, f"{where} has no fact of the event at {position}"))
+        for position in session.events.keys() - have:
+            verdict.lost.append((name, f"{where} has no fact of the event at {position}"))
         return
-    if not reading.ended:
-        verdict.stuck.append((reading.session, f"{where} had not seen everything when the time was over"))
-    held = {fact.sequence for fact in facts}
-    have_sequences = {seen.sequence for seen in reading.seen}
-    for sequence in sorted(held - have_sequences):
-        verdict.lost.append((reading.session, f"{where} was never given {sequence}, which the stream holds"))
-    for sequence in sorted(have_sequences - held):
-        verdict.lost.append((reading.session, f"{where} was given {sequence}, which the stream does not hold"))
-    _check_facts(reading.session, where, reading.seen, places, results, verdict)
+    if not reading.ended and not session.may_lack:
+        verdict.stuck.append((name, f"{where} had not seen everything when the time was over"))
+    _check_against_stream(session, where, reading.seen, facts, verdict)
+
+
+def _check_against_stream(
+    session: Session, where: str, seen: Sequence[Seen], facts: Sequence[Seen], verdict: Verdict
+) -> None:
+    """A reader that was never reset has every fact that the stream holds, in its order, and no other.
+
+    Unless a power cut took the last that it had seen: then those that have their sequences now do not reach it.
+    """
+    held = {fact.sequence: (fact.type, fact.command, fact.position) for fact in facts}
+    have = {one.sequence: (one.type, one.command, one.position) for one in seen}
+    ghosts = [sequence for sequence, fact in have.items() if held.get(sequence) != fact]
+    if not session.may_lack:
+        for sequence in sorted(ghosts):
+            found = f"{where} was given {have[sequence]} as {sequence}, and the stream holds {held.get(sequence)}"
+            verdict.lost.append((session.name, found))
+    reused = max(ghosts, default=0) if session.may_lack else 0
+    for sequence in sorted(held.keys() - have.keys()):
+        if sequence > reused:
+            verdict.lost.append((session.name, f"{where} was never given {sequence}, which the stream holds"))
+    for sequence in ghosts:
+        one = have[sequence]
+        event = session.events.get(one[2] or "")
+        if session.may_lack and one[2] is not None and (event is None or event.command_id != one[1]):
+            found = f"{where} was given a fact of {one[2]} by {one[1]}, and the log has no such event there"
+            verdict.lost.append((session.name, found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tests.chaos.allowances import Allowances
@@ -15,9 +15,12 @@ Finding = tuple[str, str]
 
 
 class Mark(NamedTuple):
-    """A line that a step left outside: `ran` when its function ran, `had` when its handler had its result."""
+    """A line that a step left outside: `ran` when its function ran, `had` when its handler had its result.
 
-    what: Literal["ran", "had"]
+    Beside them are lines without a step: `backup` when a backup was complete, `restored` when it was in place.
+    """
+
+    what: Literal["ran", "had", "backup", "restored"]
     command: str
     """`<tenant>/<command id>`."""
     step: str
@@ -65,6 +68,17 @@ class Verdict:
     stuck: list[Finding] = dataclasses.field(default_factory=list)
     acknowledged: int = 0
     excused: int = 0
+
+    @classmethod
+    def of(cls, verdicts: Iterable[Verdict]) -> Verdict:
+        """Several runs' together."""
+        whole = cls()
+        for verdict in verdicts:
+            for word, findings in verdict.findings.items():
+                whole.findings[word] += findings
+            whole.acknowledged += verdict.acknowledged
+            whole.excused += verdict.excused
+        return whole
 
     @property
     def findings(self) -> dict[str, list[Finding]]:

@@ -42,11 +42,10 @@ class Arrived(Struct, frozen=True):
 
 
 class Rang(Struct, frozen=True):
-    """A timer fired. `due_at` and `rang_at` are Unix seconds of the pods' clocks."""
+    """A timer fired that was due at `due_at`, in Unix seconds."""
 
     amount: int
     due_at: float
-    rang_at: float
 
 
 def apply(state: Counter, event: Added | Left | Arrived | Rang) -> Counter:
@@ -87,9 +86,9 @@ def add_later(state: Counter, ctx: Turn, amount: int, after_s: float, name: str)
 
 
 @counter.command
-def ring(state: Counter, ctx: Turn, amount: int, due_at: float) -> Rang:
+def ring(state: Counter, amount: int, due_at: float) -> Rang:
     """What a timer sends."""
-    return Rang(amount, due_at, ctx.now)
+    return Rang(amount, due_at)
 
 
 @counter.command

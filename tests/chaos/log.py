@@ -16,7 +16,7 @@ class Event(NamedTuple):
     """One event of the log.
 
     `at` is Unix seconds of its transaction's begin. `early_s` says by how many seconds a timer fired before it was due,
-    by the clocks of the pods; None for other events.
+    by the log's clock; None for other events.
     """
 
     actor: str
@@ -71,7 +71,8 @@ class Log:
 _NAME = "concat_ws('/', a.tenant, a.kind, a.key)"
 _EVENTS = f"""
 SELECT {_NAME}, e.seq, e.lane, e.position, e.epoch, e.type, e.command_id, e.causation_id, e.session, e.code_version,
-       coalesce((e.payload->>'amount')::int, 0), (e.payload->>'due_at')::float8 - (e.payload->>'rang_at')::float8,
+       coalesce((e.payload->>'amount')::int, 0),
+       (e.payload->>'due_at')::float8 - extract(epoch FROM e.at)::float8,
        extract(epoch FROM e.at)::float8
 FROM events e JOIN actors a USING (actor) ORDER BY e.actor, e.seq
 """

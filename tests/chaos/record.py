@@ -59,6 +59,7 @@ class Look(msgspec.Struct, array_like=True):
     """One query of a counter: `at_least` is the highest sequence that any caller had been told before it was asked.
 
     `value` and `seq` are the answer, `pid` the process that gave it. `caller` tells whose looks never go back.
+    `asked_at` and `at` are when it was asked and answered, in Unix seconds.
     """
 
     actor: str
@@ -67,15 +68,21 @@ class Look(msgspec.Struct, array_like=True):
     seq: int
     value: int
     pid: int
+    asked_at: float = 0.0
+    at: float = 0.0
 
 
 class Seen(NamedTuple):
-    """One fact as a reader got it. `sequence` is the stream's, 0 for one from the log, -1 where a reset was told."""
+    """One fact as a reader got it. `sequence` is the stream's, 0 for one from the log, -1 where a reset was told.
+
+    `at` is when the stream stored it (Unix seconds), 0.0 where nobody asked.
+    """
 
     sequence: int
     type: str
     command: str
     position: str | None
+    at: float = 0.0
 
 
 class Reading(msgspec.Struct, array_like=True):

@@ -8,10 +8,15 @@ from runtime.host.settings import PodSettings
 
 FAULTS = (
     "kill", "stop", "term", "churn", "gateway-kill", "gateway-stop", "nats", "postgres", "cut", "hole", "slow",
-    "half-open", "one-way", "clock",
+    "half-open", "one-way", "clock", "disk-postgres", "disk-nats", "stream",
 )  # fmt: skip
-"""What a run has unless it is told otherwise."""
+"""What a run has unless it is told otherwise. None of them allows anything but a refusal that is told."""
 
+FINALES = ("restore", "power", "cluster")
+"""What such a run ends with, in turn by its seed: a short run of its own, since what these may do, or need, would make
+the verdict on the others weaker."""
+
+FINALE_S = 15.0
 
 TENANTS = ("default", "acme", "globex")
 """Each has actors of the same names."""
@@ -51,6 +56,11 @@ class ChaosSettings:
     trim_lag_s: float = 20.0
     warm_up_s: float = 2.0
     calm_s: float = 2.0
+
+    def finale(self) -> ChaosSettings:
+        """The run that this one ends with, unless its faults were chosen."""
+        name = FINALES[self.seed % len(FINALES)]
+        return dataclasses.replace(self, seconds=FINALE_S, faults=(name,), promotions=0)
 
     @property
     def least_faults(self) -> int:

@@ -174,10 +174,10 @@ def test_given_a_backup_taken_at_work_when_it_is_put_back_then_what_came_after_i
 
     try:
         add("test-before")
-        stage.backup.take()
+        stage.backup.take(lambda: None)
         add("test-after")
         assert names() == ["test-before", "test-after"]
-        stage.backup.put_back()
+        stage.backup.put_back(lambda: None)
         assert names() == ["test-before"]
     finally:
         stage.close()

@@ -84,7 +84,8 @@ async def read_facts(url: str) -> dict[str, list[Seen]]:
             last = message.metadata.sequence.stream
             fact = msgspec.json.decode(message.data, type=Fact)
             session = "/".join(message.subject.split(".")[1:])
-            found.setdefault(session, []).append(Seen(last, fact.type, fact.command, fact.position))
+            at = message.metadata.timestamp.timestamp()
+            found.setdefault(session, []).append(Seen(last, fact.type, fact.command, fact.position, at))
     finally:
         await connection.close()
     return found

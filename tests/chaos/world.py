@@ -72,6 +72,7 @@ class World:
         place, group = f"pod {self._started}", group or self.group
         environment = self.system.environment(trim_lag_s=self.settings.trim_lag_s, group=group, code_version=group)
         environment["CHAOS_OUTSIDE"] = str(self.outside)
+        environment["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where it was
         environment |= self.stage.environment("pod", place)
         command = [sys.executable, "-m", "runtime.host.process", *self.modules]
         with (self.data_dir / f"pod-{self._started}.log").open("wb") as log:
@@ -141,7 +142,9 @@ class World:
         self._places[gateway] = place
         self.gateways.append(gateway)
         assert process.stdout is not None
-        if not await asyncio.to_thread(process.stdout.readline):
+        if await asyncio.to_thread(process.stdout.readline):
+            self.up.add(gateway)
+        elif gateway in self.gateways:  # else it was noticed already
             self.forget_gateway(gateway)
             self.died.append(f"{place} ended with exit code {process.wait()} before it listened")
         return gateway
@@ -155,9 +158,15 @@ class World:
         """It has ended."""
         self.gateways.remove(gateway)
         self.frozen.discard(gateway)
+        self.up.discard(gateway)
         self.stage.release(self._places.pop(gateway))
         assert gateway.process.stdout is not None
         gateway.process.stdout.close()
+
+    def mark(self, what: str) -> None:
+        """A line of its own among those of steps: what came before it was before."""
+        with self.outside.open("a") as lines:
+            lines.write(f"{what} - - 0\n")
 
     # -- both -----------------------------------------------------------------------------------------------------
 

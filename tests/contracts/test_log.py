@@ -293,6 +293,8 @@ def test_given_pending_commands_when_an_actor_goes_on_then_they_come_oldest_firs
         await log.commit(Changes(pending=rows, timers={(ACTOR, one.name): one for one in (soon, late)}))
         assert await timers.next_timer([0]) == 1000.0
         assert [row.fire_id for row in await timers.due_timers([0], 2000.0, 10)] == ["f1"]
+        ahead = await timers.due_timers([0], 4_000_000_001.0, 10)
+        assert [row.fire_id for row in ahead] == ["f1"], "a pod's clock that is ahead makes no timer early"
         await log.begin(Wanted([fence(1)]))
         update = PendingUpdate(ACTOR, "p2", "backoff", 1, 50.0, "why")
         await log.commit(Changes(pending=[pending("f1")], pending_updates=[update]))

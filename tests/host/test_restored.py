@@ -8,8 +8,11 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+import nats.errors
 import pytest
 
 from runtime.host.ports import Changes, Fence, LogTimedOut, LogUnavailable, Wanted
@@ -18,6 +21,7 @@ from runtime.infra import Infra, process
 from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.migrate import migrate
 from runtime.postgres.snapshots import PostgresSnapshots
+from schemas.wire import Fact
 from tests.host.test_log import owned
 from tests.host.test_ownership import assert_exactly_once, balanced, owners, under_load
 from tests.support.kinds import Add, counter
@@ -231,6 +235,34 @@ def test_given_a_copy_that_is_older_than_every_pod_when_they_meet_it_then_they_r
             assert await client.ask(counter, "k0", Add(1)) == 6
 
     run(scenario())
+
+
+def test_given_a_fact_of_a_log_that_is_gone_when_the_restored_one_has_another_event_there_then_that_is_told_too(
+    own_system: System, copies: Copies
+) -> None:
+    """The broker drops a second message with the id of one that it has stored: this fact needs an id of its own."""
+
+    async def scenario() -> list[str]:
+        async with own_system.pod(counter) as pod, own_system.client() as client:
+            await client.ask(counter, "b", Add(1))
+            await asyncio.to_thread(copies.take)
+            await client.ask(counter, "a", Add(1), id="gone", session="s")
+            js = pod.connection.jetstream()
+            await until(lambda: own_system.sql("SELECT count(*) FROM outbox") == [(0,)])
+            await js.purge_stream("CMD")  # the backup is older than what the stream keeps
+            await asyncio.to_thread(copies.put_back)
+            await client.ask(counter, "a", Add(2), id="kept", session="s")
+            await until(lambda: own_system.sql("SELECT count(*) FROM outbox") == [(0,)])
+            facts = await js.subscribe("ev.default.s", ordered_consumer=True)
+            told: list[str] = []
+            with suppress(nats.errors.TimeoutError):
+                while len(told) < 4:
+                    fact = msgspec.json.decode((await facts.next_msg(timeout=5)).data, type=Fact)
+                    told.append(f"{fact.type} of {fact.command}")
+            return told
+
+    assert run(scenario()) == ["event of gone", "result of gone", "event of kept", "result of kept"]
+    assert own_system.sql("SELECT seq, command_id FROM log WHERE key = 'a'") == [(1, "kept")]
 
 
 def test_given_commands_processed_within_the_window_when_trimmed_then_the_stream_keeps_them_for_a_restored_log(

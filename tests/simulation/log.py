@@ -281,7 +281,7 @@ class SimulatedTimers:
         store = self._line.store
 
         def statement() -> list[TimerRow]:
-            due = [row for row in store.timers_of(lanes) if row.due_at <= now]
+            due = [row for row in store.timers_of(lanes) if row.due_at <= min(now, EPOCH + store.scheduler.now)]
             return sorted(due, key=lambda row: row.due_at)[:limit]
 
         return await self._line.ask(statement)  # type: ignore[no-any-return]  # as asked

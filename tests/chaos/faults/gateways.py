@@ -33,8 +33,9 @@ async def stop(faults: Faults) -> None:
 
 
 def _victim(faults: Faults) -> Gateway | None:
-    """A gateway that is not frozen; None when there is none."""
-    running = [gateway for gateway in faults.world.gateways if gateway not in faults.world.frozen]
+    """A gateway that listens and is not frozen; None when there is none."""
+    world = faults.world
+    running = [gateway for gateway in world.gateways if gateway in world.up and gateway not in world.frozen]
     return faults.chance.choice(running) if running else None
 
 

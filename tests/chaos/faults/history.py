@@ -40,12 +40,12 @@ async def _restore(faults: Faults, age_s: float) -> None:
     stage = faults.stage
     try:
         async with stage.postgres_in_use:
-            taken = await asyncio.to_thread(stage.backup.take)
+            taken = await asyncio.to_thread(stage.backup.take, lambda: faults.world.mark("backup"))
         await asyncio.sleep(age_s)
         async with stage.postgres_in_use:
             fault = faults.note("restore", "PostgreSQL", f"with a backup of {time.time() - taken:.1f} s before")
             fault.since = taken
-            await asyncio.to_thread(stage.backup.put_back)
+            await asyncio.to_thread(stage.backup.put_back, lambda: faults.world.mark("restored"))
             fault.until = time.time()
         await asyncio.sleep(CAUGHT_UP_S)
     finally:

@@ -17,12 +17,16 @@ from tests.chaos.settings import ChaosSettings
 
 @dataclasses.dataclass(frozen=True)
 class Bug:
-    """A planted bug: the faults that bring it out, the words under which it may be found, and what a finding says."""
+    """A planted bug: the faults that bring it out, the words under which it may be found, and what a finding says.
+
+    `rate` is the load's, in commands a second.
+    """
 
     name: str
     faults: tuple[str, ...]
     words: tuple[str, ...]
     says: str
+    rate: float = 600.0
 
     @property
     def module(self) -> str:
@@ -36,7 +40,8 @@ class Bug:
 
 
 BUGS: Sequence[Bug] = (
-    Bug("skip_epoch", ("stop",), ("reordered",), "epoch"),
+    # A pod that is frozen in a transaction has no connection when it wakes, and reads everything anew: few are to be.
+    Bug("skip_epoch", ("stop",), ("reordered",), "epoch", rate=120.0),
     Bug("reply_before_commit", ("postgres", "kill"), ("reordered",), "had been told"),
     Bug("checkpoint_before_commit", ("postgres", "kill"), ("lost",), "should have counted"),
     Bug("forget_inbox", ("nats",), ("duplicated",), "should have counted"),
@@ -46,6 +51,6 @@ BUGS: Sequence[Bug] = (
 def settings_for(bug: Bug, seed: int, seconds: float = 12.0) -> ChaosSettings:
     """A short run that is to bring the bug out."""
     return ChaosSettings(
-        seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=60, rate=600, partitions=8, gateways=0,
-        sessions=0, promotions=0, settle_s=15.0,
+        seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=60, rate=bug.rate, partitions=8,
+        gateways=0, sessions=0, promotions=0, settle_s=15.0,
     )  # fmt: skip

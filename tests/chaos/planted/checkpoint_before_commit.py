@@ -1,12 +1,17 @@
-"""Planted: the checkpoint is committed by itself, before what the commands up to it have done."""
+"""Planted: the checkpoint is committed by itself, some time before what the commands up to it have done."""
 
 from __future__ import annotations
+
+import asyncio
 
 from runtime.host.ports import Found, Wanted
 from runtime.postgres.commit_log import PostgresCommitLog
 from tests.chaos.kinds import counter, errand
 
 __all__ = ["counter", "errand"]
+
+BETWEEN_S = 0.05
+"""So that a crash is likely to come in between."""
 
 _begin = PostgresCommitLog.begin
 
@@ -15,6 +20,7 @@ async def _begin_after_checkpoint(self: PostgresCommitLog, wanted: Wanted) -> Fo
     await _begin(self, wanted)
     pipeline = await self._ready()
     await pipeline.run([], end="COMMIT")
+    await asyncio.sleep(BETWEEN_S)
     return await _begin(self, wanted)
 
 

@@ -36,9 +36,10 @@ class Backup:
         self._url = superuser_url
         self._copy = directory / "backup"
 
-    def take(self) -> float:
+    def take(self, certain: Callable[[], None]) -> float:
         """Copies the files; replaces the backup before. What was committed before the time it gives (Unix s) is in it.
 
+        Calls `certain` at that time.
         Raises psycopg.Error when the server goes away meanwhile: then there is no backup.
         """
         shutil.rmtree(self._copy, ignore_errors=True)
@@ -47,6 +48,7 @@ class Backup:
             connection.execute("SELECT pg_backup_start('chaos', fast => true)")
             shutil.copytree(cluster, self._copy, ignore=_left_out(cluster), copy_function=_copy_if_there)
             taken = time.time()
+            certain()
             stopped = connection.execute("SELECT labelfile FROM pg_backup_stop(wait_for_archive => false)")
             label: str = stopped.fetchall()[0][0]
         (self._copy / "backup_label").write_text(label)
@@ -59,8 +61,8 @@ class Backup:
                 _copy_if_there(str(segment), str(wal / segment.name))
         return taken
 
-    def put_back(self) -> None:
-        """Kills the server and starts it on the files of the backup."""
+    def put_back(self, before_start: Callable[[], None]) -> None:
+        """Kills the server and starts it on the files of the backup; calls `before_start` in between."""
         cluster, owner = self._server.cluster, self._server.cluster.stat()
         self._server.kill()
         shutil.rmtree(cluster)
@@ -68,6 +70,7 @@ class Backup:
         for path in (cluster, *cluster.rglob("*")):  # Postgres insists on its own files, which nobody else may read
             os.chown(path, owner.st_uid, owner.st_gid)
             path.chmod(0o700 if path.is_dir() else 0o600)
+        before_start()
         self._server.start()
 
 
