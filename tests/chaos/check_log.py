@@ -116,12 +116,20 @@ def _check_states(evidence: Evidence, verdict: Verdict) -> None:
         _check_looks_across_restores(evidence, folds, verdict)
     else:
         _check_looks(evidence, folds, verdict)
+    _check_ends(folds, "the actor", evidence.last_looks, verdict)
+    for pid in set(evidence.owners) - {look.pid for look in evidence.last_looks.values()}:
+        verdict.stuck.append((f"process {pid}", f"process {pid} owns counters, and none of them was answered by it"))
+    if evidence.looks_of_one is not None:
+        _check_ends(folds, "the pod that was left alone", evidence.looks_of_one, verdict)
+
+
+def _check_ends(folds: Mapping[str, list[int]], who: str, looks: Mapping[str, Look], verdict: Verdict) -> None:
     for actor, fold in folds.items():
-        last = evidence.last_looks.get(actor)
+        last = looks.get(actor)
         if last is None:
-            verdict.stuck.append((actor, "the actor did not answer when it was asked for its value"))
+            verdict.stuck.append((actor, f"{who} did not answer when it was asked for its value"))
         elif (last.seq, last.value) != (len(fold) - 1, fold[-1]):
-            found = f"the actor says {last.value} at {last.seq}, and its log folds to {fold[-1]} at {len(fold) - 1}"
+            found = f"{who} says {last.value} at {last.seq}, and the log folds to {fold[-1]} at {len(fold) - 1}"
             verdict.lost.append((actor, found))
 
 

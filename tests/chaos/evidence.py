@@ -33,7 +33,10 @@ class Evidence:
 
     Attributes:
         stored: actor → command id → its first sequence in CMD.
-        last_looks: what the counters said of themselves at the end, by actor.
+        last_looks: what the counters said of themselves at the end, by actor: each was asked of the pod that had it.
+        owners: the processes that had counters then, by the log.
+        looks_of_one: what one pod says of all of them that has just taken every lane, and so reads them from the log;
+            None where nobody asked.
         facts: session → its facts as stream EV holds them at the end.
         outside: what steps did outside, in order.
         pids_frozen: processes that were frozen: what one did between two instructions cannot be fenced.
@@ -48,6 +51,8 @@ class Evidence:
     outside: Sequence[Mark]
     pids_frozen: Collection[int] = ()
     allowed: Allowances = dataclasses.field(default_factory=Allowances)
+    owners: Collection[int] = ()
+    looks_of_one: Mapping[str, Look] | None = None
 
     def may_be_missing(self, actor: str, id: str | None = None) -> bool:
         """Whether a power cut took this command, or any to this actor, from the broker."""

@@ -92,6 +92,11 @@ SELECT {_NAME}, s.seq, (s.state::json->>'value')::int FROM snapshots s JOIN acto
 WHERE a.kind = 'counter'
 """
 
+_OWNERS = """
+SELECT DISTINCT d.pid FROM pods d JOIN partitions p ON p.owner = d.id JOIN actors a USING (lane)
+WHERE a.kind = 'counter' AND a.tenant <> 'probe'
+"""
+
 
 def read_log(system: System, actors: Iterable[str]) -> Log:
     """Everything the run left; `actors` are those whose inbox is wanted, also without events."""
@@ -106,6 +111,11 @@ def read_log(system: System, actors: Iterable[str]) -> Log:
 def left(system: System) -> list[tuple[str, str]]:
     """Work that is not done: pending commands, unsent messages, timers, dead letters, pauses."""
     return [(row[0], row[1]) for row in system.sql(_LEFT)]
+
+
+def owners(system: System) -> set[int]:
+    """The processes that own a counter's lane."""
+    return {row[0] for row in system.sql(_OWNERS)}
 
 
 def journal(system: System, actor: str, around: str, rows: int = 12) -> list[str]:

@@ -20,13 +20,13 @@ from tests.chaos.closing import last_looks, probe
 from tests.chaos.deploy import Deploy
 from tests.chaos.evidence import Evidence, Finding, Verdict
 from tests.chaos.faults import Fault, Faults
-from tests.chaos.log import left, read_log
+from tests.chaos.log import left, owners, read_log
 from tests.chaos.record import LoadPlan, Record
 from tests.chaos.settings import ChaosSettings
 from tests.chaos.verify import verify
 from tests.chaos.watch import Watch, read_facts
 from tests.chaos.world import KINDS, World, first_answer
-from tests.support.system import ROOT
+from tests.support.system import ROOT, PodProcess
 
 Say = Callable[[str], None]
 
@@ -87,9 +87,11 @@ async def _run(world: World, say: Say) -> Outcome:
     evidence = await _evidence(world, seen, watch, faults.history)
     unsettled += await probe(world.system)
     world.running()
-    for pod in list(world.pods):
-        if (exit_code := await world.terminate_pod(pod)) != 0:
-            world.died.append(f"pod {pod.name} ended with exit code {exit_code} after SIGTERM, and not with 0")
+    *others, alone = world.pods
+    for pod in others:
+        await _terminate(world, pod)
+    evidence.looks_of_one = await last_looks(world.system, evidence.last_looks)
+    await _terminate(world, alone)
     verdict = verify(evidence)
     verdict.stuck += [finding for finding in unsettled if finding not in verdict.stuck]
     trouble += deploy.trouble + world.died
@@ -106,11 +108,18 @@ async def _run(world: World, say: Say) -> Outcome:
 async def _evidence(world: World, seen: Record, watch: Watch, history: Sequence[Fault]) -> Evidence:
     """Everything that can be known once nothing is left to do."""
     actors = {entry.actor for entry in seen.entries} | {entry.target for entry in seen.entries if entry.target}
+    owned = await asyncio.to_thread(owners, world.system)
     looks = await last_looks(world.system, {actor for actor in actors if actor.split("/")[1] == "counter"})
+    owned &= await asyncio.to_thread(owners, world.system)
     facts = await read_facts(world.system.nats_url)
     log = await asyncio.to_thread(read_log, world.system, actors)
     outside = await asyncio.to_thread(read_outside, world.outside)
-    return Evidence(log, seen, watch.stored, looks, facts, outside, world.pids_frozen, allowed(history))
+    return Evidence(log, seen, watch.stored, looks, facts, outside, world.pids_frozen, allowed(history), owned)
+
+
+async def _terminate(world: World, pod: PodProcess) -> None:
+    if (exit_code := await world.terminate_pod(pod)) != 0:
+        world.died.append(f"pod {pod.name} ended with exit code {exit_code} after SIGTERM, and not with 0")
 
 
 def start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:

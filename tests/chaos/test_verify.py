@@ -279,7 +279,7 @@ def test_given_two_epochs_or_versions_interleaved_in_a_lane_when_verified_then_i
 
 def test_given_a_timer_that_fired_early_when_verified_then_it_is_reordered() -> None:
     evidence = right()
-    change(evidence, B, 2, early_s=1.2)
+    change(evidence, B, 2, early_s=0.001)
     assert words(verify(evidence)) == {"reordered"}
 
 
@@ -312,6 +312,20 @@ def test_given_a_command_without_answer_or_work_left_when_verified_then_it_is_st
     verdict = verify(evidence)
     assert words(verdict) == {"stuck"}
     assert len(verdict.stuck) == 2
+
+
+def test_given_a_pod_that_was_not_heard_when_verified_then_it_is_stuck() -> None:
+    evidence = right()
+    evidence.owners = {10, 11}
+    assert "process 11 owns counters, and none of them was answered by it" in found(evidence)
+
+
+def test_given_one_pod_that_has_all_lanes_when_it_folds_otherwise_then_something_is_lost() -> None:
+    evidence = right()
+    evidence.looks_of_one = dict(evidence.last_looks)
+    assert verify(evidence).good
+    evidence.looks_of_one = {**evidence.last_looks, B: Look(B, "end", 0, 4, 18, 12)}
+    assert "the pod that was left alone says 18 at 4, and the log folds to 17 at 4" in found(evidence)
 
 
 def test_given_an_actor_that_does_not_say_its_value_when_verified_then_it_is_stuck() -> None:
@@ -395,3 +409,147 @@ def test_given_a_reader_that_never_ended_when_verified_then_it_is_stuck() -> Non
 def test_given_a_record_when_written_and_read_then_nothing_changes() -> None:
     record = right().record
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=Record) == record
+
+
+# -- a restored backup, and a power cut -------------------------------------------------------------------------------
+
+
+RESTORED = Allowances(restored=((SECOND - 1, SECOND + 20),))
+
+
+def restored() -> Evidence:
+    """The run that is right, with a backup that was put back right after everything was answered."""
+    evidence = right()
+    evidence.allowed = RESTORED
+    looks = evidence.record.looks
+    evidence.record.looks = [Look(it.actor, it.caller, 0, it.seq, it.value, it.pid, SECOND, SECOND) for it in looks]
+    for session, facts in evidence.facts.items():
+        evidence.facts = {session: [fact._replace(at=SECOND) for fact in facts]}
+    return evidence
+
+
+def test_given_a_restored_backup_when_all_came_again_then_nothing_is_found() -> None:
+    verdict = verify(restored())
+    assert verdict.good, verdict.findings
+
+
+def test_given_a_restored_backup_when_an_actor_that_only_gets_additions_answers_otherwise_then_it_is_lost() -> None:
+    evidence = restored()
+    evidence.log.inbox[T, "a-1"] = (1, False, "3")
+    assert words(verify(evidence)) == {"lost"}
+    evidence = restored()
+    evidence.record.entries[-1].seq = 2
+    assert words(verify(evidence)) == {"reordered"}
+
+
+def test_given_a_restored_backup_when_a_mixed_actor_answers_otherwise_then_that_is_allowed_around_it_only() -> None:
+    evidence = restored()
+    evidence.log.inbox[A, "a-1"] = (1, False, "6")
+    assert verify(evidence).good
+    evidence.allowed = Allowances(restored=((SECOND + 1, SECOND + 20),))
+    assert "was answered with 5, and the inbox says 6" in found(evidence)
+
+
+def test_given_a_restored_backup_when_an_answer_is_not_in_the_log_then_it_is_lost() -> None:
+    evidence = restored()
+    del evidence.log.inbox[A, "a-3"]
+    assert words(verify(evidence)) == {"lost"}
+
+
+def test_given_a_restored_backup_when_a_transfer_is_refused_that_had_left_then_its_message_may_arrive_once() -> None:
+    evidence = restored()
+    del evidence.log.events[A][2]
+    change(evidence, A, 2, position=2)
+    evidence.log.inbox[A, "a-3"] = (2, True, '{"code":"rejected","message":""}')
+    evidence.last_looks = {**evidence.last_looks, A: Look(A, "end", 0, 2, 12, 10)}
+    for actor, events in evidence.log.events.items():  # the positions behind it move up
+        evidence.log.events[actor] = [
+            one._replace(position=one.position - (one.position > 3)) for one in events
+        ]
+    assert verify(evidence).good, found(evidence)
+    evidence.allowed = Allowances()
+    assert "transfers do not add up: 4 too much arrived" in found(evidence)
+
+
+def test_given_a_restored_backup_when_a_transfer_is_done_that_had_been_refused_then_that_is_allowed() -> None:
+    evidence = restored()
+    evidence.record.entries[2].outcome = "rejected"
+    assert verify(evidence).good, found(evidence)
+    evidence.allowed = Allowances()
+    assert not verify(evidence).good
+
+
+def test_given_a_restored_backup_when_an_errands_answer_came_before_its_first_step_then_that_is_allowed() -> None:
+    evidence = restored()
+    first_, second, *rest = evidence.log.events[E]
+    evidence.log.events[E] = [second._replace(seq=1, position=7), first_._replace(seq=2, position=9), *rest]
+    assert verify(evidence).good, found(evidence)
+    evidence.allowed = Allowances()
+    assert words(verify(evidence)) == {"lost"}
+
+
+def test_given_a_step_completed_before_the_backup_when_it_runs_after_it_is_back_then_it_is_duplicated() -> None:
+    evidence = restored()
+    done, again = list(evidence.outside), Mark("ran", "acme/e-1", "before", 12)
+    backup, back = Mark("backup", "-", "-", 0), Mark("restored", "-", "-", 0)
+    evidence.outside = [backup, *done, back, again]
+    assert verify(evidence).good
+    evidence.outside = [*done, backup, back, again]
+    assert words(verify(evidence)) == {"duplicated"}
+
+
+def test_given_a_restored_backup_when_a_query_is_older_than_what_was_told_before_it_then_it_is_reordered() -> None:
+    evidence = restored()
+    evidence.allowed = Allowances(restored=((SECOND + 10, SECOND + 20),))
+    evidence.record.looks = [Look(A, "new", 0, 0, 0, 10, SECOND + 30, SECOND + 31)]
+    assert words(verify(evidence)) == {"reordered"}
+    evidence.allowed = RESTORED  # what was told may be of the log that is gone: it comes true again, some time
+    assert verify(evidence).good, found(evidence)
+
+
+def test_given_a_restored_backup_when_an_event_of_the_log_has_no_fact_then_it_is_lost() -> None:
+    evidence = restored()
+    gone = evidence.facts[S][0]._replace(command="a-0")  # another event was there in the log that is gone
+    evidence.facts = {S: [gone, *evidence.facts[S][1:]]}
+    for reading in evidence.record.readings:
+        reading.seen = list(evidence.facts[S])
+    assert "the stream has no fact of the event at 0:1" in found(evidence)
+    evidence.facts = {S: [*evidence.facts[S], Seen(7, "event", "a-1", "0:1", SECOND + 5)]}
+    for reading in evidence.record.readings:
+        reading.seen = list(evidence.facts[S])
+    assert "event 1 behind 2" in found(evidence)
+    evidence.facts = {S: [*evidence.facts[S], Seen(8, "event", "a-2", "0:2", SECOND + 5)]}
+    for reading in evidence.record.readings:
+        reading.seen = list(evidence.facts[S])
+    assert verify(evidence).good, found(evidence)
+
+
+def cut(evidence: Evidence) -> None:
+    """A power cut took the last two facts of the session, and the readers had seen them."""
+    evidence.allowed = Allowances(facts_may_be_missing=frozenset({"ev.acme.s"}), went_back=(SECOND,))
+    evidence.facts = {S: evidence.facts[S][:2]}
+
+
+def test_given_facts_that_a_power_cut_took_when_readers_had_seen_them_then_that_is_allowed_to_this_session() -> None:
+    evidence = right()
+    cut(evidence)
+    assert verify(evidence).good, found(evidence)
+    evidence.allowed = Allowances(facts_may_be_missing=frozenset({"ev.acme.other"}), went_back=(SECOND,))
+    assert words(verify(evidence)) == {"lost"}
+
+
+def test_given_a_power_cut_when_a_reader_misses_what_is_above_all_that_it_had_seen_then_it_is_lost() -> None:
+    evidence = right()
+    cut(evidence)
+    reused = Seen(3, "result", "a-2", None)
+    evidence.facts = {S: [*evidence.facts[S], reused]}
+    assert verify(evidence).good, "its place was another fact's, and the reader is not told"
+    evidence.facts = {S: [*evidence.facts[S], Seen(7, "result", "a-2", None)]}
+    assert "was never given 7" in found(evidence)
+
+
+def test_given_a_power_cut_when_a_fact_is_of_what_was_never_committed_then_it_is_lost() -> None:
+    evidence = right()
+    cut(evidence)
+    first(evidence)[-2] = Seen(5, "event", "a-9", "0:99")
+    assert "was given a fact of 0:99" in found(evidence)
