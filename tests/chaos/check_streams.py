@@ -108,12 +108,32 @@ def _check_reading(session: Session, reading: Reading, facts: Sequence[Seen], ve
     if any(seen.sequence == RESET for seen in reading.seen):
         # What it had seen before the reset comes again from the log: only a gap can be told.
         have = {seen.position for seen in reading.seen}
-        for position in session.events.keys() - have:
+        excused = _out_of_reach(session, reading.seen, facts)
+        for position in session.events.keys() - have - excused:
             verdict.lost.append((name, f"{where} has no fact of the event at {position}"))
         return
     if not reading.ended and not session.may_lack:
         verdict.stuck.append((name, f"{where} had not seen everything when the time was over"))
     _check_against_stream(session, where, reading.seen, facts, verdict)
+
+
+def _out_of_reach(session: Session, seen: Sequence[Seen], facts: Sequence[Seen]) -> set[str | None]:
+    """Positions that a reader may lack: their facts were taken, or have sequences that it had passed."""
+    if not session.may_lack:
+        return set()
+    passed = max((one.sequence for one in _ghosts(seen, facts)), default=0)
+    reached = {fact.position for fact in facts if fact.sequence > passed}
+    return set(session.events) - reached
+
+
+def _ghosts(seen: Sequence[Seen], facts: Sequence[Seen]) -> list[Seen]:
+    """What a reader had from the stream that is not in its place there now."""
+    held = {fact.sequence: fact for fact in facts}
+    return [one for one in seen if one.sequence > FROM_LOG and not _same(one, held.get(one.sequence))]
+
+
+def _same(one: Seen, other: Seen | None) -> bool:
+    return other is not None and one[:4] == other[:4]
 
 
 def _check_against_stream(
@@ -123,20 +143,15 @@ def _check_against_stream(
 
     Unless a power cut took the last that it had seen: then those that have their sequences now do not reach it.
     """
-    held = {fact.sequence: (fact.type, fact.command, fact.position) for fact in facts}
-    have = {one.sequence: (one.type, one.command, one.position) for one in seen}
-    ghosts = [sequence for sequence, fact in have.items() if held.get(sequence) != fact]
-    if not session.may_lack:
-        for sequence in sorted(ghosts):
-            found = f"{where} was given {have[sequence]} as {sequence}, and the stream holds {held.get(sequence)}"
-            verdict.lost.append((session.name, found))
-    reused = max(ghosts, default=0) if session.may_lack else 0
-    for sequence in sorted(held.keys() - have.keys()):
-        if sequence > reused:
+    ghosts = _ghosts(seen, facts)
+    passed = max((one.sequence for one in ghosts), default=0) if session.may_lack else 0
+    for sequence in sorted({fact.sequence for fact in facts} - {one.sequence for one in seen}):
+        if sequence > passed:
             verdict.lost.append((session.name, f"{where} was never given {sequence}, which the stream holds"))
-    for sequence in ghosts:
-        one = have[sequence]
-        event = session.events.get(one[2] or "")
-        if session.may_lack and one[2] is not None and (event is None or event.command_id != one[1]):
-            found = f"{where} was given a fact of {one[2]} by {one[1]}, and the log has no such event there"
+    for one in ghosts:
+        if not session.may_lack:
+            found = f"{where} was given {one.sequence} ({one.type} of {one.command}), which the stream does not hold"
+            verdict.lost.append((session.name, found))
+        elif one.position is not None and not _is_of(session.events, one):
+            found = f"{where} was given a fact of {one.position} by {one.command}, and the log has no such event there"
             verdict.lost.append((session.name, found))

@@ -553,3 +553,16 @@ def test_given_a_power_cut_when_a_fact_is_of_what_was_never_committed_then_it_is
     cut(evidence)
     first(evidence)[-2] = Seen(5, "event", "a-9", "0:99")
     assert "was given a fact of 0:99" in found(evidence)
+
+
+def test_given_a_power_cut_when_a_reader_that_was_reset_lacks_an_event_then_only_what_was_taken_is_excused() -> None:
+    evidence = right()
+    reading = evidence.record.readings[0]
+    reading.seen = [Seen(-1, "reset", "", None), evidence.facts[S][0]._replace(sequence=0)]
+    assert words(verify(evidence)) == {"lost"}
+    evidence.facts = {S: evidence.facts[S][:2]}
+    evidence.record.readings = [reading]
+    evidence.allowed = Allowances(facts_may_be_missing=frozenset({"ev.acme.s"}), went_back=(SECOND,))
+    assert verify(evidence).good, found(evidence)
+    reading.seen = [Seen(-1, "reset", "", None)]
+    assert "has no fact of the event at 0:1" in found(evidence)
