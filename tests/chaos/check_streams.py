@@ -117,7 +117,7 @@ def _check_reading(session: Session, reading: Reading, facts: Sequence[Seen], ve
     _check_against_stream(session, where, reading.seen, facts, verdict)
 
 
-def _out_of_reach(session: Session, seen: Sequence[Seen], facts: Sequence[Seen]) -> set[str | None]:
+def _out_of_reach(session: Session, seen: Sequence[Seen], facts: Sequence[Seen]) -> set[str]:
     """Positions that a reader may lack: their facts were taken, or have sequences that it had passed."""
     if not session.may_lack:
         return set()
