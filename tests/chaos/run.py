@@ -87,11 +87,11 @@ async def _run(world: World, say: Say) -> Outcome:
     evidence = await _evidence(world, seen, watch, faults.history)
     unsettled += await probe(world.system)
     world.running()
-    *others, alone = world.pods
-    for pod in others:
+    for pod in world.pods[1:]:
         await _terminate(world, pod)
     evidence.looks_of_one = await last_looks(world.system, evidence.last_looks)
-    await _terminate(world, alone)
+    for pod in list(world.pods):
+        await _terminate(world, pod)
     verdict = verify(evidence)
     verdict.stuck += [finding for finding in unsettled if finding not in verdict.stuck]
     trouble += deploy.trouble + world.died
