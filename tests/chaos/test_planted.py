@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.planted import BUGS, Bug, settings_for
 from tests.chaos.run import run
+from tests.support.system import ROOT
+
+
+@pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.name) for bug in BUGS])
+def test_given_a_planted_bug_when_a_pod_loads_it_then_it_still_fits_the_engine(bug: Bug) -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"import {bug.module}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert loaded.returncode == 0, loaded.stderr
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from tests.chaos.kinds import counter, errand
 __all__ = ["counter", "errand"]
 
 _COLUMNS = (
-    "actor, seq, lane, position, partition, version, epoch, tenant, type, command_id, session, causation_id, "
-    "correlation_id, principal, payload"
+    "code_version, actor, seq, lane, position, partition, version, epoch, tenant, type, command_id, session, "
+    "causation_id, correlation_id, principal, payload"
 )
 _NEXT = (
     "(SELECT coalesce(max(e.{0}), 0) FROM events e WHERE e.{1} = u.{1} AND e.partition = u.partition) "
@@ -45,8 +45,9 @@ def _forget_nothing(self: Leases, owners: Mapping[int, tuple[str | None, int]]) 
 Leases._confirm = _confirm_without_epoch  # type: ignore[method-assign]  # that is the bug
 Leases._forget_lost = _forget_nothing  # type: ignore[method-assign]  # that is the bug
 _changed("fence", ("p.epoch = u.epoch AND p.owner = %s", "u.epoch > 0 AND %s::text IS NOT NULL"))
+_WRITTEN = ", ".join(_CHOSEN.get(name, f"u.{name}") for name in _COLUMNS.split(", "))
 _changed(
     "insert_events",
-    ("SELECT u.*", "SELECT " + ", ".join(_CHOSEN.get(name, f"u.{name}") for name in _COLUMNS.split(", "))),
-    ("%s::json[]) u", f"%s::json[]) u({_COLUMNS})"),
+    ("SELECT %s,", f"SELECT {_WRITTEN} FROM (SELECT %s,"),
+    ("unnest(%s::json[])", f"unnest(%s::json[])) u({_COLUMNS})"),
 )
