@@ -271,7 +271,7 @@ def _stopped_undoes() -> list[Patch]:
 
 
 PLANTED = (
-    Planted("the epoch check is skipped", _no_epoch, near=180),
+    Planted("the epoch check is skipped", _no_epoch, near=215),
     Planted("replies go out before the commit", _reply_first),
     Planted("memory moves on before the commit", _memory_first),
     Planted("the checkpoint moves before the commit", _checkpoint_first),
@@ -280,19 +280,19 @@ PLANTED = (
     Planted("a command that is done stays pending", lambda: _without(pending_done=[])),
     Planted("the outbox is not kept", lambda: _without(outbox=[])),
     Planted("messages get their ids when they are sent", _ids_when_sent),
-    Planted("what was sent counts as acknowledged", _sent_unheard, near=50),
+    Planted("what was sent counts as acknowledged", _sent_unheard, near=125),
     Planted("pending commands go on in any order", _any_order),
-    Planted("the stream is trimmed above a checkpoint", _trimmed_too_far, near=10),
+    Planted("the stream is trimmed above a checkpoint", _trimmed_too_far, near=60),
     Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=70),
     Planted("memory is believed after the log was lost", _nothing_forgotten),
     Planted("gaps in the delivery are ignored", _gaps_ignored, near=10),
     Planted("a broker that went back in time is believed", _no_anchor),
     Planted("a held key is not woken", _no_wake),
-    Planted("a timer that waits for its turn cannot be taken back", _waiting_timer_fires, near=225),
+    Planted("a timer that waits for its turn cannot be taken back", _waiting_timer_fires, near=255),
     Planted("a run that starts anew has not heard its signals", lambda: _untold("troupe.signal", "troupe.update")),
     Planted("a run that starts anew has not heard that it was cancelled", lambda: _untold("troupe.cancel")),
-    Planted("a run that starts anew is told again what it took", _told_again),
+    Planted("a run that starts anew is told again what it took", _told_again, near=70),
     Planted("a run that ends here to begin elsewhere is undone", _stopped_undoes, near=700070),
     Planted("an older copy of the log is taken for the same one", _copy_believed),
-    Planted("the stream is trimmed up to the checkpoints at once", lambda: [(history, "TRIM_LAG_S", 0.0)], near=360),
+    Planted("the stream is trimmed up to the checkpoints at once", lambda: [(history, "TRIM_LAG_S", 0.0)], near=20),
 )
