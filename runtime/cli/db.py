@@ -25,9 +25,19 @@ def _group() -> None:
 
 def migrate(data: DataDir = None, as_json: AsJson = False) -> None:
     """Bring the log's schema to this version. Safe to repeat, and from many places at once; pods do it as well."""
+    from runtime.host.places import Place, servers_of
     from runtime.postgres.migrate import migrate
+    from runtime.postgres.placing import claim
 
-    applied = asyncio.run(migrate(postgres_url(data)))
+    async def bring() -> list[str]:
+        servers, names = servers_of(postgres_url(data)), []
+        for number, url in enumerate(servers):
+            names += await migrate(url)
+            if len(servers) > 1:
+                await claim(Place(servers, number))
+        return names
+
+    applied = asyncio.run(bring())
     if as_json:
         print_json({"applied": applied})
         return

@@ -39,13 +39,14 @@ def list_(data: DataDir = None, timeout_s: TimeoutS = 10.0, as_json: AsJson = Fa
 
     async def look(client: Client) -> dict[str, Any]:
         from runtime.client.broker import last_sequence
-        from schemas.subjects import CMD_STREAM
 
-        last = await last_sequence(client.connection, CMD_STREAM, timeout_s=timeout_s)
         found: dict[str, Any] = await client.service("groups", timeout_s=timeout_s)
+        streams = {group["stream"] for group in found["groups"]}
+        last = {name: await last_sequence(client.connection, name, timeout_s=timeout_s) for name in streams}
         for group in found["groups"]:
             group["state"] = _state(group)
-            group["lag"] = None if group["checkpoint"] is None else max(0, last - group["checkpoint"])
+            checkpoint = group["checkpoint"]
+            group["lag"] = None if checkpoint is None else max(0, last[group["stream"]] - checkpoint)
         return found
 
     found = Reach(data, None, timeout_s).run(look)

@@ -34,19 +34,19 @@ def partitions(
 
     async def look(client: Client) -> dict[str, Any]:
         from runtime.client.broker import last_sequence
-        from schemas.subjects import CMD_STREAM
 
-        # The stream is looked at first: what a lane commits meanwhile makes its lag smaller, never negative.
-        last = await last_sequence(client.connection, CMD_STREAM, timeout_s=timeout_s)
+        # The streams are looked at first: what a lane commits meanwhile makes its lag smaller, never negative.
+        named = {group["stream"] for group in (await client.service("groups", timeout_s=timeout_s))["groups"]}
+        ends = {name: await last_sequence(client.connection, name, timeout_s=timeout_s) for name in sorted(named)}
         found: dict[str, Any] = await client.service("partitions", timeout_s=timeout_s)
-        return {"stream": {"name": CMD_STREAM, "last_sequence": last}} | found
+        return {"streams": [{"name": name, "last_sequence": end} for name, end in ends.items()]} | found
 
     found = Reach(data, None, timeout_s).run(look)
-    last = found["stream"]["last_sequence"]
+    last = {stream["name"]: stream["last_sequence"] for stream in found["streams"]}
     found["partitions"] = [lane for lane in found["partitions"] if group in (None, lane["group"])]
     found["pods"] = [pod for pod in found["pods"] if group in (None, pod["group"])]
     for lane in found["partitions"]:
-        lane["lag"] = None if lane["standby"] else max(0, last - lane["checkpoint"])
+        lane["lag"] = None if lane["standby"] else max(0, last.get(lane["stream"], 0) - lane["checkpoint"])
     if as_json:
         print_json(found)
     else:
@@ -65,11 +65,10 @@ def _print(found: dict[str, Any]) -> None:
     print_table([name.upper() for name in columns], [[pod[name] for name in columns] for pod in pods], empty="no pods")
     owned = sum(1 for lane in lanes if lane["alive"])
     alive = sum(1 for pod in pods if pod["expires_in_s"] > 0)
-    stream = found["stream"]
+    ends = [f"stream {stream['name']} ends at {stream['last_sequence']}" for stream in found["streams"]]
     print_line("")
     for warning in found["warnings"]:
         print_line(f"warning: {warning}")
     print_line(
-        f"{owned} of {len(lanes)} lanes have a live owner; {alive} pods live; "
-        f"stream {stream['name']} ends at {stream['last_sequence']}"
+        f"{owned} of {len(lanes)} lanes have a live owner; {alive} pods live; {'; '.join(ends)}"
     )

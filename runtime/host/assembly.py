@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 
 from runtime.client.connection import Connection, connect
 from runtime.client.objects import Objects
 from runtime.clock import Clock
-from runtime.errors import CallFailed, NotConnected
+from runtime.errors import CallFailed, Misconfigured, NotConnected
 from runtime.host.broker import Deliver
 from runtime.host.front import Front, Registered
 from runtime.host.parts import CallFront, Parts
+from runtime.host.places import Place
 from runtime.host.settings import PodSettings
 from runtime.host.threads import SystemThreads
-from runtime.jetstream.command_stream import JetStreamCommands
+from runtime.jetstream.command_stream import JetStreamCommands, oldest
 from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
-from runtime.jetstream.streams import StreamSettings, ensure
+from runtime.jetstream.streams import StreamSettings, ensure, subjects
 from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.connection import redacted
-from runtime.postgres.groups import PostgresGroups
-from runtime.postgres.keeping import PostgresKeeping
 from runtime.postgres.migrate import migrate
 from runtime.postgres.ownership import PostgresOwnership
-from runtime.postgres.reading import PostgresReader
+from runtime.postgres.placing import claim
+from runtime.postgres.several import whole_log
 from runtime.postgres.snapshots import PostgresSnapshots
 from runtime.postgres.timers import PostgresTimers
 from runtime.version import VERSION
+from schemas.subjects import CMD_STREAM
+
+_log = logging.getLogger("troupe.pod")
 
 
 async def make_objects(connection: Connection, replicas: int) -> None:
@@ -38,17 +44,21 @@ async def make_objects(connection: Connection, replicas: int) -> None:
 
 
 class Servers:
-    """Assembles pods on the servers of `settings`; see runtime.host.parts.Assembly."""
+    """Assembles the pod of one place, which serves `kinds`, on its servers; see runtime.host.parts.Assembly."""
 
-    def __init__(self, settings: PodSettings) -> None:
+    def __init__(self, settings: PodSettings, place: Place, kinds: Iterable[str]) -> None:
         self._settings = settings
-        self.log_name = f"Postgres at {redacted(settings.postgres_url)}"
+        self._place = place
+        self._streams = StreamSettings(
+            settings.partitions, place.stream, frozenset(kinds), place.own_streams, replicas=settings.replicas
+        )
+        self.log_name = f"Postgres at {redacted(place.url)}"
 
     async def connect(self, pod: str, on_reconnect: Callable[[], Awaitable[None]]) -> Connection:
         settings = self._settings
         connection = await connect(settings.nats_url, name=f"troupe pod {pod}", on_reconnect=on_reconnect)
         try:
-            await ensure(connection, StreamSettings(partitions=settings.partitions, replicas=settings.replicas))
+            await ensure(connection, self._streams)
             if settings.replicas > 1:  # else whoever needs the store first makes it
                 await make_objects(connection, settings.replicas)
         except BaseException:
@@ -57,26 +67,38 @@ class Servers:
         return connection
 
     async def prepare(self) -> None:
-        await migrate(self._settings.postgres_url)
+        await migrate(self._place.url)
+        await claim(self._place)
 
     def parts(
         self, connection: Connection, pod: str, capabilities: Mapping[str, str], deliver: Deliver, clock: Clock
     ) -> Parts:
-        settings, url = self._settings, self._settings.postgres_url
+        settings, place, url = self._settings, self._place, self._place.url
+        log = whole_log(place, settings.partitions)
+        listed = subjects(self._streams) if place.own_streams else ()
         return Parts(
-            ownership=PostgresOwnership(url, pod, settings.group, settings.code_version, capabilities),
+            ownership=PostgresOwnership(url, pod, settings.group, settings.code_version, capabilities, place),
             log=PostgresCommitLog(url, pod, settings.code_version, settings.lease_ttl_s),
-            reader=PostgresReader(url, settings.partitions),
+            reader=log.reader,
             timers=PostgresTimers(url, capabilities),
             snapshots=PostgresSnapshots(url),
-            keeping=PostgresKeeping(url),
-            groups=PostgresGroups(url),
+            keeping=log.keeping,
+            groups=log.groups,
             objects=Objects(connection),
-            publisher=JetStreamPublisher(connection),
-            commands=CommandReader(connection, list(capabilities), deliver, clock),
-            stream=JetStreamCommands(connection),
+            publisher=JetStreamPublisher(connection, partial(self._adopt, connection) if listed else None),
+            commands=CommandReader(connection, list(capabilities), deliver, clock, stream=place.stream),
+            stream=JetStreamCommands(connection, place.stream, listed),
+            oldest_elsewhere=partial(oldest, connection, sorted({CMD_STREAM, *place.own_streams} - {place.stream})),
             threads=SystemThreads(),
+            first_partition=place.server,
         )
 
     def front(self, connection: Connection, registered: Registered, partitions: int, token: str) -> CallFront:
         return Front(connection, registered, partitions, VERSION, token)
+
+    async def _adopt(self, connection: Connection, kinds: set[str]) -> None:
+        """Makes CMD take the commands of kinds that have no stream."""
+        try:
+            await ensure(connection, dataclasses.replace(self._streams, stream=CMD_STREAM, kinds=frozenset(kinds)))
+        except Misconfigured as error:  # a stream takes them by now
+            _log.warning("no stream for the commands of %s: %s", ", ".join(sorted(kinds)), error)

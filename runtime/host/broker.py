@@ -1,4 +1,4 @@
-"""What the host needs of a broker: the lanes of stream CMD read in order, its upkeep, and publishing with an answer.
+"""What the host needs of a broker: the lanes of a CMD stream read in order, its upkeep, and publishing with an answer.
 
 The adapters are in runtime/jetstream/. Core NATS (replies, queries, services) needs no port: the host speaks it through
 runtime.client.connection.
@@ -61,6 +61,9 @@ class LaneReader(Protocol):
     After a broker went back in time a lane is read again from the beginning.
     """
 
+    stream: str
+    """The stream that it reads."""
+
     restarts: int
     """How often a lane had to be read anew."""
 
@@ -107,7 +110,7 @@ class Publisher(Protocol):
 
 
 class StreamState(NamedTuple):
-    """What stream CMD holds: sequences, how many messages, and bytes. `max_bytes` is 0 when nothing limits it."""
+    """What a CMD stream holds: sequences, how many messages, and bytes. `max_bytes` is 0 when nothing limits it."""
 
     first_seq: int
     last_seq: int
@@ -117,7 +120,7 @@ class StreamState(NamedTuple):
 
 
 class StoredMessage(NamedTuple):
-    """A message of CMD; `at` in Unix nanoseconds."""
+    """A message of a CMD stream; `at` in Unix nanoseconds."""
 
     subject: str
     seq: int
@@ -127,7 +130,7 @@ class StoredMessage(NamedTuple):
 
 
 class CommandStream(Protocol):
-    """Stream CMD as a whole, for its upkeep. Everything raises NotConnected when the broker does not answer."""
+    """A CMD stream as a whole, for its upkeep. Everything raises NotConnected when the broker does not answer."""
 
     async def state(self) -> StreamState:
         """What it holds now."""

@@ -1,4 +1,4 @@
-"""Keeping stream and inbox bounded. Done by whoever owns a group's partition 0; doing it twice would do no harm.
+"""Keeping stream and inbox bounded. Done by whoever owns a group's first partition; doing it twice would do no harm.
 
 Trimming is one purge by sequence over the whole stream, below every lane's checkpoint and behind it by the configured
 lag. Commands of kinds that nobody has ever served are put among the dead letters first, where a person sees them. Those
@@ -21,6 +21,7 @@ from runtime.host.command import from_stream, readable
 from runtime.host.items import Anchor
 from runtime.host.keeping import Keeping, UnknownCommand
 from runtime.host.lane import Lane
+from runtime.host.parts import nothing_elsewhere
 from runtime.host.ports import LogUnavailable
 from schemas import headers as names
 from schemas.digest import digest_of
@@ -38,7 +39,8 @@ FULL_ENOUGH = 0.5
 class Housekeeping:
     """The housekeeping of a pod.
 
-    `lanes` gives its lanes, `put` puts an Anchor into the next batch, `fetch` gives an object of the broker's.
+    `lanes` gives its lanes, `put` puts an Anchor into the next batch, `fetch` gives an object of the broker's. See
+    Parts for `oldest_elsewhere` and `first_partition`.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Housekeeping:
         *,
         trim_lag_s: float,
         inbox_window_s: float,
+        oldest_elsewhere: Callable[[], Awaitable[int | None]] = nothing_elsewhere,
+        first_partition: int = 0,
     ) -> None:
         self._stream = stream
         self._reader = reader
@@ -63,6 +67,8 @@ class Housekeeping:
         self._fetch = fetch
         self._trim_lag_s = trim_lag_s
         self._inbox_window_s = inbox_window_s
+        self._oldest_elsewhere = oldest_elsewhere
+        self._first_partition = first_partition
         self._samples: deque[tuple[float, int]] = deque()
 
     async def run(self) -> None:
@@ -71,7 +77,7 @@ class Housekeeping:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.move_anchors()
-                if any(lane.partition == 0 for lane in self._lanes()):
+                if any(lane.partition == self._first_partition for lane in self._lanes()):
                     await self.trim()
                     await self.trim_inbox()
                     await self._keeping.forget_pods()
@@ -97,7 +103,8 @@ class Housekeeping:
     async def trim(self) -> int:
         """Purges what every group has processed, the lag ago; gives the sequence it purged up to (0: nothing)."""
         now = self._clock.monotonic()
-        unread = await self._keeping.unread_kinds()  # before the checkpoints: who takes a kind up sets its lanes' back
+        # Before the checkpoints: who takes a kind up sets its lanes' back.
+        unread, known = await self._keeping.unread_kinds(), await self._keeping.known_kinds()
         needed, retired, processed_at = await self._keeping.needed()
         if needed is None:
             return 0
@@ -120,7 +127,7 @@ class Housekeeping:
         if processed_at is not None and await self._went_back(upto, processed_at):
             return 0
         present = await self._stream.kinds()
-        unknown = present - await self._keeping.known_kinds()
+        unknown = present - known
         nobodys = [(subjects, first) for subjects in (*waiting, *[f"p.*.*.{kind}.*.*" for kind in unknown])]
         for kind, partition, checkpoint in retired:
             if kind in present:
@@ -131,13 +138,17 @@ class Housekeeping:
 
     async def trim_inbox(self) -> None:
         """Deletes answers that no repeat can ask for any more."""
+        elsewhere = await self._oldest_elsewhere()
+        found = [] if elsewhere is None else [elsewhere]
         state = await self._stream.state()
-        moment: datetime.datetime | None = None
         if state.messages:
             oldest = await self._stream.message_time(state.first_seq)
             if oldest is None:
                 return  # it was purged in between: which one is the oldest now is seen next time
-            moment = datetime.datetime.fromtimestamp(oldest / 1e9 - CLOCK_SKEW_S, datetime.UTC)
+            found.append(oldest)
+        moment: datetime.datetime | None = None
+        if found:
+            moment = datetime.datetime.fromtimestamp(min(found) / 1e9 - CLOCK_SKEW_S, datetime.UTC)
         await self._keeping.trim_inbox(self._inbox_window_s, moment)
 
     async def _went_back(self, upto: int, processed_at: int) -> bool:

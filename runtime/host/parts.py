@@ -27,9 +27,18 @@ class CallFront(Protocol):
         """Withdraws it."""
 
 
+async def nothing_elsewhere() -> int | None:
+    """What `Parts.oldest_elsewhere` gives where there is one CMD stream."""
+    return None
+
+
 @dataclasses.dataclass(slots=True)
 class Parts:
-    """The ports of one pod. Those of the log have connections of their own, which the pod closes."""
+    """The ports of one pod. Those of the log have connections of their own, which the pod closes.
+
+    `oldest_elsewhere` gives when the oldest message of the CMD streams that this pod does not read was stored (Unix
+    nanoseconds), and None when they hold none. The owner of `first_partition` keeps house for this pod's place.
+    """
 
     ownership: Ownership
     log: CommitLog
@@ -43,6 +52,8 @@ class Parts:
     commands: LaneReader
     stream: CommandStream
     threads: Threads
+    oldest_elsewhere: Callable[[], Awaitable[int | None]] = nothing_elsewhere
+    first_partition: int = 0
 
 
 class Assembly(Protocol):

@@ -32,6 +32,7 @@ from runtime.host.meter import Meter
 from runtime.host.observer import Observer
 from runtime.host.outbox import Outbox
 from runtime.host.parts import Assembly
+from runtime.host.places import only
 from runtime.host.ports import LogUnavailable, Taken
 from runtime.host.reads import Reads
 from runtime.host.residence import Residence
@@ -58,7 +59,7 @@ class Pod:
         settings: see PodSettings.
         kinds: the kinds it serves; each belongs to the pod's group.
         telemetry: watches its batches; None costs nothing.
-        assembly: what it is put together from; the servers of its settings by default.
+        assembly: what it is put together from; the servers of its settings by default, which must be one place then.
     """
 
     def __init__(
@@ -70,13 +71,13 @@ class Pod:
         assembly: Assembly | None = None,
     ) -> None:
         self.settings = settings
-        self.assembly: Assembly = assembly or Servers(settings)
         self.kinds: dict[str, Kind] = {}
         for kind in kinds:
             if self.kinds.setdefault(kind.name, kind) is not kind:
                 raise Misconfigured(f"two kinds are named {kind.name!r}: a kind's name is its address, so rename one")
         if not self.kinds:
             raise Misconfigured("a pod needs at least one kind: name a module that defines an entity or a function")
+        self.assembly: Assembly = assembly or Servers(settings, only(settings, self.kinds), self.kinds)
         self.clock = LogTime(clock)
         self.telemetry = telemetry
         self.id = f"{settings.group}-{clock.token(6)}"
@@ -210,6 +211,8 @@ class Pod:
             self.objects.get,
             trim_lag_s=settings.trim_lag_s,
             inbox_window_s=settings.inbox_window_s,
+            oldest_elsewhere=parts.oldest_elsewhere,
+            first_partition=parts.first_partition,
         )
 
     async def stop(self) -> None:

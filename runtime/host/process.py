@@ -2,7 +2,7 @@
 
 Prints one line of JSON when it is up ({"pod": …, "pid": …}, and the URL of its "metrics" if they are served), ends in
 order on SIGTERM or SIGINT with exit code 0, with 2 when it is misconfigured, and with 1 when it cannot go on. With
-RUNTIME_PRINT_METER=1 its last line on stderr is what it counted, as JSON.
+RUNTIME_PRINT_METER=1 its last line on stderr is what it counted, as JSON (a line for each place: runtime.host.places).
 """
 
 from __future__ import annotations
@@ -17,56 +17,59 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runtime import telemetry as telemetries
-from runtime.errors import Misconfigured, NotConnected, TroupeError
+from runtime.errors import Misconfigured, TroupeError
 from runtime.garbage import collect_rarely
-from runtime.host.pod import Pod
-from runtime.host.ports import LogUnavailable
+from runtime.host.pods import Pods
 from runtime.host.settings import PodSettings, from_environment
 from runtime.kind import Kind
 from runtime.modules import load_kinds
-from runtime.telemetry import logs
+from runtime.telemetry import Telemetry, logs
 
 if TYPE_CHECKING:
     from runtime.telemetry.pod import PodTelemetry
 
-_log = logging.getLogger("troupe.pod")
 
-START_RETRY_S = 0.5
+async def serve(settings: PodSettings, kinds: Sequence[Kind], telemetry: Telemetry | None = None) -> int:
+    """Runs the pods of a process, one for each place (runtime.host.places), until a signal ends them.
 
-
-async def serve(settings: PodSettings, kinds: Sequence[Kind], telemetry: PodTelemetry | None = None) -> int:
-    """Runs a pod until a signal ends it; gives the exit code. Waits for servers that cannot be reached yet."""
+    Gives the exit code. Waits for servers that cannot be reached yet; the pods of others work meanwhile.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    while True:
-        pod = Pod(settings, kinds, telemetry=telemetry)
-        try:
-            await pod.start()
-            break
-        except (NotConnected, LogUnavailable) as error:
-            _log.warning("the pod cannot start yet: %s", error)
-            try:
-                async with asyncio.timeout(START_RETRY_S):
-                    await stop.wait()
-                return 0
-            except TimeoutError:
-                continue
-    up = {"pod": pod.id, "pid": os.getpid()}
-    if telemetry is not None and (url := await telemetry.open(pod)):
-        up["metrics"] = url
-    print(json.dumps(up), flush=True)
-    ends = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(pod.failed.wait())]
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    if pod.failed.is_set():
+    watchers: list[PodTelemetry] = []
+
+    def observe() -> PodTelemetry | None:
+        if telemetry is not None:
+            from runtime.telemetry.pod import PodTelemetry
+
+            watchers.append(PodTelemetry(telemetry))
+        return watchers[-1] if watchers else None
+
+    pods = Pods(settings, kinds, observe)
+    failed = asyncio.ensure_future(pods.failed.wait())
+    starting = asyncio.ensure_future(pods.start(stop))
+    await asyncio.wait([starting, failed], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done() and starting.result():
+        up = {"pod": pods.running[0].id, "pid": os.getpid()}
+        urls = [await watcher.open(pod) for pod in pods.running for watcher in watchers if pod.telemetry is watcher]
+        if any(urls):
+            up["metrics"] = urls[0]
+        print(json.dumps(up), flush=True)
+    await asyncio.wait([asyncio.ensure_future(stop.wait()), failed], return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
         return 1
-    await pod.stop()
+    await starting
+    await pods.stop()
+    for watcher in watchers:
+        await watcher.close()
     if telemetry is not None:
         await telemetry.close()
     if os.environ.get("RUNTIME_PRINT_METER") == "1":
-        counted = pod.meter.as_dict() | {"passivated": pod.activations.passivated}
-        print(json.dumps(counted), file=sys.stderr, flush=True)
+        for pod in pods.running:
+            counted = pod.meter.as_dict() | {"passivated": pod.activations.passivated}
+            print(json.dumps(counted), file=sys.stderr, flush=True)
     return 0
 
 
@@ -76,7 +79,7 @@ def main(modules: Sequence[str]) -> int:
         logs.configure()
         settings = from_environment()
         kinds = load_kinds(modules)
-        telemetry = _telemetry()
+        telemetry = telemetries.from_environment("troupe-pod")
     except Misconfigured as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -91,15 +94,6 @@ def main(modules: Sequence[str]) -> int:
     except TroupeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-
-
-def _telemetry() -> PodTelemetry | None:
-    found = telemetries.from_environment("troupe-pod")
-    if found is None:
-        return None
-    from runtime.telemetry.pod import PodTelemetry
-
-    return PodTelemetry(found)
 
 
 if __name__ == "__main__":

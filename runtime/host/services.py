@@ -150,7 +150,11 @@ class Services:
 
     async def _warnings(self) -> list[str]:
         now = self._clock.now()
-        return [
+        away = [
+            f"Postgres server {server} does not answer: what is in its partitions stands still until it does"
+            for server in await self._reader.away()
+        ]
+        return away + [
             f"no pod of group {group!r} lives, and the stream has been kept for it for {now - since:.0f} s: start its "
             f"pods, or give it up with `runtime groups retire {group}`"
             for group, since in await self._reader.absent_groups()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.errors import Misconfigured
+from runtime.host.places import places_of
 from schemas.address import BadAddress, check_name
 
 PREFIX = "RUNTIME_"
@@ -18,7 +19,9 @@ class PodSettings:
     """A pod's settings; each can be set by RUNTIME_<NAME> in the environment.
 
     Attributes:
-        nats_url, postgres_url: the servers.
+        nats_url, postgres_url: the servers. Several Postgres URLs, separated by spaces, share the partitions, in this
+            order and for ever (runtime.host.places).
+        cmd_streams: streams for the commands of some kinds, as `ORDERS=order,shipment BANK=account`; CMD has the rest.
         group: pods of one group serve the same kinds and share their lanes; one whose kinds are another's stands by.
         partitions: fixed when the stream is made; a group has at most so many working pods (docs/adr/0006).
         replicas: of the streams; 3 in production.
@@ -53,6 +56,7 @@ class PodSettings:
     inbox_window_s: float = 86_400.0
     trim_lag_s: float = 60.0
     signing_key: str | None = None
+    cmd_streams: str = ""
 
 
 def from_environment(environment: Mapping[str, str] | None = None, **given: Any) -> PodSettings:
@@ -80,4 +84,5 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: Any)
         raise Misconfigured(f"{error}; name the pods' group with --group or RUNTIME_GROUP") from error
     if settings.heartbeat_s * 3 > settings.lease_ttl_s:
         raise Misconfigured("lease_ttl_s must be at least three times heartbeat_s, or one lost heartbeat loses lanes")
+    places_of(settings)
     return settings

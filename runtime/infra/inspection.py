@@ -43,8 +43,8 @@ def status(data_dir: Path | None = None) -> Status:
 
 
 def _accepts(url: str) -> bool:
-    """Of several servers in one URL (a cluster), the first."""
-    address = urlsplit(url.partition(",")[0])
+    """Of several servers, in one URL (a cluster) or in several, the first."""
+    address = urlsplit(url.partition(" ")[0].partition(",")[0])
     try:
         port = address.port or _DEFAULT_PORTS.get(address.scheme, 0)
         socket.create_connection((address.hostname or "127.0.0.1", port), timeout=_PROBE_TIMEOUT_S).close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -24,15 +24,19 @@ _headers = msgspec.json.Decoder(dict[str, str])
 
 
 class _Batch:
-    """Rows on their way. `chains` holds, by actor, those that wait for the acknowledgement of one before."""
+    """Rows on their way. `chains` holds, by actor, those that wait for the acknowledgement of one before.
 
-    __slots__ = ("acknowledged", "chains", "ended", "flying", "rows", "under_way")
+    `homeless` are the kinds whose commands no stream takes.
+    """
+
+    __slots__ = ("acknowledged", "chains", "ended", "flying", "homeless", "rows", "under_way")
 
     def __init__(self, rows: Sequence[OutboxRow]) -> None:
         self.rows = rows
         self.acknowledged: set[int] = set()
         self.chains: defaultdict[str, deque[int]] = defaultdict(deque)
         self.flying: dict[str, int] = {}
+        self.homeless: set[str] = set()
         self.under_way = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -66,10 +70,15 @@ class _Batch:
 
 
 class JetStreamPublisher:
-    """Publishes outbox rows. One inbox for all acknowledgements."""
+    """Publishes outbox rows. One inbox for all acknowledgements.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        adopt: makes the stream of the kinds that have none of their own take these, where streams are split by kind.
+    """
+
+    def __init__(self, connection: Connection, adopt: Callable[[set[str]], Awaitable[None]] | None = None) -> None:
         self._connection = connection
+        self._adopt = adopt
         self._inbox = connection.new_inbox()
         self._waiting: dict[str, _Batch] = {}
         self._number = 0
@@ -101,6 +110,9 @@ class JetStreamPublisher:
         finally:
             for name in batch.flying:
                 self._waiting.pop(name, None)
+        if batch.homeless and self._adopt is not None:
+            # Nobody has ever served such a kind. Its commands wait in a stream, as they do where there is only one.
+            await self._adopt(batch.homeless)
         return batch.count()
 
     def _post(self, batch: _Batch, index: int) -> None:
@@ -138,6 +150,10 @@ class JetStreamPublisher:
     def _on_ack(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
         name = subject.rpartition(".")[2]
         if not body:
+            if (batch := self._waiting.get(name)) is not None:
+                row = batch.rows[batch.flying[name]]
+                if row.subject.startswith("cmd."):
+                    batch.homeless.add(row.subject.split(".")[2])
             self._settle(name, "no stream takes this subject")
             return
         error = msgspec.json.decode(body).get("error")

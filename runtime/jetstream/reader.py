@@ -49,12 +49,21 @@ class CommandReader:
         kinds: only their messages are handed on.
         deliver: called for each message, in order per feed; must not wait.
         batch: messages asked for at a time.
+        stream: the stream that holds these kinds' commands.
     """
 
     def __init__(
-        self, connection: Connection, kinds: Sequence[str], deliver: Deliver, clock: Clock, *, batch: int = 256
+        self,
+        connection: Connection,
+        kinds: Sequence[str],
+        deliver: Deliver,
+        clock: Clock,
+        *,
+        batch: int = 256,
+        stream: str = CMD_STREAM,
     ) -> None:
         self._connection = connection
+        self.stream = stream
         self._kinds = frozenset(kinds)
         self._deliver = deliver
         self._clock = clock
@@ -106,7 +115,7 @@ class CommandReader:
             EXPIRES_S * 10**9,
             int(HEARTBEAT_S * 1e9),
         )
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{CMD_STREAM}.{feed.consumer}"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{feed.consumer}"
         try:
             self._connection.post(subject, request, reply=f"{self._inbox}.{feed.partition}.{feed.generation}")
         except NotConnected:
@@ -145,19 +154,19 @@ class CommandReader:
                 if await self._holds(one, after, upto):
                     return False
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise NotConnected(f"stream {CMD_STREAM} does not say what it holds: {error!r}") from error
+            raise NotConnected(f"stream {self.stream} does not say what it holds: {error!r}") from error
         return True
 
     async def _holds(self, subjects: str, after: int, upto: int) -> bool:
-        """Whether CMD holds a message of these subjects from `after` to `upto`."""
+        """Whether the stream holds a message of these subjects from `after` to `upto`."""
         request = msgspec.json.encode({"seq": after, "next_by_subj": subjects})
-        answer = await self._connection.request(f"$JS.API.STREAM.MSG.GET.{CMD_STREAM}", request, timeout=2)
+        answer = await self._connection.request(f"$JS.API.STREAM.MSG.GET.{self.stream}", request, timeout=2)
         found = msgspec.json.decode(answer.data)
         if "message" in found:
             return bool(found["message"]["seq"] <= upto)
         if found.get("error", {}).get("err_code") == NO_MESSAGE:
             return False
-        raise NotConnected(f"stream {CMD_STREAM} cannot be asked for {subjects}: {found.get('error')}")
+        raise NotConnected(f"stream {self.stream} cannot be asked for {subjects}: {found.get('error')}")
 
     def _on_message(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
         if not reply.startswith("$JS.ACK."):
@@ -243,7 +252,7 @@ class CommandReader:
     async def _check_anchor(self, feed: Feed) -> None:
         if feed.taken == 0:
             return
-        found = await message_time(self._connection, feed.taken)
+        found = await message_time(self._connection, feed.taken, self.stream)
         if found != feed.taken_at:
             _log.warning(
                 "the broker went back in time: message %s of partition %s is %s; reading the stream from its "
@@ -269,7 +278,7 @@ class CommandReader:
             num_replicas=1,
             filter_subject=f"p.{feed.partition}.>" if kind is None else f"p.{feed.partition}.*.{kind}.*.*",
         )
-        await self._connection.jetstream(timeout=2).add_consumer(CMD_STREAM, config)
+        await self._connection.jetstream(timeout=2).add_consumer(self.stream, config)
         return name
 
     def _drop_consumer(self, feed: Feed) -> None:
@@ -279,20 +288,20 @@ class CommandReader:
         self._by_consumer.pop(name, None)
         try:
             if self._connection.is_connected:
-                self._connection.post(f"$JS.API.CONSUMER.DELETE.{CMD_STREAM}.{name}", b"", reply=f"{self._inbox}.x.0")
+                self._connection.post(f"$JS.API.CONSUMER.DELETE.{self.stream}.{name}", b"", reply=f"{self._inbox}.x.0")
         except NotConnected:
             pass  # the broker forgets it by itself after a while
 
 
-async def message_time(connection: Connection, seq: int) -> int | None:
-    """When the broker stored message `seq` of CMD (Unix nanoseconds), or None when there is no such message."""
-    answer = await connection.request(f"$JS.API.STREAM.MSG.GET.{CMD_STREAM}", b'{"seq":%d}' % seq, timeout=2)
+async def message_time(connection: Connection, seq: int, stream: str = CMD_STREAM) -> int | None:
+    """When the broker stored message `seq` of a stream (Unix nanoseconds), or None when there is no such message."""
+    answer = await connection.request(f"$JS.API.STREAM.MSG.GET.{stream}", b'{"seq":%d}' % seq, timeout=2)
     found = msgspec.json.decode(answer.data)
     if "message" in found:
         return nanoseconds(found["message"]["time"])
     if found.get("error", {}).get("err_code") == NO_MESSAGE:
         return None
-    raise NotConnected(f"message {seq} of stream {CMD_STREAM} cannot be read: {found.get('error')}")
+    raise NotConnected(f"message {seq} of stream {stream} cannot be read: {found.get('error')}")
 
 
 def nanoseconds(rfc3339: str) -> int:

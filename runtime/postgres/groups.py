@@ -31,7 +31,7 @@ class PostgresGroups:
         """
         found = []
         for row in await self._session.run(query("list_groups")):
-            name, versions, current, kinds, pods, lanes, owned, standby, checkpoint, retired_at = row
+            name, versions, current, kinds, pods, lanes, owned, standby, checkpoint, retired_at, stream = row
             found.append({
                 "group": name,
                 "versions": sorted(versions),
@@ -44,6 +44,7 @@ class PostgresGroups:
                 "ready": bool(lanes) and owned == lanes,
                 "checkpoint": None if standby else checkpoint,
                 "retired_at": retired_at,
+                "stream": stream,
             })  # fmt: skip
         return found
 

@@ -2,14 +2,14 @@
 
 -- name: list_groups
 -- (group, its code versions, kinds it is current for, kinds its pods can serve, living pods, lanes, of them with a living
--- owner who stays, whether they stand by, lowest checkpoint, since when it is retired)
+-- owner who stays, whether they stand by, lowest checkpoint, since when it is retired, its stream)
 SELECT g.name,
        (SELECT coalesce(array_agg(DISTINCT d.code_version), '{}') FROM pods d
         WHERE d.group_name = g.name AND d.expires_at > clock_timestamp()),
        (SELECT coalesce(array_agg(k.kind ORDER BY k.kind), '{}') FROM kinds k WHERE k.group_name = g.name),
        (SELECT coalesce(array_agg(s.kind ORDER BY s.kind), '{}') FROM group_kinds s WHERE s.group_name = g.name),
        (SELECT count(*) FROM pods d WHERE d.group_name = g.name AND d.expires_at > clock_timestamp()),
-       l.lanes, l.owned, l.standby, l.checkpoint, g.retired_at
+       l.lanes, l.owned, l.standby, l.checkpoint, g.retired_at, g.stream
 FROM groups g
 LEFT JOIN LATERAL (SELECT count(*) AS lanes, count(*) FILTER (WHERE o.id IS NOT NULL) AS owned,
                           coalesce(bool_or(p.standby), false) AS standby, min(p.checkpoint) AS checkpoint

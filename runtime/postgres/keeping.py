@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any, LiteralString
 
 from runtime.host.keeping import Needed, RetiredLane, UnknownCommand
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
+from schemas.subjects import CMD_STREAM
 
 INBOX_PAGE = 5000
 
 
 class PostgresKeeping:
-    """The Keeping port, on a connection of its own."""
+    """The Keeping port for one CMD stream and what one server holds, on a connection of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, stream: str = CMD_STREAM) -> None:
+        self._wanted = {"stream": stream}
         self._session = Session(url, 30.0, {"lock_timeout": "1s"})
 
     async def needed(self) -> Needed:
         """What trimming has to look to."""
-        upto, at, retired = (await self._session.run(query("needed")))[0]
+        upto, at, retired = (await self._session.run(query("needed"), self._wanted))[0]
         return Needed(upto, [RetiredLane(*lane) for lane in retired], at)
 
     async def unread_kinds(self) -> list[tuple[str, int]]:
         """(kind, partition) whose commands wait: the partition's owner serves the group, but not that kind."""
-        return [(row[0], row[1]) for row in await self._session.run(query("unread_kinds"))]
+        return [(row[0], row[1]) for row in await self._session.run(query("unread_kinds"), self._wanted)]
 
     async def known_kinds(self) -> set[str]:
         """Kinds that were served once."""
@@ -40,10 +43,19 @@ class PostgresKeeping:
 
         Those older than `age_s`, and than the oldest message that the stream still holds.
         """
-        unsent = (await self._session.run(query("oldest_unsent")))[0][0]
-        wanted = {"age_s": age_s, "oldest_message": oldest_message, "oldest_unsent": unsent, "limit": INBOX_PAGE}
+        wanted: dict[str, Any] = {"age_s": age_s, "oldest_message": oldest_message, "limit": INBOX_PAGE}
+        wanted["oldest_unsent"] = await self._oldest("oldest_unsent")
         await self._session.run(query("trim_inbox"), wanted)
         await self._session.run(query("trim_refused"), wanted)
+
+    async def repeatable(self) -> datetime.datetime | None:
+        """Since when actors of this server may repeat what they say to others: unsent messages, and executions."""
+        found = [await self._oldest("oldest_unsent"), await self._oldest("oldest_running")]
+        return min([moment for moment in found if moment is not None], default=None)
+
+    async def _oldest(self, name: LiteralString) -> datetime.datetime | None:
+        moment: datetime.datetime | None = (await self._session.run(query(name)))[0][0]
+        return moment
 
     async def forget_pods(self) -> None:
         """Deletes the rows of pods that died an hour ago."""

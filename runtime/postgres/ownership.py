@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runtime.host.places import Place
 from runtime.host.ports import LivePod, OutboxRow, Owners, PendingRow, Taken
 from runtime.postgres.connection import INCARNATION
 from runtime.postgres.queries import query
@@ -26,9 +27,19 @@ class PostgresOwnership:
         pod: this process's id, new at each start.
         group: the pod's group.
         kinds: kind → its capability as JSON.
+        place: the stream and the server that the group is registered for; one of each by default.
     """
 
-    def __init__(self, url: str, pod: str, group: str, code_version: str, kinds: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        pod: str,
+        group: str,
+        code_version: str,
+        kinds: Mapping[str, str],
+        place: Place | None = None,
+    ) -> None:
+        self._place = place or Place((url,))
         self._pod = pod
         self._group = group
         self._code_version = code_version
@@ -39,7 +50,7 @@ class PostgresOwnership:
 
     async def register(self, partitions: int) -> tuple[int, str]:
         """See runtime.postgres.registration.register."""
-        return await register(self._work, self._group, self._code_version, self._kinds, partitions)
+        return await register(self._work, self._group, self._code_version, self._kinds, partitions, self._place)
 
     async def incarnation(self) -> str:
         return str((await self._work.run(INCARNATION))[0][0])

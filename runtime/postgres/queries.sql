@@ -249,13 +249,19 @@ WHERE EXISTS (SELECT FROM refused r WHERE r.partition = u.partition)
 -- name: lane_outbox
 SELECT lane, ord, message_id, subject, headers, body FROM outbox WHERE lane = ANY(%s) ORDER BY lane, ord
 
+-- name: kinds_elsewhere
+-- Those of these kinds that some group reads from another stream: (kind, stream).
+SELECT k.kind, g.stream FROM group_kinds k JOIN groups g ON g.name = k.group_name WHERE k.kind = ANY(%s) AND g.stream <> %s
+
 -- name: register_group
--- A retired one is taken up again.
-INSERT INTO groups (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET retired_at = NULL
+-- A retired one is taken up again. (the stream that it reads)
+INSERT INTO groups (name, stream) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET retired_at = NULL RETURNING stream
 
 -- name: register_lanes
+-- Those of the partitions that are on this server.
 INSERT INTO partitions (lane, group_name, partition, standby)
-SELECT g.ordinal * %s + n, g.name, n, %s FROM groups g, generate_series(0, %s - 1) n WHERE g.name = %s
+SELECT g.ordinal * %(partitions)s + n, g.name, n, %(standby)s
+FROM groups g, generate_series(%(server)s, %(partitions)s - 1, %(servers)s) n WHERE g.name = %(group)s
 ON CONFLICT DO NOTHING
 
 -- name: open_lanes

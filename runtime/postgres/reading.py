@@ -178,7 +178,7 @@ class PostgresReader:
         """Every lane: who owns it, and how far it has come."""
         names = (
             "lane", "group", "partition", "owner", "epoch", "checkpoint", "position", "alive", "pending", "outbox",
-            "standby",
+            "standby", "stream",
         )  # fmt: skip
         return await self._rows("list_partitions", (), names)
 
@@ -190,6 +190,10 @@ class PostgresReader:
     async def absent_groups(self) -> list[tuple[str, float]]:
         """(group, Unix time since when the stream is kept for it) of groups in which no pod lives."""
         return [(row[0], row[1]) for row in await self._session.run(query("absent_groups"))]
+
+    async def away(self) -> list[str]:
+        """Which of the log's servers (`2 of 3`) do not answer, while others do."""
+        return []
 
     async def capabilities(self) -> list[Any]:
         """The capabilities of every kind that was registered."""

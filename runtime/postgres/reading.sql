@@ -88,8 +88,8 @@ RETURNING d.id
 SELECT p.lane, p.group_name, p.partition, p.owner, p.epoch, p.checkpoint, p.position,
        d.expires_at > clock_timestamp() AS alive,
        (SELECT count(*) FROM pending q WHERE q.lane = p.lane), (SELECT count(*) FROM outbox o WHERE o.lane = p.lane),
-       p.standby
-FROM partitions p LEFT JOIN pods d ON d.id = p.owner ORDER BY p.lane
+       p.standby, g.stream
+FROM partitions p JOIN groups g ON g.name = p.group_name LEFT JOIN pods d ON d.id = p.owner ORDER BY p.lane
 
 -- name: list_pods
 SELECT id, group_name, host, pid, code_version, started_at, extract(epoch FROM expires_at - clock_timestamp())::float8,
@@ -116,20 +116,21 @@ ORDER BY due_at LIMIT %s
 SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at
 
 -- name: needed
--- The lowest checkpoint of the groups that are not retired and its earliest time, and [kind, partition, checkpoint] of
+-- Of a stream: the lowest checkpoint of the groups that are not retired and its earliest time, and [kind, partition, checkpoint] of
 -- those that are: in one statement, since a group that is taken up in between would lose commands.
 SELECT kept.upto, kept.at,
        (SELECT coalesce(json_agg(json_build_array(k.kind, p.partition, p.checkpoint)), '[]')
         FROM groups g JOIN kinds k ON k.group_name = g.name JOIN partitions p ON p.group_name = g.name
-        WHERE g.retired_at IS NOT NULL AND NOT p.standby)
+        WHERE g.stream = %(stream)s AND g.retired_at IS NOT NULL AND NOT p.standby)
 FROM (SELECT min(p.checkpoint) AS upto, min(p.checkpoint_at) AS at
-      FROM partitions p JOIN groups g ON g.name = p.group_name WHERE g.retired_at IS NULL AND NOT p.standby) kept
+      FROM partitions p JOIN groups g ON g.name = p.group_name
+      WHERE g.stream = %(stream)s AND g.retired_at IS NULL AND NOT p.standby) kept
 
 -- name: unread_kinds
--- Kinds of a group in whose lanes pods that do not know them read: (kind, partition).
+-- Kinds of a stream in whose group's lanes pods that do not know them read: (kind, partition).
 SELECT k.kind, p.partition FROM kinds k JOIN partitions p ON p.group_name = k.group_name
 JOIN groups g ON g.name = k.group_name
-WHERE g.retired_at IS NULL AND NOT p.kinds @> ARRAY[k.kind::text]
+WHERE g.stream = %(stream)s AND g.retired_at IS NULL AND NOT p.kinds @> ARRAY[k.kind::text]
 
 -- name: absent_groups
 -- Groups that hold back trimming although no pod of theirs lives: (group, Unix time of what it processed last).
@@ -147,6 +148,11 @@ SELECT kind FROM kinds
 -- When the oldest message was written that some outbox has still to send; those of retired groups do not count.
 SELECT min(o.at) FROM outbox o JOIN partitions p ON p.lane = o.lane JOIN groups g ON g.name = p.group_name
 WHERE g.retired_at IS NULL
+
+-- name: oldest_running
+-- Since when the oldest execution runs or waits to be tried again; what it asked others it asks again.
+SELECT min(p.since) FROM pending p JOIN partitions l ON l.lane = p.lane JOIN groups g ON g.name = l.group_name
+WHERE p.state <> 'waiting' AND g.retired_at IS NULL
 
 -- name: trim_inbox
 -- An answer is kept for the window, and longer while the stream, an outbox, a timer or an execution may still repeat

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.errors import Misconfigured
+from runtime.host.places import Place
 from runtime.postgres.connection import Connection
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
@@ -18,27 +19,31 @@ REGISTRATION_LOCK = 7_215_846_001_337_002
 
 
 async def register(
-    session: Session, group: str, code_version: str, kinds: Mapping[str, str], partitions: int
+    session: Session, group: str, code_version: str, kinds: Mapping[str, str], partitions: int, place: Place
 ) -> tuple[int, str]:
-    """Registers group, lanes and kinds (kind → its capability as JSON); gives (partitions, log id).
+    """Registers group, lanes and kinds (kind → its capability as JSON) in a place; gives (partitions, log id).
 
     Safe to run from many pods at once. When the kinds are another group's, this one stands by: its lanes are standby
     lanes, and its kinds stay that group's until a promotion.
 
-    Raises Misconfigured when the log was made for another number of partitions, or when a group that serves kinds of
-    its own claims another group's; LogUnavailable.
+    Raises Misconfigured when the log was made for another number of partitions, when kinds or the group are in another
+    stream, or when a group that serves kinds of its own claims another group's; LogUnavailable.
     """
     async with session.connection() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (REGISTRATION_LOCK,))
         stored = await _partitions(connection, partitions)
-        await _run(connection, "register_group", group)
+        elsewhere = await _run(connection, "kinds_elsewhere", list(kinds), place.stream)
+        ((stream,),) = await _run(connection, "register_group", group, place.stream)
+        if elsewhere or stream != place.stream:
+            raise Misconfigured(_moved(group, stream, elsewhere, place))
         for kind, capability in kinds.items():
             await _run(connection, "register_group_kind", group, kind, code_version, capability)
         # Those of all its pods: one pod that serves no kind of another group must not make the lanes live for the rest.
         others = dict(await _run(connection, "foreign_kinds", group, group))
         if others and await _run(connection, "own_kinds", group):
             raise Misconfigured(_claimed(group, others))
-        await _run(connection, "register_lanes", stored, bool(others), stored, group)
+        lanes = {"partitions": stored, "standby": bool(others), "group": group}
+        await _run(connection, "register_lanes", lanes | {"server": place.server, "servers": len(place.servers)})
         if others:
             _log.warning(
                 "group %r stands by: %s; `runtime groups promote %s` makes it the current one",
@@ -64,6 +69,15 @@ async def _partitions(connection: Connection, wanted: int) -> int:
     return stored
 
 
+def _moved(group: str, stream: str, elsewhere: list[tuple[str, str]], place: Place) -> str:
+    what, found = elsewhere[0] if elsewhere else (f"group {group!r}", stream)
+    return (
+        f"{what if not elsewhere else f'kind {what!r}'} is in stream {found}, and RUNTIME_CMD_STREAMS puts it into "
+        f"{place.stream}: commands that are in {found} would be done after those behind them, or never. Set "
+        "RUNTIME_CMD_STREAMS as it was; only kinds that were never served can be given a stream of their own"
+    )
+
+
 def _claimed(group: str, others: Mapping[str, str]) -> str:
     kind, owner = min(others.items())
     return (
@@ -73,5 +87,6 @@ def _claimed(group: str, others: Mapping[str, str]) -> str:
 
 
 async def _run(connection: Connection, name: str, *parameters: Any) -> list[Any]:
-    cursor = await connection.execute(query(name), parameters)
+    given = parameters[0] if len(parameters) == 1 and isinstance(parameters[0], dict) else parameters
+    cursor = await connection.execute(query(name), given)
     return await cursor.fetchall() if cursor.description else []

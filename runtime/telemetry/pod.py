@@ -27,7 +27,10 @@ LAG_EVERY_S = 5.0
 
 
 class PodTelemetry:
-    """An Observer (runtime.host.observer). Hand it to the Pod, `open` it when the pod has started, `close` it last."""
+    """An Observer (runtime.host.observer).
+
+    Hand it to the Pod, `open` it when the pod has started, and `close` it before its Telemetry.
+    """
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -54,13 +57,12 @@ class PodTelemetry:
         return await self._endpoint.open(settings.metrics_host, settings.metrics_port)
 
     async def close(self) -> None:
-        """Sends what is left, and listens no more."""
+        """Sends what is left of its measures, and listens no more."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._endpoint is not None:
             await self._endpoint.close()
-        await self._telemetry.close()
 
     def turns(self, *args: Any, **kwargs: Any) -> Turns:
         """See Observer."""

@@ -12,7 +12,6 @@ from runtime.host.items import Item
 from runtime.host.meter import Histogram
 from runtime.host.pod import Pod
 from runtime.telemetry.measures import Buckets, Measure
-from schemas.subjects import CMD_STREAM
 
 COMMAND_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 ASK_TIMEOUT_S = 2.0
@@ -53,7 +52,7 @@ class PodMeasures:
         lag = offset = 0
         while True:
             request = msgspec.json.encode({"offset": offset})
-            subject = f"$JS.API.CONSUMER.LIST.{CMD_STREAM}"
+            subject = f"$JS.API.CONSUMER.LIST.{self._pod.commands.stream}"
             answer = await self._pod.connection.request(subject, request, timeout=ASK_TIMEOUT_S)
             page = msgspec.json.decode(answer.data, type=_Page)
             lag += sum(consumer.num_pending for consumer in page.consumers if consumer.name in own)

@@ -125,7 +125,8 @@ def test_given_a_pod_then_partitions_say_who_owns_what_and_how_far_it_has_come(
     found = runtime.ok("partitions", "--json").json
     (pod,) = found["pods"]
     assert [lane["owner"] for lane in found["partitions"]] == [pod["id"]] * PARTITIONS
-    assert all(lane["lag"] == found["stream"]["last_sequence"] - lane["checkpoint"] for lane in found["partitions"])
+    (stream,) = found["streams"]
+    assert all(lane["lag"] == stream["last_sequence"] - lane["checkpoint"] for lane in found["partitions"])
     assert min(lane["lag"] for lane in found["partitions"]) == 0
     table = runtime.ok("partitions").out
     assert f"{PARTITIONS} of {PARTITIONS} lanes have a live owner; 1 pods live" in table

@@ -1,0 +1,88 @@
+"""What a database remembers of its place among the servers of a log: which of how many it is, and of which log."""
+
+from __future__ import annotations
+
+import logging
+
+import psycopg
+from psycopg import sql
+
+from runtime.errors import Misconfigured, NotConnected
+from runtime.host.places import Place
+from runtime.postgres.connection import Connection, close, connect, redacted
+from runtime.postgres.queries import query
+from runtime.postgres.registration import REGISTRATION_LOCK
+
+_log = logging.getLogger("troupe.pod")
+
+
+async def claim(place: Place) -> None:
+    """Makes a new database the server of this place, and checks that an older one is.
+
+    All servers of a log have the first one's log id. Raises Misconfigured when the database is another server than
+    that, or one of another log; NotConnected, also when a new one cannot ask the first server which log it is of.
+    """
+    first = await _first_log_id(place) if place.server else None
+    connection = await connect(place.url, role=None)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (REGISTRATION_LOCK,))
+            stored = await _setting(connection, "server")
+            if stored is None:
+                await _claim_new(connection, place, first)
+            elif stored != place.name:
+                raise Misconfigured(
+                    f"Postgres at {redacted(place.url)} was made as server {stored}, and RUNTIME_POSTGRES_URL makes it "
+                    f"{place.name}: a partition's log stays where it is, so name the servers that were, in their order"
+                )
+            elif first is not None and (log_id := await _setting(connection, "log_id")) != first:
+                raise Misconfigured(
+                    f"Postgres at {redacted(place.url)} holds log {log_id}, and the first server of "
+                    f"RUNTIME_POSTGRES_URL log {first}: name the servers of one log"
+                )
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Misconfigured(
+            f"the database user may not make Postgres at {redacted(place.url)} server {place.name}: {error}. Run "
+            "`runtime db migrate` once, with all servers in RUNTIME_POSTGRES_URL, as a user that owns the tables"
+        ) from error
+    except psycopg.OperationalError as error:
+        raise NotConnected(f"Postgres at {redacted(place.url)} went away: {error}") from error
+    finally:
+        await close(connection)
+
+
+async def _claim_new(connection: Connection, place: Place, first: str | None) -> None:
+    await connection.execute(query("set_setting"), ("server", place.name))
+    if len(place.servers) == 1:
+        return
+    # Dead letters are named by their ids: no two servers give out the same.
+    identity = "ALTER TABLE dead_letters ALTER COLUMN id SET INCREMENT BY {} SET START WITH {} RESTART"
+    await connection.execute(sql.SQL(identity).format(len(place.servers), place.server + 1))
+    if place.server:
+        if first is None:
+            raise NotConnected(
+                f"Postgres at {redacted(place.url)} is new, and which log it is to be of says the first server of "
+                "RUNTIME_POSTGRES_URL, which is away, or new as well"
+            )
+        await connection.execute("UPDATE settings SET value = %s WHERE name = 'log_id'", (first,))
+
+
+async def _first_log_id(place: Place) -> str | None:
+    """The log id of the first server; None when it does not say now."""
+    try:
+        connection = await connect(place.servers[0], role=None)
+    except NotConnected as error:
+        _log.warning("server %s cannot be compared with the first one: %s", place.name, error)
+        return None
+    try:
+        return await _setting(connection, "log_id") if await _setting(connection, "server") else None
+    except psycopg.Error as error:  # it is not migrated yet, or has gone away
+        _log.warning("server %s cannot be compared with the first one: %s", place.name, error)
+        return None
+    finally:
+        await close(connection)
+
+
+async def _setting(connection: Connection, name: str) -> str | None:
+    row = await (await connection.execute(query("setting"), (name,))).fetchone()
+    return None if row is None else str(row[0])
