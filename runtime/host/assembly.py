@@ -14,7 +14,7 @@ from runtime.errors import CallFailed, Misconfigured, NotConnected
 from runtime.host.broker import Deliver
 from runtime.host.front import Front, Registered
 from runtime.host.parts import CallFront, Parts
-from runtime.host.places import Place
+from runtime.host.places import Place, stream_of
 from runtime.host.settings import PodSettings
 from runtime.host.threads import SystemThreads
 from runtime.jetstream.command_stream import JetStreamCommands, oldest
@@ -97,8 +97,10 @@ class Servers:
         return Front(connection, registered, partitions, VERSION, token)
 
     async def _adopt(self, connection: Connection, kinds: set[str]) -> None:
-        """Makes CMD take the commands of kinds that have no stream."""
-        try:
-            await ensure(connection, dataclasses.replace(self._streams, stream=CMD_STREAM, kinds=frozenset(kinds)))
-        except Misconfigured as error:  # a stream takes them by now
-            _log.warning("no stream for the commands of %s: %s", ", ".join(sorted(kinds)), error)
+        """Makes the streams take the commands of kinds that none takes yet."""
+        for kind in kinds:
+            stream = stream_of(kind, self._place.own_streams)
+            try:
+                await ensure(connection, dataclasses.replace(self._streams, stream=stream, kinds=frozenset({kind})))
+            except Misconfigured as error:  # another map has them by now, and the message waits for this pod's successor
+                _log.warning("no stream for the commands of %s: %s", kind, error)

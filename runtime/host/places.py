@@ -66,7 +66,7 @@ class Places:
 
     def stream_of(self, kind: str) -> str:
         """The stream of a kind's commands."""
-        return next((stream for stream, kinds in self.own_streams.items() if kind in kinds), CMD_STREAM)
+        return stream_of(kind, self.own_streams)
 
     def needed(self, kinds: Iterable[str]) -> list[Place]:
         """The places in which these kinds are, server after server."""
@@ -76,6 +76,11 @@ class Places:
             for stream in streams
             for server in range(len(self.servers))
         ]
+
+
+def stream_of(kind: str, own_streams: Mapping[str, frozenset[str]]) -> str:
+    """The stream of a kind's commands, where these streams have kinds of their own."""
+    return next((stream for stream, kinds in own_streams.items() if kind in kinds), CMD_STREAM)
 
 
 def servers_of(postgres_url: str) -> tuple[str, ...]:
@@ -93,8 +98,8 @@ def places_of(settings: PodSettings) -> Places:
     servers = servers_of(settings.postgres_url)
     if len(servers) > settings.partitions:
         raise Misconfigured(
-            f"RUNTIME_POSTGRES_URL names {len(servers)} servers for {settings.partitions} partitions: name fewer, since "
-            "each needs one"
+            f"RUNTIME_POSTGRES_URL names {len(servers)} servers for {settings.partitions} partitions: name fewer, "
+            "since each needs one"
         )
     return Places(servers, _own_streams(settings.cmd_streams))
 

@@ -35,6 +35,7 @@ class Pods:
         self._works = split(settings, kinds)
         self._observe = observe
         self._watches: list[asyncio.Task[None]] = []
+        self._ending = False
         self.running: list[Pod] = []
         self.failed = asyncio.Event()
         """Set when one of the pods cannot go on."""
@@ -49,8 +50,8 @@ class Pods:
         try:
             return all(await asyncio.gather(*starting))
         except BaseException:
-            for one in starting:
-                one.cancel()
+            # They end what they are at: a connection that is given up while it is made stays open for a while.
+            self._ending = True
             await asyncio.gather(*starting, return_exceptions=True)
             await self.stop()
             raise
@@ -72,7 +73,7 @@ class Pods:
     ) -> bool:
         observer = self._observe()
         assembly = Servers(settings, place, [kind.name for kind in kinds])
-        while not stop.is_set():
+        while not (stop.is_set() or self._ending):
             pod = Pod(settings, kinds, telemetry=observer, assembly=assembly)
             try:
                 await pod.start()

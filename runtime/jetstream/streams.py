@@ -31,8 +31,8 @@ INTENT_SOURCE = "intent.*.*"
 class StreamSettings:
     """What the streams are made with. Sizes in bytes, ages in seconds.
 
-    `stream` is the CMD stream of a pod, and `kinds` those whose commands it needs there; `own_streams` is stream → kinds
-    for all but CMD (see runtime.host.places).
+    `stream` is the CMD stream of a pod, and `kinds` those whose commands it needs there; `own_streams` is stream →
+    kinds for all but CMD (see runtime.host.places).
     """
 
     partitions: int = 32
