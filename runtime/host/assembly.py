@@ -102,5 +102,5 @@ class Servers:
             stream = stream_of(kind, self._place.own_streams)
             try:
                 await ensure(connection, dataclasses.replace(self._streams, stream=stream, kinds=frozenset({kind})))
-            except Misconfigured as error:  # another map has them by now, and the message waits for this pod's successor
+            except Misconfigured as error:  # a stream of another map has them: the message waits for a pod of it
                 _log.warning("no stream for the commands of %s: %s", kind, error)
