@@ -248,7 +248,7 @@ def test_given_a_message_to_a_kind_that_nobody_serves_when_streams_are_split_the
                 return bool(await client.query("account", "x", "value", timeout_s=30) == 1)
 
             await until(arrived)
-            await until(lambda: len(split.sql("SELECT FROM dead_letters")) == 3, 60)
+            await until(lambda: len(split.sql("SELECT id FROM dead_letters")) == 3, 60)
             await until(lambda: trimmed(client), 60)
 
     run(scenario())
