@@ -12,6 +12,7 @@ from runtime.client import Client
 from runtime.errors import CallFailed, Misconfigured
 from runtime.host.places import Place, places_of, server_of
 from runtime.host.pods import Pods
+from runtime.host.settings import PodSettings
 from runtime.postgres.several import whole_log
 from schemas.address import encode_token, partition_of
 from schemas.wire import LogEvent
@@ -392,7 +393,9 @@ def test_given_a_log_on_one_server_when_a_second_is_named_then_its_partitions_st
     ],
 )
 def test_given_a_map_that_is_none_when_settings_are_made_then_the_error_says_so(
-    split: SplitSystem, settings: dict[str, Any], said: str
+    settings: dict[str, Any], said: str
 ) -> None:
+    given: dict[str, Any] = {"nats_url": "nats://there", "postgres_url": "postgresql://one postgresql://other", "partitions": 8}
+    assert places_of(PodSettings(**given)).servers == ("postgresql://one", "postgresql://other")
     with pytest.raises(Misconfigured, match=said):
-        places_of(split.settings(**settings))
+        places_of(PodSettings(**given | settings))
