@@ -395,7 +395,8 @@ def test_given_a_log_on_one_server_when_a_second_is_named_then_its_partitions_st
 def test_given_a_map_that_is_none_when_settings_are_made_then_the_error_says_so(
     settings: dict[str, Any], said: str
 ) -> None:
-    given: dict[str, Any] = {"nats_url": "nats://there", "postgres_url": "postgresql://one postgresql://other", "partitions": 8}
-    assert places_of(PodSettings(**given)).servers == ("postgresql://one", "postgresql://other")
+    urls = ("postgresql://one", "postgresql://other")
+    given: dict[str, Any] = {"nats_url": "nats://there", "postgres_url": " ".join(urls), "partitions": 8}
+    assert places_of(PodSettings(**given)).servers == urls
     with pytest.raises(Misconfigured, match=said):
         places_of(PodSettings(**given | settings))
