@@ -11,7 +11,6 @@ from runtime.errors import Misconfigured, NotConnected
 from runtime.host.places import Place
 from runtime.postgres.connection import Connection, close, connect, redacted
 from runtime.postgres.queries import query
-from runtime.postgres.registration import REGISTRATION_LOCK
 
 _log = logging.getLogger("troupe.pod")
 
@@ -26,11 +25,10 @@ async def claim(place: Place) -> None:
     connection = await connect(place.url, role=None)
     try:
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (REGISTRATION_LOCK,))
-            stored = await _setting(connection, "server")
-            if stored is None:
-                await _claim_new(connection, place, first)
-            elif stored != place.name:
+            # Of several that write it at once, the others wait for the first one's end.
+            if (await connection.execute(query("set_setting"), ("server", place.name))).rowcount:
+                await _complete(connection, place, first)
+            elif (stored := await _setting(connection, "server")) != place.name:
                 raise Misconfigured(
                     f"Postgres at {redacted(place.url)} was made as server {stored}, and RUNTIME_POSTGRES_URL makes it "
                     f"{place.name}: a partition's log stays where it is, so name the servers that were, in their order"
@@ -51,8 +49,8 @@ async def claim(place: Place) -> None:
         await close(connection)
 
 
-async def _claim_new(connection: Connection, place: Place, first: str | None) -> None:
-    await connection.execute(query("set_setting"), ("server", place.name))
+async def _complete(connection: Connection, place: Place, first: str | None) -> None:
+    """Makes a database that nothing is in yet what it was just claimed to be."""
     if len(place.servers) == 1:
         return
     # Dead letters are named by their ids: no two servers give out the same.
