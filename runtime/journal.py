@@ -130,9 +130,36 @@ class Steps:
         """The entries of former attempts whose names begin with one of `prefixes`."""
         return [entry for entry in self._entries.values() if entry.step.startswith(prefixes)]
 
-    def is_own(self) -> bool:
-        """Whether the handler's own task asks."""
-        return asyncio.current_task() is self._task
+    @property
+    def own(self) -> asyncio.Task[Any] | None:
+        """The handler's own task, once it runs."""
+        return self._task
+
+    @property
+    def taken(self) -> int:
+        """Steps that were asked for so far."""
+        return self._calls
+
+    @property
+    def told(self) -> bool:
+        """Whether the handler was told of its cancellation."""
+        return self._thrown
+
+    @property
+    def to_be_told(self) -> bool:
+        """Whether the handler is still to be told of its cancellation."""
+        return self._cancel is not None and not self._thrown
+
+    def stop(self) -> None:
+        """Ends the attempt where it is, by asyncio.CancelledError: it takes no step any more."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def check_open(self) -> None:
+        """Raises asyncio.CancelledError when the attempt has ended."""
+        if self._closed:
+            raise asyncio.CancelledError(f"{self._actor}: the handler has ended")
 
     def cancel(self, reason: str) -> None:
         """Tells the handler, by asyncio.CancelledError, once it has done again all that it did before.
@@ -271,8 +298,7 @@ class Steps:
                 asyncio.get_running_loop().call_soon(self._throw)
 
     def _check(self, name: str) -> None:
-        if self._closed:
-            raise asyncio.CancelledError(f"{self._actor}: the handler has ended")
+        self.check_open()
         if _in_step.get():
             raise BadResult(f"step {name!r} is taken within another step: take it in the handler itself")
         if self._diverged is not None:

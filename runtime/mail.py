@@ -13,10 +13,12 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any, Final
 
 import msgspec
 
+from runtime.activity import outside
 from runtime.arguments import json_decoder
 from runtime.errors import BadResult, CallFailed
 from runtime.journal import Steps
@@ -104,13 +106,18 @@ class Mail:
         now: Unix seconds.
         pause: waits so many seconds.
         alone: nothing comes while it waits, since it runs in a World.
+
+    Attributes:
+        posted, heard: how many messages there were, and how many the attempt has heard of.
+        waiting: the tasks that wait here, each with the time until which (Unix seconds; inf for no time).
+        own_waits: how often the handler's own task has begun to wait.
     """
 
     def __init__(
         self, steps: Steps, now: Callable[[], float], pause: Pause = asyncio.sleep, *, alone: bool = False
     ) -> None:
         self._steps = steps
-        self._now = now
+        self.now = now
         self._pause = pause
         self._alone = alone
         self._posted: deque[Said] = deque()
@@ -120,12 +127,16 @@ class Mail:
         self._answers: dict[str, Message] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
-        self._own_waits = 0
+        self._unanswered = 0
+        self.posted = self.heard = 0
+        self.waiting: dict[asyncio.Task[Any], float] = {}
+        self.own_waits = 0
 
     # -- what comes in --------------------------------------------------------------------------------------------
 
     def post(self, said: Said) -> None:
         """Takes a message, from any thread, in the order of the log; one that was taken before is ignored."""
+        self.posted += 1
         self._posted.append(said)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._sort)
@@ -138,11 +149,24 @@ class Mail:
     @property
     def idle(self) -> bool:
         """Whether the handler itself does nothing but wait: stopping it here costs nothing."""
-        return self._own_waits > 0 and not self._steps.working
+        return self._steps.own in self.waiting and not self._steps.working
+
+    def waits_until(self) -> float | None:
+        """Until when the handler's own task waits (Unix seconds; inf for no time); None while it does anything else.
+
+        To ask counts as doing something, also after it was given up: the answer may still come, and an attempt that
+        starts anew would have it.
+        """
+        if self._steps.own not in self.waiting or self._unanswered or self._steps.to_be_told or self._posted:
+            return None
+        if any(waiter.done() for waiter in self._waiters):
+            return None
+        return min(self.waiting.values())
 
     def _sort(self) -> None:
         while self._posted:
             said = self._posted.popleft()
+            self.heard += 1
             if said.seq <= self._last_seq:
                 continue
             self._last_seq = said.seq
@@ -177,22 +201,25 @@ class Mail:
 
     async def answer(self, id: str, digest: int, sent: asyncio.Future[Any], timeout_s: float) -> Message:
         """The answer to a question that `sent` sends. Raises CallFailed, and what `sent` raises."""
-        due = self._now() + timeout_s
-        with self._waiting():
+        due = self.now() + timeout_s
+        self._unanswered += 1
+        with self._waiting(due):
             while (message := self._answers.get(id)) is None:
-                remaining = due - self._now()
+                remaining = due - self.now()
                 if remaining <= 0:
                     text = f"question {id!r} was not answered in time; it may still be: ask again in a later attempt"
                     raise CallFailed("timeout", text, details={"id": id})
                 await self._news(min(remaining, LONGEST_NAP_S), sent)
                 if sent.done() and not sent.cancelled() and (error := sent.exception()) is not None:
                     raise error
+        self._unanswered -= 1
         if message.error is None and message.digest != digest:
             raise CallFailed("id_reused", f"question {id!r} was asked before with other arguments: ask the same again")
         return message
 
     def has_answer(self, id: str) -> bool:
-        """Whether the answer to a question is there already."""
+        """Whether the answer to a question is there already. Raises CancelledError when the attempt has ended."""
+        self._steps.check_open()
         return id in self._answers
 
     async def _take(self, what: str, name: str, timeout_s: float | None) -> Taken:
@@ -205,37 +232,45 @@ class Mail:
         return taken
 
     async def _next(self, what: str, name: str, due: float | None) -> Taken:
-        with self._waiting():
+        with self._waiting(inf if due is None else due):
             while True:
                 kept = self._kept[what, name]
                 if kept:
                     said = kept.popleft()
                     self._taken.add(said.seq)
                     return Taken(said.seq, said.message.id, said.message.value)
-                if due is not None and due <= self._now():
+                if due is not None and due <= self.now():
                     return Taken()
                 if due is None and self._alone:
                     raise BadResult(f"no {what} {name!r} is there, and none can come meanwhile: say it before, or wait")
-                await self._news(LONGEST_NAP_S if due is None else min(due - self._now(), LONGEST_NAP_S))
+                await self._news(LONGEST_NAP_S if due is None else min(due - self.now(), LONGEST_NAP_S))
 
     async def _due(self, name: str, seconds: float) -> float:
         async def count() -> float:
-            return self._now() + seconds
+            return self.now() + seconds
 
         if not 0 <= seconds < float("inf"):
             raise BadResult(f"a time to wait is a number of seconds of at least 0, not {seconds!r}")
         return float(await self._steps.wait(name, count))
 
     async def _until(self, due: float) -> None:
-        with self._waiting():
-            while (remaining := due - self._now()) > 0:
-                await self._pause(min(remaining, LONGEST_NAP_S))
+        with self._waiting(due):
+            while (remaining := due - self.now()) > 0:
+                await self._nap(min(remaining, LONGEST_NAP_S))
+
+    def _nap(self, seconds: float) -> asyncio.Task[None]:
+        """Time that passes. It is no task of the handler's."""
+
+        async def nap() -> None:
+            await self._pause(seconds)
+
+        return asyncio.get_running_loop().create_task(nap(), context=outside())
 
     async def _news(self, at_most_s: float, *others: asyncio.Future[Any]) -> None:
         """Returns when a message came, when one of `others` is done, or after a time."""
         arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.add(arrived)
-        nap = asyncio.ensure_future(self._pause(at_most_s))
+        nap = self._nap(at_most_s)
         try:
             waited = {arrived, nap, *[other for other in others if not other.done()]}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -244,13 +279,15 @@ class Mail:
             self._waiters.discard(arrived)
 
     @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        own = self._steps.is_own()
-        self._own_waits += own
+    def _waiting(self, until: float) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self.own_waits += task is self._steps.own
+        self.waiting[task] = until
         try:
             yield
         finally:
-            self._own_waits -= own
+            del self.waiting[task]
 
     @staticmethod
     def _read(taken: Taken, name: str, returns: Any) -> Any:

@@ -54,11 +54,11 @@ class Aftermath:
         self._set_off(plan)
         for (lane, actor), delay in plan.wake.items():
             if not plan.works[actor].loading:
-                pod.later(delay, Next(lane, actor, plan.works[actor].kind.name))
+                pod.alarms.set(delay, Next(lane, actor, plan.works[actor].kind.name))
         for lane, row, delay in plan.reruns:
-            pod.later(delay, Rerun(lane, row))
+            pod.alarms.set(delay, Rerun(lane, row))
         for step in plan.steps_again:
-            pod.later(LOOK_AGAIN_S, step)
+            pod.alarms.set(LOOK_AGAIN_S, step)
         if plan.next_due is not None:
             pod.timers.due(plan.next_due)
         if plan.positions:
@@ -134,7 +134,7 @@ class Aftermath:
                 if feed.taken == item.taken and item.lane.checkpoint == item.seq:
                     feed.taken, feed.taken_at = item.seq, item.at
             elif isinstance(item, Finished):
-                item.lane.active.pop((item.command.actor, item.command.id), None)
+                pod.executions.committed(item.command)
         return lanes
 
     def _answer(self, answers: Sequence[Answer]) -> None:

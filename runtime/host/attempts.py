@@ -19,11 +19,12 @@ from runtime.host.command import Command, to_pending
 from runtime.host.handling import Running
 from runtime.host.items import Finished, HandedOver, Start, Step
 from runtime.host.plan import Plan, Work
-from runtime.host.ports import Found, PendingRow, PendingUpdate
+from runtime.host.ports import Found, PendingRow
 from runtime.host.works import Works
 from runtime.journal import STEP
 from runtime.kind import Decision, Execution, Kind, Method, Read
 from runtime.mail import ANSWERED
+from runtime.suspension import Suspended
 from runtime.turn import Turn
 from schemas import headers as names
 from schemas.wire import Failure
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from runtime.host.lane import Activation
 
 _log = logging.getLogger("troupe.turns")
+
+LONGEST_REST_S = 86_400.0
+"""A suspended run starts anew at least so often, also when it waits for no time."""
 
 
 class Attempts:
@@ -129,7 +133,7 @@ class Attempts:
         """Accepts an execution; it is started after the commit."""
         plan = self._plan
         if known:
-            plan.changes.pending_updates.append(PendingUpdate(work.actor, command.id, "running", attempt, None, None))
+            plan.update(work.actor, command.id, "running", attempt)
         else:
             plan.changes.pending.append(to_pending(command, "running", holds=holds, attempts=attempt))
             plan.pending[work.actor, command.id] = command.digest
@@ -145,8 +149,10 @@ class Attempts:
         work = self._works.get(item.lane, command.actor, command.address)
         plan.turns += 1
         if isinstance(item.error, HandedOver):
-            update = PendingUpdate(work.actor, command.id, "waiting", turn.attempt - 1, plan.now, None)
-            plan.changes.pending_updates.append(update)
+            plan.update(work.actor, command.id, "waiting", turn.attempt - 1, plan.now)
+            return
+        if isinstance(item.error, Suspended) and not item.doomed:
+            self._suspend(item, item.error)
             return
         if item.doomed:
             done = self._failed(work, command, BadResult(item.doomed), turn.attempt, holds=item.holds, known=True)
@@ -167,6 +173,21 @@ class Attempts:
                 work.held -= 1
                 if work.held and not work.paused:
                     plan.wake[item.lane, work.actor] = 0.0
+
+    def _suspend(self, item: Finished, suspended: Suspended) -> None:
+        """Lets a run that was stopped while it waited start anew: at its time, or at once if it has missed something.
+
+        What is said to it from here on finds its row as it is now.
+        """
+        plan, command = self._plan, item.command
+        place = (command.actor, command.id)
+        due_at = min(suspended.due, plan.now + LONGEST_REST_S)
+        if suspended.has_news or any((actor, said.message.run) == place for _, actor, said in plan.said):
+            due_at = plan.now
+        attempts = item.turn.attempt - 1
+        plan.update(*place, "waiting", attempts, due_at)
+        row = to_pending(command, "waiting", holds=item.holds, attempts=attempts, due_at=due_at)
+        plan.go_on(item.lane, row, due_at - plan.now)
 
     def _step(self, item: Step) -> None:
         """Records a completed step of a running execution. It needs the actor's next sequence number, not its state."""
@@ -203,9 +224,7 @@ class Attempts:
             _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
             due_at = plan.now + delay
             if known:
-                plan.changes.pending_updates.append(
-                    PendingUpdate(work.actor, command.id, "backoff", attempt, due_at, text)
-                )
+                plan.update(work.actor, command.id, "backoff", attempt, due_at, text)
             else:
                 plan.changes.pending.append(
                     to_pending(command, "backoff", holds=True, attempts=attempt, due_at=due_at, error=text)

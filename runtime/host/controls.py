@@ -7,7 +7,7 @@ import msgspec
 from runtime.arguments import MAX_KEPT_NESTING, MAX_NESTING, UNENCODABLE, encode_json, nests_too_deep
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.plan import Plan, Work
-from runtime.host.ports import Found, PendingRow, PendingUpdate
+from runtime.host.ports import Found, PendingRow
 from runtime.kind import Execution
 from runtime.mail import ANSWER, CANCEL, SIGNAL, UPDATE, Message, Said
 from schemas import codec, control
@@ -77,7 +77,7 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
     if isinstance(body, Failure):
         plan.refuse(work.lane, command, body, work.seq)
         return True
-    run = _pending(plan, found, work.actor, body.run)
+    run = pending_row(plan, found, work.actor, body.run)
     if run is None:
         if isinstance(body, control.Answered):
             plan.succeed(work, command, NULL)  # its question was given up
@@ -87,15 +87,15 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
     if isinstance(body, control.Answered):
         result = msgspec.Raw(encode_json(body.result))
         message = Message(body.run, body.question, "", result, body.error, body.digest)
-        _say(plan, work, command, ANSWER, message)
+        _say(plan, work, command, ANSWER, message, run)
     elif isinstance(body, control.Cancel):
         _cancel(plan, work, command, run, body)
     else:
         message = Message(body.run, command.id, body.name, msgspec.Raw(encode_json(body.value)))
         if command.method == control.UPDATE:
-            _update(plan, work, command, message, row)
+            _update(plan, work, command, message, run, row)
             return False
-        _say(plan, work, command, SIGNAL, message)
+        _say(plan, work, command, SIGNAL, message, run)
     plan.succeed(work, command, NULL)
     return True
 
@@ -110,7 +110,7 @@ def not_running(command: Command, run: str) -> Failure:
 
 def settle(plan: Plan, found: Found, work: Work, id: str, result: bytes, failure: Failure | None) -> None:
     """Ends an update with its handler's answer; one that has ended already stays as it is."""
-    row = _pending(plan, found, work.actor, id)
+    row = pending_row(plan, found, work.actor, id)
     if row is None:
         return
     command = from_pending(work.lane, row)
@@ -121,22 +121,32 @@ def settle(plan: Plan, found: Found, work: Work, id: str, result: bytes, failure
     _end(plan, row)
 
 
-def _update(plan: Plan, work: Work, command: Command, message: Message, row: PendingRow | None) -> None:
+def _update(
+    plan: Plan, work: Work, command: Command, message: Message, run: PendingRow, row: PendingRow | None
+) -> None:
     """Lets an update wait for the handler's answer, and looks from time to time whether its run still goes on."""
     accepted = to_pending(command, "running", holds=False, attempts=1)
     if row is None:
         plan.changes.pending.append(accepted)
         plan.pending[work.actor, command.id] = command.digest
     elif row.state != "running":
-        plan.changes.pending_updates.append(PendingUpdate(work.actor, command.id, "running", 1, None, None))
+        plan.update(work.actor, command.id, "running", 1)
     if row is None or row.state != "running":  # else it was said before
-        _say(plan, work, command, UPDATE, message)
+        _say(plan, work, command, UPDATE, message, run)
     plan.reruns.append((work.lane, accepted, LOOK_AGAIN_S))
 
 
-def _say(plan: Plan, work: Work, command: Command, what: str, message: Message) -> None:
+def _say(plan: Plan, work: Work, command: Command, what: str, message: Message, run: PendingRow) -> None:
     plan.record(work, command, what, encode_json(message).decode(), run=message.run)
     plan.said.append((work.lane, work.actor, Said(work.seq, what, message)))
+    if run.state == "waiting" and run.due_at is not None:  # it is suspended
+        _wake(plan, work, run)
+
+
+def _wake(plan: Plan, work: Work, run: PendingRow) -> None:
+    """Lets a run go on at once that was to go on later."""
+    plan.update(work.actor, run.command_id, run.state, run.attempts, plan.now, run.error)
+    plan.go_on(work.lane, run, 0.0)
 
 
 def _cancel(plan: Plan, work: Work, command: Command, row: PendingRow, body: control.Cancel) -> None:
@@ -144,11 +154,9 @@ def _cancel(plan: Plan, work: Work, command: Command, row: PendingRow, body: con
     method = work.kind.methods.get(row.method)
     begun = isinstance(method, Execution) or row.state == "running"
     if begun:
-        _say(plan, work, command, CANCEL, Message(body.run, command.id, body.reason))
-        if row.state == "backoff" and row.holds:
-            update = PendingUpdate(work.actor, body.run, "backoff", row.attempts, plan.now, row.error)
-            plan.changes.pending_updates.append(update)
-            plan.wake[work.lane, work.actor] = 0.0
+        _say(plan, work, command, CANCEL, Message(body.run, command.id, body.reason), row)
+        if row.state == "backoff":
+            _wake(plan, work, row)
         return
     cancelled = from_pending(work.lane, row)
     text = f"{cancelled} was cancelled before it ran: {body.reason or 'no reason was given'}"
@@ -159,7 +167,7 @@ def _cancel(plan: Plan, work: Work, command: Command, row: PendingRow, body: con
         plan.wake[work.lane, work.actor] = 0.0
 
 
-def _pending(plan: Plan, found: Found, actor: str, id: str) -> PendingRow | None:
+def pending_row(plan: Plan, found: Found, actor: str, id: str) -> PendingRow | None:
     """A command's pending row as this batch sees it so far."""
     place = (actor, id)
     if place in plan.changes.pending_done:

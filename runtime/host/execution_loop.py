@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from runtime.activity import CountingLoop
+
 T = TypeVar("T")
 
 _log = logging.getLogger("troupe.executions")
@@ -58,7 +60,7 @@ class ExecutionLoop:
 
     def _ready(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            loop = self._loop = asyncio.new_event_loop()
+            loop = self._loop = CountingLoop()
             # A daemon: a handler that never returns must not keep the process from ending.
             threading.Thread(target=_serve, args=(loop,), name="troupe-executions", daemon=True).start()
         return self._loop

@@ -16,6 +16,7 @@ from typing import Any
 
 from runtime.errors import BadResult
 from runtime.host import handling
+from runtime.host.command import Command
 from runtime.host.items import Finished, HandedOver, Start
 from runtime.host.journals import Journal, Journals
 from runtime.host.lane import Lane
@@ -23,6 +24,7 @@ from runtime.host.tasks import Tasks
 from runtime.host.threads import Threads
 from runtime.kind import Decided, Decision, Execution, Method, Read
 from runtime.mail import Mail, Said
+from runtime.suspension import Suspended
 from runtime.turn import Asker
 
 _log = logging.getLogger("troupe.executions")
@@ -50,15 +52,17 @@ class HandlerExited(Exception):
 class _Run:
     """What runs here: its journal, and what was said before that was read, in which it may be missing.
 
-    `stopped` when it is to end here and begin anew at the lane's next owner.
+    `stopped` when it is to end here and begin anew at the lane's next owner. One that was `suspended` is kept until that
+    is committed: whether it has heard all that was said is seen only then.
     """
 
-    __slots__ = ("early", "journal", "stopped")
+    __slots__ = ("early", "journal", "stopped", "suspended")
 
     def __init__(self) -> None:
         self.stopped = False
         self.early: list[Said] = []
         self.journal: Journal | None = None
+        self.suspended = False
 
 
 class Executions:
@@ -102,7 +106,13 @@ class Executions:
             return
         run = self._runs[place] = _Run()
         task = command.lane.active[place] = self._tasks.start(self._run(start, run), f"running {command}")
-        task.add_done_callback(lambda _: self._forget(place, run))  # also when it was cancelled before it began
+        task.add_done_callback(lambda _: self._ended(place, run))  # also when it was cancelled before it began
+
+    def committed(self, command: Command) -> None:
+        """The end of an attempt is committed."""
+        place = (command.actor, command.id)
+        if command.lane.active.pop(place, None) is not None:
+            self._runs.pop(place, None)
 
     def deliver(self, actor: str, said: Said) -> None:
         """Brings a committed message to its execution, if that runs in this pod; else the log keeps it."""
@@ -118,8 +128,10 @@ class Executions:
         """Stops the executions of a lane that is lost: its next owner starts them again."""
         innocent = [place for place in lane.active if self._is_innocent(place)]
         self._innocent[lane.lane] = lane.epoch, frozenset(innocent)
-        for task in lane.active.values():
+        for place, task in lane.active.items():
             task.cancel()
+            if (run := self._runs.get(place)) is not None and run.suspended:
+                del self._runs[place]
         lane.active.clear()
 
     def excused(self, lane: Lane) -> frozenset[tuple[str, str]]:
@@ -136,8 +148,8 @@ class Executions:
         run = self._runs.get(place)
         return run is not None and run.journal is not None and run.journal.mail.idle
 
-    def _forget(self, place: tuple[str, str], run: _Run) -> None:
-        if self._runs.get(place) is run:  # else it has been started anew since
+    def _ended(self, place: tuple[str, str], run: _Run) -> None:
+        if self._runs.get(place) is run and not run.suspended:  # else it has been started anew since
             del self._runs[place]
 
     async def hand_over(self, lane: Lane, grace_s: float) -> None:
@@ -198,9 +210,10 @@ class Executions:
             error = raised if str(raised) else TimeoutError(f"{command} took longer than its time-out")
         except BaseException as raised:  # also SystemExit: a handler must not end the pod
             error = raised
+            run.suspended = isinstance(raised, Suspended)
         finally:
             self._running.pop(id(start), None)
-            self._forget((command.actor, command.id), run)
+            self._ended((command.actor, command.id), run)
         if run.stopped and not isinstance(error, HandedOver):  # what came of its being stopped says nothing
             decided, error = None, HandedOver()
         if journal is not None:

@@ -33,7 +33,10 @@ class Next:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Rerun:
-    """A command that does not hold its key runs again: its owner died, or its wait after a failure is over."""
+    """A command that does not hold its key runs again: its owner died, or what it waited for is there.
+
+    `row` says which one; its row is looked up again.
+    """
 
     lane: Lane
     row: PendingRow

@@ -14,6 +14,7 @@ from runtime.host.ports import LogUnavailable
 from runtime.journal import STEP, Entry, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX
 from runtime.mail import ANSWER, Mail, Said, said_of
+from runtime.suspension import Suspension
 
 T = TypeVar("T")
 
@@ -30,12 +31,15 @@ class JournalSource(Protocol):
 
 
 class Journals:
-    """Those of one pod's executions. `put` puts a Step into the next batch."""
+    """Those of one pod's executions. `put` puts a Step into the next batch; for `suspend_after_s` see PodSettings."""
 
-    def __init__(self, source: JournalSource, put: Callable[[Step], None], clock: Clock) -> None:
+    def __init__(
+        self, source: JournalSource, put: Callable[[Step], None], clock: Clock, suspend_after_s: float
+    ) -> None:
         self._source = source
         self._put = put
         self._clock = clock
+        self._suspend_after_s = suspend_after_s
 
     async def open(self, start: Start) -> Journal:
         """The journal of an execution that is about to run; what it holds is read only if it may have run before."""
@@ -49,7 +53,7 @@ class Journals:
                 _log.warning("the journal of %s cannot be read yet: %s", command, error)
                 await asyncio.sleep(RETRY_S)
         entries, said = await asyncio.to_thread(_divided, events) if events else ([], [])
-        return Journal(start, self._put, self._clock, entries, said)
+        return Journal(start, self._put, self._clock, self._suspend_after_s, entries, said)
 
 
 def _divided(events: list[tuple[int, str, str]]) -> tuple[list[Entry], list[Said]]:
@@ -67,7 +71,13 @@ class Journal:
     """The journal of one attempt. `steps` and `mail` are for the handler's event loop, all else for the pod's."""
 
     def __init__(
-        self, start: Start, put: Callable[[Step], None], clock: Clock, entries: list[Entry], said: list[Said]
+        self,
+        start: Start,
+        put: Callable[[Step], None],
+        clock: Clock,
+        suspend_after_s: float,
+        entries: list[Entry],
+        said: list[Said],
     ) -> None:
         command = start.command
         self._start = start
@@ -81,13 +91,14 @@ class Journal:
         )
         self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
         self.mail = Mail(self.steps, clock.now)
+        self._suspension = Suspension(self.steps, self.mail, suspend_after_s)
         for message in said:
             self.mail.post(message)
 
     async def through(self, job: Awaitable[T]) -> T:
-        """Runs the handler, in its own event loop. For what it raises see Steps.through."""
+        """Runs the handler, in its own event loop. For what it raises see Steps.through and Suspension.through."""
         self.mail.open()
-        return await self.steps.through(job)
+        return await self._suspension.through(self.steps.through(job))
 
     @property
     def committing(self) -> bool:

@@ -223,17 +223,20 @@ class Activations:
         self._actors.clear()
 
     def passivate(self, now: float, *, at_most: int | None = None) -> int:
-        """Evicts idle activations, and the oldest beyond the limit (or beyond `at_most`); never one with held work.
+        """Evicts idle activations, and the oldest beyond the limit (or beyond `at_most`); none whose execution runs.
 
         Gives how many went. `now` is monotonic seconds.
         """
         limit = self._limit if at_most is None else at_most
         gone: list[str] = []
+        running: dict[Lane, set[str]] = {}
         excess = len(self._actors) - limit
         for actor, activation in self._actors.items():
             if len(gone) >= excess and now - activation.used_at < self._idle_s:
                 break
-            if actor not in activation.lane.held:
+            if activation.lane not in running:
+                running[activation.lane] = {active for active, _ in activation.lane.active}
+            if actor not in running[activation.lane]:
                 gone.append(actor)
         for actor in gone:
             del self._actors[actor]

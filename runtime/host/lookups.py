@@ -116,8 +116,10 @@ def _find_more(wanted: Wanted, item: Item) -> None:
         wanted.dead_letters.append(item.dead_letter)
     elif isinstance(item, Step) and item.entry is not None and item.entry.step.startswith(ANSWERED):
         wanted.runs.append((item.command.actor, item.entry.step.removeprefix(ANSWERED)))
-    elif isinstance(item, Rerun) and item.row.method in METHODS:
-        _find_run(wanted, from_pending(item.lane, item.row))
+    elif isinstance(item, Rerun):
+        wanted.runs.append((item.row.actor, item.row.command_id))
+        if item.row.method in METHODS:
+            _find_run(wanted, from_pending(item.lane, item.row))
 
 
 def _actor_of(item: Command | Next | Rerun | Finished | Step | Touch | Order) -> str:

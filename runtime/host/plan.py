@@ -25,6 +25,8 @@ from runtime.host.ports import (
     OutboxRow,
     PauseRow,
     PendingRow,
+    PendingState,
+    PendingUpdate,
     Refusal,
     RefusedRow,
     TimerRow,
@@ -97,6 +99,7 @@ class Plan:
         refusing: lanes with refusals.
         timers: fire ids of timers that this batch has set; None for those it has fired or cancelled.
         ended: pending commands that were ended by what was said of them: they do not go on.
+        gone_on: pending commands that this batch went on with, each once.
         nexts: actors whose pending commands this batch went on with: what was found in the log is used once.
         resolved: dead letters that this batch replays or drops.
         positions, ords: lane → last log position and outbox number.
@@ -124,6 +127,8 @@ class Plan:
         self.pending: dict[tuple[str, str], int] = {}
         self.timers: dict[tuple[str, str], str | None] = {}
         self.ended: set[tuple[str, str]] = set()
+        self.gone_on: set[tuple[str, str]] = set()
+        self._updated: dict[tuple[str, str], int] = {}
         self.nexts: set[str] = set()
         self.resolved: set[int] = set()
         self.positions: dict[Lane, int] = {}
@@ -354,6 +359,28 @@ class Plan:
         self.changes.pending.append(to_pending(command, "waiting", holds=True, attempts=command.attempts))
         self.pending[work.actor, command.id] = command.digest
         work.held += 1
+
+    def update(
+        self,
+        actor: str,
+        command_id: str,
+        state: PendingState,
+        attempts: int,
+        due_at: float | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Changes a pending row. Of several changes of one row the last counts."""
+        updates = self.changes.pending_updates
+        at = self._updated.setdefault((actor, command_id), len(updates))
+        updates[at : at + 1] = [PendingUpdate(actor, command_id, state, attempts, due_at, error)]
+
+    def go_on(self, lane: Lane, row: PendingRow, delay_s: float) -> None:
+        """Lets a pending command go on after so many seconds, or earlier if that was decided before."""
+        if row.holds:
+            place = (lane, row.actor)
+            self.wake[place] = min(delay_s, self.wake.get(place, delay_s))
+        else:
+            self.reruns.append((lane, row, delay_s))
 
     def park(self, work: Work, command: Command, failure: Failure, attempts: int, *, to_log: bool = True) -> None:
         """Keeps a command for a person to see, and answers its caller. `to_log` adds the fact to the actor's log."""

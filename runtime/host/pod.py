@@ -13,6 +13,7 @@ import msgspec
 from runtime.clock import Clock, LogTime, system_clock
 from runtime.errors import Misconfigured, NotConnected
 from runtime.host.aftermath import Aftermath
+from runtime.host.alarms import Alarms
 from runtime.host.asking import Asking
 from runtime.host.assembly import Servers
 from runtime.host.bodies import Bodies
@@ -23,7 +24,7 @@ from runtime.host.executions import Executions
 from runtime.host.front import Registered
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.identity import Identity
-from runtime.host.items import Next, Rerun, Step
+from runtime.host.items import Next, Rerun
 from runtime.host.journals import Journals
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
 from runtime.host.leases import Leases
@@ -90,7 +91,6 @@ class Pod:
         self._by_feed: dict[Feed, Lane] = {}
         self._by_partition: dict[int, Lane] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._handles: set[asyncio.TimerHandle] = set()
         self._background = Tasks(self._on_task_failed)
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -184,11 +184,12 @@ class Pod:
             turns=parts.threads.turns(),
         )
         self.committer.observer = self.telemetry
+        self.alarms = Alarms(self.committer.put)
         self.asking = Asking(self.connection, self.clock)
         self.executions = Executions(
             self.committer.put,
             self.asking.asker,
-            Journals(self.reader, self.committer.put, self.clock),
+            Journals(self.reader, self.committer.put, self.clock, settings.suspend_after_s),
             self._background,
             settings.handler_timeout_s,
             parts.threads,
@@ -223,8 +224,7 @@ class Pod:
         self.watchdog.stop()  # what is left cannot hurt the lanes, and may take as long as the servers let it
         for task in self._tasks:
             task.cancel()
-        for handle in self._handles:
-            handle.cancel()
+        self.alarms.clear()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.ownership.remove()
@@ -301,6 +301,7 @@ class Pod:
         lane.lose()
         self.commands.stop(lane.feed)
         self.executions.cancel(lane)
+        self.alarms.forget(lane)
         self.activations.drop_lane(lane)
         self.timers.forget(lane)
         self._by_feed.pop(lane.feed, None)
@@ -392,20 +393,6 @@ class Pod:
             present = activation
         self.committer.put(Next(lane, actor, activation.address.kind))
         return present
-
-    def later(self, delay_s: float, item: Next | Rerun | Step) -> None:
-        """Puts an item into a batch after some time, unless its lane is lost by then."""
-        if delay_s <= 0:
-            self.committer.put(item)
-            return
-
-        def due() -> None:
-            self._handles.discard(handle)
-            if item.lane.alive:
-                self.committer.put(item)
-
-        handle = asyncio.get_running_loop().call_later(delay_s, due)
-        self._handles.add(handle)
 
     def _max_payload(self) -> int:
         return self.connection.max_payload

@@ -32,6 +32,7 @@ class PodSettings:
         max_activations, idle_s: actors kept in memory, and how long without a turn.
         max_resident_mb: above it, the least recently used actors are passivated; 0 for no limit.
         handler_timeout_s: how long a decision or query that blocks is waited for, in a thread of its own.
+        suspend_after_s: how long an execution may only wait before it is suspended; 0 for ever.
         drain_s: how long running executions may go on when their lane is handed over.
         inbox_window_s: how long answers are kept for repeats.
         trim_lag_s: how long processed commands stay in the stream, so that a restored database can catch up.
@@ -52,6 +53,7 @@ class PodSettings:
     idle_s: float = 300.0
     max_resident_mb: int = 0
     handler_timeout_s: float = 30.0
+    suspend_after_s: float = 30.0
     drain_s: float = 5.0
     inbox_window_s: float = 86_400.0
     trim_lag_s: float = 60.0

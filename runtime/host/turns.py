@@ -176,15 +176,21 @@ class Turns(Attempts):
             plan.wake[item.lane, item.actor] = 0.0
 
     def _rerun(self, item: Rerun) -> None:
-        work = self._works.get(item.lane, item.row.actor, Address(*item.row[3:6]))
+        place = (item.row.actor, item.row.command_id)
+        row = controls.pending_row(self._plan, self._found, *place)
+        if row is None or place in item.lane.active:
+            return
+        work = self._works.get(item.lane, row.actor, Address(*row[3:6]))
         if work.loading:
-            self._plan.reruns.append((item.lane, item.row, LOOK_AGAIN_S))
+            self._plan.reruns.append((item.lane, row, LOOK_AGAIN_S))
         else:
-            self._go_on(work, item.row, item.doomed)
+            self._go_on(work, row, item.doomed)
 
     def _go_on(self, work: Work, row: PendingRow, doomed: str) -> bool:
         """Tries a pending command, or parks a doomed one. True when it is done with, so that the next one may run."""
-        plan = self._plan
+        plan, place = self._plan, (row.actor, row.command_id)
+        if place in plan.gone_on:
+            return False
         command = from_pending(work.lane, row)
         method = work.kind.methods.get(row.method)
         if row.due_at is not None and row.due_at > plan.now + 0.001:
@@ -195,7 +201,8 @@ class Turns(Attempts):
                 plan.reruns.append((work.lane, row, row.due_at - plan.now))
             return False
         done = False
-        blamed = row.state != "running" or (row.actor, row.command_id) not in work.lane.excused
+        plan.gone_on.add(place)
+        blamed = row.state != "running" or place not in work.lane.excused
         if command.timer is not None and not plan.fire(command, self._found.timers):
             done = True  # cancelled or replaced while it waited
         elif doomed:

@@ -50,7 +50,9 @@ WHERE actor = %(actor)s AND command_id = %(command_id)s AND (%(digest)s::int IS 
 ORDER BY at DESC LIMIT 1
 
 -- name: actor_pending
-SELECT command_id, method, state, holds, attempts, extract(epoch FROM due_at)::float8, error, since
+-- What waits and has a time has begun: it is suspended.
+SELECT command_id, method, CASE WHEN state = 'waiting' AND due_at IS NOT NULL THEN 'suspended' ELSE state END, holds,
+       attempts, extract(epoch FROM due_at)::float8, error, since
 FROM pending WHERE actor = %s ORDER BY ord LIMIT 100
 
 -- name: actor_paused

@@ -22,6 +22,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
 from runtime.errors import Rejected
 from runtime.host.items import Finished, HandedOver, Item
 from runtime.host.turns import Turns
+from runtime.suspension import Suspended
 from runtime.telemetry.traces import context_of, is_sampled
 from schemas import headers as names
 
@@ -157,6 +158,6 @@ class PodSpans:
         for item in batch:
             if isinstance(item, Finished):
                 began = self._running.pop((item.command.actor, item.command.id), None)
-                if began is not None and not isinstance(item.error, HandedOver):
+                if began is not None and not isinstance(item.error, (HandedOver, Suspended)):
                     found.append(Timed(item.command, began, ended, item.error))
         return found

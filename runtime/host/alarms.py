@@ -1,0 +1,65 @@
+"""What is to be put into a batch later: at most one alarm a place, and none for a lane that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+
+from runtime.host.items import Next, Rerun, Step
+from runtime.host.lane import Lane
+from schemas.control import METHODS
+
+Late = Next | Rerun | Step
+
+
+class Alarms:
+    """The alarms of one pod. `put` puts an item into the next batch."""
+
+    def __init__(self, put: Callable[[Late], None]) -> None:
+        self._put = put
+        self._of: dict[Lane, dict[Hashable, asyncio.TimerHandle]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
+
+    def set(self, delay_s: float, item: Late) -> None:
+        """Puts an item into a batch after `delay_s` seconds, unless its lane is lost by then.
+
+        Of several for one place only the earliest is kept: its turn sets the next one if it comes before its time.
+        """
+        if delay_s <= 0:
+            self._put(item)
+            return
+        if not item.lane.alive:
+            return
+        place, loop = _place_of(item), asyncio.get_running_loop()
+        alarms = self._of.setdefault(item.lane, {})
+        known = alarms.get(place)
+        if known is not None:
+            if known.when() <= loop.time() + delay_s:
+                return
+            known.cancel()
+        if isinstance(item, Rerun) and item.row.method not in METHODS:
+            # It is looked up again in its turn, and may wait for long.
+            item.row = item.row._replace(headers="{}", body=b"")
+        alarms[place] = loop.call_later(delay_s, self._due, place, item)
+
+    def forget(self, lane: Lane) -> None:
+        """A lane was lost."""
+        for alarm in self._of.pop(lane, {}).values():
+            alarm.cancel()
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        for lane in list(self._of):
+            self.forget(lane)
+
+    def _due(self, place: Hashable, item: Late) -> None:
+        del self._of[item.lane][place]
+        self._put(item)
+
+
+def _place_of(item: Late) -> Hashable:
+    if isinstance(item, Next):
+        return item.actor
+    return (item.row.actor, item.row.command_id) if isinstance(item, Rerun) else id(item)
