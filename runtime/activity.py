@@ -30,6 +30,9 @@ class Activity:
         self._times: set[asyncio.TimerHandle] = set()
         self._most = MANY_TIMES
 
+    def __len__(self) -> int:
+        return len(self._tasks) + len(self._times)
+
     def begin(self) -> None:
         """From here on what the current task starts belongs to it."""
         _activity.set(self)

@@ -98,6 +98,9 @@ class Executions:
         self.loop = threads.handlers(lambda: list(self._running.values()))
         self.left_behind = 0
 
+    def __len__(self) -> int:
+        return len(self._runs)
+
     def start(self, start: Start) -> None:
         """Starts an execution whose acceptance is committed."""
         command = start.command

@@ -173,3 +173,52 @@ async def think(ctx: KeyValue, path: str, size: int = 0) -> Any:
     if size < 0:
         raise Rejected("no thought")
     return "x" * size if size else "thought"
+
+
+@waiter.write
+async def chorus(ctx: KeyValue, path: str) -> Any:
+    """Waits for a signal, and beside it, until somebody makes a file, for something that nobody else knows of."""
+    note(path, "attempt")
+    beside = asyncio.create_task(wait_for(f"{path}.go"))
+    value = await ctx.signal("value")
+    beside.cancel()
+    return value
+
+
+@waiter.write
+async def hasty(ctx: KeyValue, path: str, seconds: float) -> str:
+    """Gives up a signal after a time of its own."""
+    note(path, "attempt")
+    try:
+        async with asyncio.timeout(seconds):
+            await ctx.signal("never")
+    except TimeoutError:
+        return "gave up"
+    return "went"
+
+
+@function(name="sleeper", retry=POLICY, timeout_s=None)
+async def sleeper(ctx: Turn, path: str, seconds: float) -> str:
+    """Sleeps between two steps, without a key."""
+    note(path, "attempt")
+    await ctx.step("before", note, path, "before")
+    await ctx.sleep(seconds)
+    return str(await ctx.step("after", note, path, "after"))
+
+
+@waiter.write
+async def choir(ctx: KeyValue, path: str) -> list[int]:
+    """Answers updates side by side with waiting for a signal, until that comes."""
+    served: list[int] = []
+
+    async def serve() -> None:
+        while True:
+            request = await ctx.update("number", returns=int)
+            served.append(request.value)
+            await request.answer(request.value)
+
+    note(path, "attempt")
+    beside = asyncio.create_task(serve())
+    await ctx.signal("end")
+    beside.cancel()
+    return served
