@@ -55,8 +55,9 @@ SELECT u.lane, %s, u.partition, u.epoch + 1, true FROM unnest(%s::int[], %s::int
 
 -- name: unblame_executions
 -- What runs is stopped by the promotion, and not by a fault of its own: it starts again at no cost. An update does not
--- run: its state says that its handler was told.
-UPDATE pending q SET state = 'waiting', attempts = greatest(q.attempts - 1, 0)
+-- run: its state says that its handler was told. With a time, since what has none has not begun (a timer's command could
+-- still be cancelled).
+UPDATE pending q SET state = 'waiting', attempts = greatest(q.attempts - 1, 0), due_at = now()
 FROM partitions p WHERE p.lane = q.lane AND p.group_name = %s AND q.state = 'running'
   AND q.method <> '$update'
 

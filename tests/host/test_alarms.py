@@ -10,7 +10,7 @@ from runtime.host.alarms import Alarms, Late
 from runtime.host.items import Next, Rerun
 from runtime.host.lane import Lane
 from runtime.host.ports import PendingRow
-from tests.host.test_bounds import lane_of
+from tests.host.test_regressions import lane_of
 from tests.host.test_steps import lines
 from tests.support.system import System, run, until
 from tests.support.waiters import sleeper, waiter
@@ -18,7 +18,7 @@ from tests.support.waiters import sleeper, waiter
 LONG_S = 3600.0
 
 
-def row(id: str, method: str = "run") -> PendingRow:
+def waiting(id: str, method: str = "run") -> PendingRow:
     return PendingRow(1, "actor", id, "default", "kind", "k", method, 0, "waiting", False, 0, None, "{}", b"body")
 
 
@@ -28,20 +28,20 @@ def test_given_many_alarms_of_one_place_then_the_earliest_is_kept() -> None:
         alarms, lane = Alarms(put.append), lane_of(1)
         for delay_s in (LONG_S, 0.02, LONG_S):
             alarms.set(delay_s, Next(lane, "actor", "kind"))
-            alarms.set(delay_s, Rerun(lane, row("one")))
-        alarms.set(LONG_S, Rerun(lane, row("two")))
-        alarms.set(LONG_S, Rerun(lane, row("three", "$update")))
+            alarms.set(delay_s, Rerun(lane, waiting("one")))
+        alarms.set(LONG_S, Rerun(lane, waiting("two")))
+        alarms.set(LONG_S, Rerun(lane, waiting("three", "$update")))
         assert len(alarms) == 4
         await until(lambda: len(put) == 2)
         assert len(alarms) == 2
         assert isinstance(put[0], Next)
         assert isinstance(put[1], Rerun)
         assert put[1].row.body == b"", "it is looked up again in its turn"
-        alarms.set(0.0, Rerun(lane, row("two")))
+        alarms.set(0.0, Rerun(lane, waiting("two")))
         assert len(put) == 3
         lane.lose()
         alarms.forget(lane)
-        alarms.set(LONG_S, Rerun(lane, row("two")))
+        alarms.set(LONG_S, Rerun(lane, waiting("two")))
         assert len(alarms) == 0
 
     run(scenario())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from runtime.keyvalue import KeyValue, keyvalue
-from tests.support.system import System, run, until
+from tests.host.test_promotion import promote
+from tests.host.test_steps import lines
+from tests.support.system import PodProcess, System, run, until
+from tests.support.waiters import waiter
 
 bell = keyvalue("bell")
 
@@ -68,3 +72,35 @@ def test_given_a_timer_that_waits_behind_a_held_key_when_its_turn_comes_then_it_
             assert await client.ask(bell, "a", "rung", type=int) == rings
 
     run(scenario())
+
+
+def test_given_a_timers_execution_that_waited_for_its_key_when_another_version_is_promoted_then_it_goes_on(
+    system: System, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def start(group: str) -> PodProcess:
+        return system.start_pod("tests.support.waiters", group=group, code_version=group, drain_s=0.1)
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            pod = start("v1")
+            timed = {"method": "linger", "args": {"path": str(second)}, "after_s": 3600}
+            await client.ask(waiter, "w", "later", timed)
+            holding = await client.submit(waiter, "w", "linger", {"path": str(first)})
+            await until(lambda: lines(first))
+            pod.terminate()
+            system.sql("UPDATE timers SET due_at = now()")  # which the next owner sees
+            start("v1")
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(2,)])
+            Path(f"{first}.go").touch()
+            assert await holding.result(timeout_s=30) == "gone on"
+            await until(lambda: lines(second) == ["attempt"])
+            start("v2")
+            await promote(client, "v2")
+            await until(lambda: lines(second) == ["attempt"] * 2)
+            Path(f"{second}.go").touch()
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(0,)])
+
+    run(scenario())
+    assert system.sql("SELECT count(*) FROM inbox WHERE result = '\"gone on\"'") == [(2,)]

@@ -43,6 +43,12 @@ def put(ctx: KeyValue, value: int) -> int:
 
 
 @waiter.write
+def later(ctx: KeyValue, method: str, args: dict[str, Any], after_s: float) -> None:
+    """Does something by a timer."""
+    ctx.schedule("later", method, args, after_s=after_s)
+
+
+@waiter.write
 async def patient(ctx: KeyValue, path: str, timeout_s: float) -> str:
     """A signal that may not come, and one that may after that."""
     try:
