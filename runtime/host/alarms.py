@@ -17,7 +17,7 @@ class Alarms:
 
     def __init__(self, put: Callable[[Late], None]) -> None:
         self._put = put
-        self._of: dict[Lane, dict[Hashable, asyncio.TimerHandle]] = {}
+        self._of: dict[Lane, dict[Hashable, tuple[float, asyncio.TimerHandle]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
@@ -33,20 +33,21 @@ class Alarms:
         if not item.lane.alive:
             return
         place, loop = _place_of(item), asyncio.get_running_loop()
+        when = loop.time() + delay_s
         alarms = self._of.setdefault(item.lane, {})
         known = alarms.get(place)
         if known is not None:
-            if known.when() <= loop.time() + delay_s:
+            if known[0] <= when:
                 return
-            known.cancel()
+            known[1].cancel()
         if isinstance(item, Rerun) and item.row.method not in METHODS:
             # It is looked up again in its turn, and may wait for long.
             item.row = item.row._replace(headers="{}", body=b"")
-        alarms[place] = loop.call_later(delay_s, self._due, place, item)
+        alarms[place] = when, loop.call_at(when, self._due, place, item)
 
     def forget(self, lane: Lane) -> None:
         """A lane was lost."""
-        for alarm in self._of.pop(lane, {}).values():
+        for _, alarm in self._of.pop(lane, {}).values():
             alarm.cancel()
 
     def clear(self) -> None:
