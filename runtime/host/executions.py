@@ -213,7 +213,9 @@ class Executions:
             error = raised if str(raised) else TimeoutError(f"{command} took longer than its time-out")
         except BaseException as raised:  # also SystemExit: a handler must not end the pod
             error = raised
-            run.suspended = isinstance(raised, Suspended)
+            if isinstance(raised, Suspended):
+                run.suspended = True
+                raised.__traceback__ = None  # else the attempt stays in memory until a collection finds the cycle
         finally:
             self._running.pop(id(start), None)
             self._ended((command.actor, command.id), run)
