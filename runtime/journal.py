@@ -151,10 +151,14 @@ class Steps:
         return self._cancel is not None and not self._thrown
 
     def stop(self) -> None:
-        """Ends the attempt where it is, by asyncio.CancelledError: it takes no step any more."""
-        self._closed = True
+        """Ends the attempt where it is, by asyncio.CancelledError."""
+        self.close()
         if self._task is not None:
             self._task.cancel()
+
+    def close(self) -> None:
+        """From here on the attempt takes no step and asks nobody: asyncio.CancelledError is all that it gets."""
+        self._closed = True
 
     def check_open(self) -> None:
         """Raises asyncio.CancelledError when the attempt has ended."""

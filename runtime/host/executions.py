@@ -132,7 +132,7 @@ class Executions:
         innocent = [place for place in lane.active if self._is_innocent(place)]
         self._innocent[lane.lane] = lane.epoch, frozenset(innocent)
         for place, task in lane.active.items():
-            task.cancel()
+            self._stop(place, task)
             if (run := self._runs.get(place)) is not None and run.suspended:
                 del self._runs[place]
         lane.active.clear()

@@ -224,3 +224,24 @@ def test_given_an_answer_that_nests_as_deep_as_a_result_may_then_the_asker_gets_
             assert await client.ask(waiter, "w", "question", arguments, timeout_s=15) == 1
 
     run(scenario())
+
+
+def test_given_an_execution_that_is_handed_over_then_it_does_not_ask_as_if_it_were_cancelled(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes"
+    Path(f"{path}.answer").touch()
+    pod = system.start_pod(MODULE, drain_s=0.1)
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            reserved = await client.submit(waiter, "w", "reservation", {"path": str(path)}, id="run")
+            await until(lambda: said(system, "answer") == 1)
+            await asyncio.to_thread(pod.terminate)
+            system.start_pod(MODULE)
+            Path(f"{path}.never").touch()
+            assert await reserved.result(timeout_s=60) == "thought"
+            await client.ask(slow, "s", "think", {"path": str(path)}, timeout_s=60)  # behind all that was asked
+
+    run(scenario())
+    assert lines(path) == ["think"] * 2
