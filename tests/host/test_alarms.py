@@ -63,8 +63,8 @@ def test_given_a_run_that_has_ended_or_runs_when_it_is_to_run_again_then_it_does
             sleeping = await client.submit(sleeper, "s", "run", {"path": str(path), "seconds": 2.0}, id="sleeps")
             await until(lambda: "before" in lines(path))
             found = system.sql(
-                "SELECT lane, replace(actor::text, '-', ''), command_id, tenant, kind, key, method, digest, state, holds, "
-                "attempts, NULL, headers, body FROM pending"
+                "SELECT lane, replace(actor::text, '-', ''), command_id, tenant, kind, key, method, digest, state, "
+                "holds, attempts, NULL, headers, body FROM pending"
             )
             row = PendingRow(*found[0])
             lane = pod.lanes[row.lane]
