@@ -24,7 +24,8 @@ from tests.support.system import PodProcess, System, run, until
 from tests.support.waiters import runner, sleeper, slow, waiter
 
 SOON_S = 0.2
-SUSPENDED = "SELECT command_id FROM pending WHERE state = 'waiting' AND due_at > now() AND attempts = 0"
+LONG_S = 60.0
+SUSPENDED = "SELECT command_id FROM pending WHERE state = 'waiting' AND due_at > now()"
 
 
 def is_suspended(system: System, id: str = "run") -> bool:
@@ -34,7 +35,7 @@ def is_suspended(system: System, id: str = "run") -> bool:
 async def suspended(system: System, client: Client, method: str, args: Any, id: str = "run") -> Run:
     """A run of a waiter's handler, once it is suspended."""
     started = await client.submit(waiter, "w", method, args, id=id)
-    await until(lambda: is_suspended(system, id))
+    await until(lambda: is_suspended(system, id), LONG_S)
     return started
 
 
@@ -60,7 +61,7 @@ async def replace(system: System, pods: list[PodProcess]) -> None:
     pods[-1].kill()
     pods.append(await asyncio.to_thread(system.start_pod, MODULE, suspend_after_s=SOON_S))
     await until(lambda: system.sql("SELECT count(*) FROM pending p JOIN partitions l USING (lane) "
-                                   "WHERE l.owner IS DISTINCT FROM %s", pods[-1].name) == [(0,)], 40)  # fmt: skip
+                                   "WHERE l.owner IS DISTINCT FROM %s", pods[-1].name) == [(0,)], LONG_S)  # fmt: skip
 
 
 def test_given_runs_that_wait_when_more_pods_die_than_an_execution_may_kill_then_none_is_parked(
@@ -73,17 +74,19 @@ def test_given_runs_that_wait_when_more_pods_die_than_an_execution_may_kill_then
         async with system.client() as client:
             collecting = await suspended(system, client, "collect", {"path": str(path), "count": 7})
             sleeping = await client.submit(sleeper, "s", "run", {"path": str(slept), "seconds": 12}, id="sleeps")
+            await until(lambda: system.sql("SELECT count(*) FROM log WHERE payload->>'step' = '$sleep'") == [(1,)], LONG_S)
             for number in range(7):
-                await until(lambda: is_suspended(system), 40)
+                await until(lambda: is_suspended(system), LONG_S)
                 await replace(system, pods)
                 await collecting.signal("value", number)
-                await until(partial(noted, system, number + 1), 40)
+                await until(partial(noted, system, number + 1), LONG_S)
             assert await collecting.result(timeout_s=60) == list(range(7))
             assert await sleeping.result(timeout_s=60) == "after"
 
     run(scenario())
     assert lines(path) == [f"value {number}" for number in range(7)]
-    assert [line for line in lines(slept) if line != "attempt"] == ["before", "after"]
+    assert lines(slept).count("before") == 1
+    assert lines(slept)[-1] == "after", "once or more: its pod may have been killed just then"
     assert system.sql("SELECT count(*) FROM dead_letters") == [(0,)]
 
 
@@ -233,13 +236,15 @@ def test_given_a_suspended_run_that_waits_in_two_tasks_then_updates_and_signals_
             for number in range(3):
                 assert await singing.update("number", number, timeout_s=30) == number
                 await until(lambda: is_suspended(system))
+            ((counted,),) = system.sql("SELECT attempts FROM pending")
+            assert counted < 3, "it was suspended four times, and none of them counts"
             await singing.signal("end")
             assert await singing.result(timeout_s=30) == [0, 1, 2]
             await until(lambda: active(pod) == 0)
             await until(lambda: alone(pod))
 
     run(scenario())
-    assert attempts(path) == 5
+    assert attempts(path) >= 5
 
 
 def test_given_commands_behind_a_suspended_run_then_they_wait_and_go_on_after_it_and_its_actor_may_pause(
@@ -302,7 +307,7 @@ def test_given_a_pod_that_leaves_with_suspended_runs_then_they_stay_as_they_are_
             await until(lambda: is_suspended(system, "sleeps"))
             rows = system.sql("SELECT command_id, due_at FROM pending ORDER BY 1")
             pods[0].process.send_signal(signal.SIGTERM)
-            await until(lambda: pods[0].process.poll() is not None, 40)
+            await until(lambda: pods[0].process.poll() is not None, LONG_S)
             assert system.sql("SELECT command_id, due_at FROM pending ORDER BY 1") == rows
             pods.append(await asyncio.to_thread(system.start_pod, MODULE, suspend_after_s=SOON_S))
             assert await sleeping.result(timeout_s=60) == "after"
