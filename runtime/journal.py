@@ -150,16 +150,6 @@ class Steps:
         """Whether the handler is still to be told of its cancellation."""
         return self._cancel is not None and not self._thrown
 
-    def stop(self) -> None:
-        """Ends the attempt where it is, by asyncio.CancelledError."""
-        self.close()
-        if self._task is not None:
-            self._task.cancel()
-
-    def close(self) -> None:
-        """From here on the attempt takes no step and asks nobody: asyncio.CancelledError is all that it gets."""
-        self._closed = True
-
     def check_open(self) -> None:
         """Raises asyncio.CancelledError when the attempt has ended."""
         if self._closed:
@@ -175,7 +165,7 @@ class Steps:
             self._throw()
 
     def stop(self) -> None:
-        """This attempt takes no step any more, nor is it told of a cancellation: another one will begin anew."""
+        """This attempt takes no step any more, asks nobody, and is told of no cancellation: another one begins anew."""
         self._closed = True
 
     def _throw(self) -> None:

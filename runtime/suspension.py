@@ -85,3 +85,5 @@ class Suspension:
         else:
             self._suspended = Suspended(due, self._mail)
             self._steps.stop()
+            assert self._steps.own is not None
+            self._steps.own.cancel()

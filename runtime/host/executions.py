@@ -132,8 +132,11 @@ class Executions:
         innocent = [place for place in lane.active if self._is_innocent(place)]
         self._innocent[lane.lane] = lane.epoch, frozenset(innocent)
         for place, task in lane.active.items():
-            self._stop(place, task)
-            if (run := self._runs.get(place)) is not None and run.suspended:
+            run = self._runs.get(place)
+            if run is not None and run.journal is not None:
+                run.journal.steps.stop()
+            task.cancel()
+            if run is not None and run.suspended:
                 del self._runs[place]
         lane.active.clear()
 
