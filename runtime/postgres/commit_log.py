@@ -115,8 +115,8 @@ class PostgresCommitLog:
 
     async def _ready(self) -> Pipeline:
         if self._connection is None or self._pipeline is None:
-            connection = await connect(self._url, settings=COMMIT_SETTINGS | {"lock_timeout": "2s"})
             ttl_ms = int(self._ttl_s * 1000)
+            connection = await connect(self._url, settings=COMMIT_SETTINGS | {"lock_timeout": f"{ttl_ms}ms"})
             name = "transaction_timeout" if connection.info.server_version >= 170000 else "statement_timeout"
             await connection.execute("SELECT set_config(%s, %s, false)", (name, str(ttl_ms)))
             # A batch whose time ran out is tried again on a new connection. If an older copy of the log has taken its
