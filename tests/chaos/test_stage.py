@@ -21,8 +21,10 @@ from runtime.postgres.migrate import migrate
 from tests.chaos.stage import Needs, Stage, broker, clocks, quota
 from tests.chaos.stage.clocks import WallClock
 from tests.chaos.stage.quota import Quota
+from tests.protocol.sessions import keep_untrimmed
 from tests.support import blocks
 from tests.support.kinds import Add, counter
+from tests.support.patience import PATIENCE_S, out_of_time
 from tests.support.system import System, run, until
 
 needs_quota = pytest.mark.skipif(quota.missing() is not None, reason=quota.missing() or "")
@@ -58,9 +60,9 @@ def test_given_a_broker_whose_disk_was_full_when_there_is_room_again_then_its_ow
 
     async def scenario() -> None:
         connection = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-        js = connection.jetstream(timeout=1)
-        await js.add_stream(name="A", subjects=["a"])
-        assert (await js.publish("a", b"x" * 1000)).seq == 1
+        patient, js = connection.jetstream(timeout=PATIENCE_S), connection.jetstream(timeout=1)
+        await patient.add_stream(name="A", subjects=["a"])
+        assert (await patient.publish("a", b"x" * 1000)).seq == 1
         disk.fill()
         with pytest.raises(TimeoutError):
             await asyncio.gather(*[js.publish("a", b"x" * 1000) for _ in range(1000)])
@@ -70,7 +72,7 @@ def test_given_a_broker_whose_disk_was_full_when_there_is_room_again_then_its_ow
         assert not server.revive()
         await connection.close()
         connection = await nats.connect(server.url)
-        assert (await connection.jetstream(timeout=10).publish("a", b"x")).seq > 1
+        assert (await connection.jetstream(timeout=PATIENCE_S).publish("a", b"x")).seq > 1
         await connection.close()
 
     try:
@@ -120,10 +122,10 @@ def test_given_messages_in_a_stream_when_the_power_is_cut_then_the_last_are_gone
             for n in range(5):
                 await client.tell(counter, f"k{n}", Add(1), id=f"early-{n}")
             await asyncio.sleep(1.0)
+            late = time.time()
             for n in range(4):
                 await client.tell(counter, f"k{n}", Add(1), id=f"late-{n}")
-        late = time.time()
-        lost = await broker.cut_power(infra.nats, time.time() - late + 0.6, 20, 0.0)
+        lost = await broker.cut_power(infra.nats, time.time() - late + 0.5, 20, 0.0)
         assert [message.id for message in lost["CMD"]] == [f"late-{n}" for n in range(4)]
         assert lost["CMD"][0].subject.split(".")[2:] == ["default", "counter", "k0", "add"]
         connection = await nats.connect(infra.nats.url)
@@ -151,9 +153,9 @@ def test_given_a_full_stream_when_its_limit_is_given_back_then_commands_are_stor
     async def scenario() -> None:
         async with own_system.pod(counter), own_system.client() as client:
             assert await client.ask(counter, "a", Add(1)) == 1
+            keep_untrimmed(own_system)
             limit = await broker.fill_commands(infra.nats.url)
-            with pytest.raises(Exception, match="full"):
-                await client.tell(counter, "a", Add(1), timeout_s=2)
+            await out_of_time(lambda timeout_s: client.tell(counter, "a", Add(1), timeout_s=timeout_s), "full")
             await broker.set_limit(infra.nats.url, limit)
             assert await client.ask(counter, "a", Add(1)) == 2
 

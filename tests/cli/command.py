@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tests.support.system import ROOT
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 COMMAND = (sys.executable, "-P", "-m", "runtime")
 """As the script `runtime` does, it does not look for modules in the present directory."""
 

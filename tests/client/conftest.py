@@ -11,6 +11,7 @@ from runtime.client import Client, Connection, connect
 from runtime.jetstream.streams import StreamSettings, ensure
 from tests.client.nats_process import Broker
 from tests.client.peer import Peer
+from tests.support.patience import PATIENCE_S
 
 PARTITIONS = 8
 
@@ -43,7 +44,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture
 async def connection(shared_broker: Broker) -> AsyncIterator[Connection]:
     """A connection to the shared broker, whose streams are fresh."""
-    connection = await connect(shared_broker.url, name="test")
+    connection = await connect(shared_broker.url, name="test", connect_timeout_s=PATIENCE_S)
     jetstream = connection.jetstream()
     for stream in await jetstream.streams_info():
         await jetstream.delete_stream(stream.config.name or "")
@@ -63,5 +64,5 @@ async def peer(connection: Connection) -> Peer:
 @pytest.fixture
 async def client(shared_broker: Broker, connection: Connection) -> AsyncIterator[Client]:
     """A client of the tenant `acme`."""
-    async with await Client.connect(shared_broker.url, "acme") as client:
+    async with await Client.connect(shared_broker.url, "acme", connect_timeout_s=PATIENCE_S) as client:
         yield client

@@ -10,6 +10,8 @@ import uuid
 from pathlib import Path
 
 from runtime.infra.packages import nats_server
+from runtime.infra.ports import free_port
+from tests.support.patience import PATIENCE_S
 
 
 class Broker:
@@ -19,9 +21,7 @@ class Broker:
         self._directory = directory
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.name = f"test-{uuid.uuid4()}"
         self.url = f"nats://127.0.0.1:{self.port}"
 
@@ -47,7 +47,8 @@ class Broker:
         self._process = subprocess.Popen(
             [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        for _ in range(500):
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as greeted:
                     # Another server may have been given the port in the meantime.

@@ -16,6 +16,7 @@ from runtime.client.connection import Connection, parse_headers
 from schemas import headers as h
 from schemas import subjects
 from schemas.wire import Capability, Fact, Failure, Info, Reply
+from tests.support.patience import PATIENCE_S
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Peer:
 
     async def until_commands(self, count: int) -> None:
         """Waits until that many commands came."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.commands) < count:
                 await asyncio.sleep(0.01)
 

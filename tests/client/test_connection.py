@@ -11,6 +11,7 @@ from nats.errors import NoRespondersError
 from runtime.client.connection import Connection, MessageTooLarge, connect, header_block, parse_headers
 from runtime.errors import NotConnected
 from tests.client.nats_process import Broker
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +80,7 @@ async def test_given_the_server_ends_the_connection_with_an_error_then_it_comes_
     resumed = asyncio.Event()
     connection.resumed.add(resumed.set)
     connection.post("x" * 5000, b"")  # beyond the server's control line, for which nats-py would close for good
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await resumed.wait()
     connection.post("t", b"again")
     await connection.flush()
@@ -111,12 +112,12 @@ async def test_given_a_broker_that_was_killed_and_came_back_then_the_connection_
         await connection.subscribe_direct("t", lambda s, r, b, h: arrived.append(b))
         await connection.flush()
         broker.kill()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while connection.connected.is_set():
                 await asyncio.sleep(0.01)
         assert not await connection.wait_connected(0.01)
         broker.start()
-        assert await connection.wait_connected(20)
+        assert await connection.wait_connected(PATIENCE_S)
         connection.post("t", b"after")
         await connection.flush()
         assert arrived == [b"after"]
@@ -139,7 +140,7 @@ async def test_given_a_task_that_is_cancelled_while_it_sends_then_it_ends(connec
     for _ in range(steps):
         await asyncio.sleep(0)
     task.cancel()
-    done, _ = await asyncio.wait([task], timeout=5)
+    done, _ = await asyncio.wait([task], timeout=PATIENCE_S)
     assert done
     assert task.cancelled()
 

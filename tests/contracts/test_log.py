@@ -33,7 +33,9 @@ from tests.simulation.scheduler import Node, Scheduler
 from tests.simulation.store import REFUSED, Store
 from tests.support.system import System, run
 
-TTL_S = 1.0
+TTL_S = 60.0
+SHORT_S = 3.0
+"""Of a transaction that is to take too long: one that is not has so much time on a busy machine."""
 LANES = 2
 KINDS = {"k": '{"kind": "k", "group": "g", "type": "entity", "code_version": "v", "methods": []}'}
 ACTOR = "0" * 31 + "1"
@@ -54,7 +56,7 @@ class Bench:
         """Its membership."""
         raise AssertionError("each log has its own")
 
-    def log(self, pod: str) -> CommitLog:
+    def log(self, pod: str, ttl_s: float = TTL_S) -> CommitLog:
         """Its commits."""
         raise AssertionError("each log has its own")
 
@@ -81,8 +83,8 @@ class OnPostgres(Bench):
     def ownership(self, pod: str) -> Ownership:
         return self._keep(PostgresOwnership(self._system.postgres_url, pod, "g", "v", KINDS))  # type: ignore[no-any-return]  # as given
 
-    def log(self, pod: str) -> CommitLog:
-        return self._keep(PostgresCommitLog(self._system.postgres_url, pod, "v", TTL_S))  # type: ignore[no-any-return]  # as given
+    def log(self, pod: str, ttl_s: float = TTL_S) -> CommitLog:
+        return self._keep(PostgresCommitLog(self._system.postgres_url, pod, "v", ttl_s))  # type: ignore[no-any-return]  # as given
 
     def timers(self) -> TimerSource:
         return self._keep(PostgresTimers(self._system.postgres_url, KINDS))  # type: ignore[no-any-return]  # as given
@@ -111,8 +113,8 @@ class InMemory(Bench):
     def ownership(self, pod: str) -> Ownership:
         return SimulatedOwnership(Line(self._node, self._store), pod)
 
-    def log(self, pod: str) -> CommitLog:
-        return SimulatedCommitLog(Line(self._node, self._store), pod, TTL_S)
+    def log(self, pod: str, ttl_s: float = TTL_S) -> CommitLog:
+        return SimulatedCommitLog(Line(self._node, self._store), pod, ttl_s)
 
     def timers(self) -> TimerSource:
         return SimulatedTimers(Line(self._node, self._store))
@@ -200,11 +202,12 @@ def test_given_a_batch_when_it_is_committed_then_all_of_it_is_there_and_after_a_
 
 def test_given_lanes_of_the_living_when_they_are_asked_for_then_only_those_of_the_dead_are_taken(bench: Bench) -> None:
     async def scenario() -> None:
-        await (await joined(bench, "one")).take([0])
+        one = await joined(bench, "one")
+        await one.take([0])
         two = await joined(bench, "two")
         assert await two.take([0]) == []
-        await asyncio.sleep(TTL_S + 0.2)
-        await two.heartbeat(TTL_S)
+        await one.heartbeat(0.1)
+        await asyncio.sleep(0.3)
         assert [pod.id for pod in await two.live_pods()] == ["two"]
         (taken,) = await two.take([0])
         assert (taken.epoch, taken.unclean) == (2, True)
@@ -218,10 +221,11 @@ def test_given_a_lane_that_is_being_committed_when_its_owner_is_dead_then_it_is_
     bench: Bench,
 ) -> None:
     async def scenario() -> None:
-        await (await joined(bench, "one")).take([0])
+        one = await joined(bench, "one")
+        await one.take([0])
         two = await joined(bench, "two")
-        await asyncio.sleep(TTL_S + 0.2)
-        await two.heartbeat(TTL_S)
+        await one.heartbeat(0.1)
+        await asyncio.sleep(0.3)
         log = bench.log("one")
         await log.begin(Wanted([fence(1, position=1)]))
         assert await two.take([0]) == []
@@ -236,9 +240,9 @@ def test_given_a_transaction_that_takes_too_long_when_it_is_committed_then_nothi
     async def scenario() -> None:
         ownership = await joined(bench, "one")
         await ownership.take([0])
-        log = bench.log("one")
+        log = bench.log("one", SHORT_S)
         await log.begin(Wanted([fence(1, position=1)]))
-        await asyncio.sleep(TTL_S + 0.3)
+        await asyncio.sleep(SHORT_S + 0.3)
         with pytest.raises((LogRefused, LogUnavailable)):
             await log.commit(Changes(events=[event(1, 1)]))
         assert (await log.begin(Wanted([fence(1)]))).lanes == {0}

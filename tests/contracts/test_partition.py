@@ -57,7 +57,7 @@ async def stored_subjects(url: str, partitions: int, published: list[Address]) -
             await js.publish(subjects.command(address, "go"), b"")
         every = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
         reader = await js.subscribe("p.>", stream=subjects.CMD_STREAM, ordered_consumer=True, config=every)
-        stored = [(await reader.next_msg(timeout=10)).subject for _ in published]
+        stored = [(await reader.next_msg(timeout=60)).subject for _ in published]
         await js.delete_stream(subjects.CMD_STREAM)
         return stored
     finally:

@@ -241,9 +241,9 @@ async def play(client: Client) -> list[Any]:
     for what, kind, key, method, args, id in SCRIPT:
         try:
             if what == "ask":
-                answers.append(await client.ask(kind, key, method, args, id=id, timeout_s=20))
+                answers.append(await client.ask(kind, key, method, args, id=id, timeout_s=60))
             else:
-                answers.append(await client.query(kind, key, method, args, timeout_s=20))
+                answers.append(await client.query(kind, key, method, args, timeout_s=60))
         except (Rejected, CallFailed) as error:
             answers.append(outcome_of(error))
     return answers

@@ -15,7 +15,7 @@ import httpx
 from tests.support.system import ROOT
 
 START_TIMEOUT_S = 60.0
-READ_TIMEOUT_S = 60.0
+READ_TIMEOUT_S = 120.0
 
 
 class Event:
@@ -45,8 +45,7 @@ class GatewayProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            assert self.process.stderr is not None
-            raise AssertionError(f"the gateway ended at once: {self.process.stderr.read()}")
+            raise AssertionError(f"the gateway ended at once: {self.process.communicate()[1]}")
         self.url = json.loads(line)["url"]
         self.http = httpx.Client(base_url=self.url, timeout=READ_TIMEOUT_S, trust_env=False)
         return self

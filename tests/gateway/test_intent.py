@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -59,17 +60,18 @@ def test_given_a_command_past_its_deadline_then_its_run_says_so(shared_gateway: 
 
 
 def test_given_a_command_that_takes_longer_than_the_wait_then_it_goes_on_and_its_run_tells_the_end(
-    shared_gateway: GatewayProcess,
+    shared_gateway: GatewayProcess, tmp_path: Path
 ) -> None:
-    answer = shared_gateway.intent(
-        "cart", "slow", "put_slowly", {"item": "pear", "quantity": 2, "seconds": 0.6}, wait_s=0.1, session="sl/ow"
-    )
+    path = tmp_path / "go"
+    args = {"item": "pear", "quantity": 2, "path": str(path)}
+    answer = shared_gateway.intent("cart", "slow", "put_slowly", args, wait_s=0.1, session="sl/ow")
     assert answer.status_code == 202
     document = answer.json()
     assert document["status"] == "accepted"
     assert document["links"]["stream"] == "/stream/sl%2Fow"
     assert answer.headers["location"] == document["links"]["self"]
     assert shared_gateway.http.get(document["links"]["self"]).json()["status"] in ("accepted", "pending")
+    path.touch()
     ended = shared_gateway.http.get(document["links"]["self"], params={"wait_s": 30}).json()
     assert (ended["status"], ended["result"]) == ("done", 2)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 AWAY_S = float(os.environ.get("OUTAGE_S", "3"))
 CALLERS = 8
 PAUSE_S = 0.05
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
 """Beyond the outage itself, until a call must have been answered."""
 
 

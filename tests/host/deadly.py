@@ -1,19 +1,19 @@
-"""A kind of which one method ends its process, and another holds its key for as long as it is told."""
+"""A kind of which one method ends its process, and another holds its key for as long as there is no file."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 from runtime.keyvalue import KeyValue, keyvalue
+from tests.support.steppers import wait_for
 
 mine = keyvalue("mine")
 
 
 @mine.write
-async def hold(ctx: KeyValue, seconds: float) -> str:
-    """Holds the key."""
-    await asyncio.sleep(seconds)
+async def hold(ctx: KeyValue, path: str) -> str:
+    """Holds the key until somebody makes the file."""
+    await wait_for(path)
     return "held"
 
 

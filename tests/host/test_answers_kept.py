@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from runtime.host.pod import Pod
 from tests.host.test_bounds import _alone
@@ -88,17 +89,21 @@ def test_given_a_timer_that_has_not_fired_when_answers_are_trimmed_then_its_own_
     run(scenario())
 
 
-def test_given_a_running_execution_when_answers_are_trimmed_then_those_since_its_start_stay(system: System) -> None:
+def test_given_a_running_execution_when_answers_are_trimmed_then_those_since_its_start_stay(
+    system: System, tmp_path: Path
+) -> None:
     """What it asks of others, it asks again under the same ids when it is started again."""
+    path = tmp_path / "go"
 
     async def scenario() -> None:
         async with system.pod(trim_lag_s=0.0, inbox_window_s=0.0) as pod, system.client() as client:
-            wanted = {"item": "x", "quantity": 1, "seconds": 6.0}
-            slow = asyncio.ensure_future(client.ask("cart", "c", "put_slowly", wanted, timeout_s=30))
+            wanted = {"item": "x", "quantity": 1, "path": str(path)}
+            slow = asyncio.ensure_future(client.ask("cart", "c", "put_slowly", wanted, timeout_s=120))
             await until(lambda: system.sql("SELECT state FROM pending") == [("running",)])
             await answer_early(system)
             assert await trimmed(system, pod) == EARLY
             assert system.sql("SELECT state FROM pending") == [("running",)]
+            path.touch()
             await slow
             assert await trimmed(system, pod) == set()
 

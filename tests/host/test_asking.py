@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -30,14 +31,14 @@ def test_given_a_call_into_a_key_of_its_own_chain_then_all_of_it_fails_at_once_w
     async def scenario() -> None:
         async with system.pod(caller, counter), system.client() as client:
             with pytest.raises(CallFailed) as caught:
-                await client.ask(caller, "a", "visit", {"path": ["b", "a"]}, timeout_s=25)
+                await client.ask(caller, "a", "visit", {"path": ["b", "a"]}, timeout_s=60)
             assert caught.value.code == "call_cycle"
             assert CYCLE in str(caught.value)
-            assert await client.ask(caller, "x", "careful", {"path": ["y", "x"]}, timeout_s=25) == "call_cycle"
+            assert await client.ask(caller, "x", "careful", {"path": ["y", "x"]}, timeout_s=60) == "call_cycle"
             with pytest.raises(CallFailed, match="caller/s.visit → caller/s.visit would wait for itself"):
-                await client.ask(caller, "s", "visit", {"path": ["s"]}, timeout_s=25)
+                await client.ask(caller, "s", "visit", {"path": ["s"]}, timeout_s=60)
             # Nothing is held any more, and nothing was changed.
-            assert await client.ask(caller, "a", "visit", {"path": ["b"]}, timeout_s=25) == ["a", "b"]
+            assert await client.ask(caller, "a", "visit", {"path": ["b"]}, timeout_s=60) == ["a", "b"]
 
     run(scenario())
     attempts = system.sql("SELECT DISTINCT code, attempts FROM dead_letters")
@@ -48,7 +49,7 @@ def test_given_calls_without_end_that_hold_no_key_when_the_chain_is_too_long_the
     async def scenario() -> None:
         async with system.pod(caller, counter), system.client() as client:
             with pytest.raises(CallFailed, match="more than 16 calls wait for one another") as caught:
-                await client.ask(caller, "a", "look", {"path": ["b", "a"] * 15}, timeout_s=25)
+                await client.ask(caller, "a", "look", {"path": ["b", "a"] * 15}, timeout_s=60)
             assert caught.value.code == "call_cycle"
 
     run(scenario())
@@ -57,7 +58,7 @@ def test_given_calls_without_end_that_hold_no_key_when_the_chain_is_too_long_the
 def test_given_an_execution_that_asks_when_it_starts_anew_then_it_gets_the_recorded_answers(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(caller, counter), system.client() as client:
-            assert await client.ask(caller, "a", "add_twice", {"to": "n", "seconds": 0, "fails": 3}) == [1, 2]
+            assert await client.ask(caller, "a", "add_twice", {"to": "n", "fails": 3}) == [1, 2]
             assert await client.query(counter, "n", "value") == 2
             with pytest.raises(Rejected, match="only 2 are left"):
                 await client.ask(caller, "a", "take", {"to": "n"})
@@ -69,19 +70,20 @@ def test_given_an_execution_that_asks_when_it_starts_anew_then_it_gets_the_recor
 
 
 def test_given_a_pod_killed_between_two_questions_then_each_is_answered_once_and_the_caller_too(
-    system: System,
+    system: System, tmp_path: Path
 ) -> None:
+    path = tmp_path / "go"
     modules = ("tests.support.callers", "tests.support.kinds")
     pods = [system.start_pod(*modules), system.start_pod(*modules)]
 
     async def scenario() -> None:
         async with system.client() as client:
-            asking = asyncio.ensure_future(
-                client.ask(caller, "a", "add_twice", {"to": "n", "seconds": 1.5}, timeout_s=60)
-            )
+            question = {"to": "n", "file": str(path)}
+            asking = asyncio.ensure_future(client.ask(caller, "a", "add_twice", question, timeout_s=120))
             await until(lambda: system.sql("SELECT count(*) FROM log WHERE kind = 'counter'") == [(1,)])
             ((owner,),) = system.sql("SELECT p.owner FROM pending q JOIN partitions p USING (lane)")
             next(pod for pod in pods if pod.name == owner).kill()
+            path.touch()
             assert await asking == [1, 2]
             assert await client.query(counter, "n", "value") == 2
 
@@ -89,16 +91,20 @@ def test_given_a_pod_killed_between_two_questions_then_each_is_answered_once_and
     assert system.sql("SELECT count(*) FROM log WHERE kind = 'counter'") == [(2,)]
 
 
-def test_given_the_pod_that_is_asked_killed_while_it_works_then_the_answer_still_comes_once(system: System) -> None:
+def test_given_the_pod_that_is_asked_killed_while_it_works_then_the_answer_still_comes_once(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "go"
     modules = ("tests.support.callers", "tests.support.kinds")
     pods = [system.start_pod(*modules)]
 
     async def scenario() -> None:
         async with system.client() as client:
-            question = {"path": ["b", "c"], "seconds": 1.0}
-            asking = asyncio.ensure_future(client.ask(caller, "a", "visit", question, timeout_s=60))
+            question = {"path": ["b", "c"], "file": str(path)}
+            asking = asyncio.ensure_future(client.ask(caller, "a", "visit", question, timeout_s=120))
             await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(3,)])
             pods[0].kill()
+            path.touch()
             pods.append(await asyncio.to_thread(system.start_pod, *modules))
             assert await asking == ["a", "b", "c"]
 
@@ -128,7 +134,7 @@ def test_given_a_world_when_actors_ask_each_other_then_it_is_as_with_pods() -> N
     assert world.ask(caller, "x", "careful", {"path": ["y", "x"]}) == "call_cycle"
     with pytest.raises(CallFailed, match="more than 16 calls"):
         world.ask(caller, "a", "look", {"path": ["b", "a"] * 15})
-    assert world.ask(caller, "a", "add_twice", {"to": "n", "seconds": 0, "fails": 3}) == [1, 2]
+    assert world.ask(caller, "a", "add_twice", {"to": "n", "fails": 3}) == [1, 2]
     assert world.query(counter, "n", "value") == 2
     with pytest.raises(Rejected, match="only 2 are left"):
         world.ask(caller, "a", "take", {"to": "n"})

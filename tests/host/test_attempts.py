@@ -12,6 +12,7 @@ from runtime.policy import RetryPolicy
 from runtime.turn import Turn
 from schemas.address import partition_of
 from tests.host.test_refusals import REFUSED, let_pass, refuse
+from tests.host.test_versions import hurry
 from tests.support.system import System, run, until
 
 tried: list[int] = []
@@ -41,7 +42,7 @@ def try_in_vain(state: int, ctx: Turn) -> Never:
     raise ValueError("not this time")
 
 
-@function(name="second", retry=RetryPolicy(max_attempts=5, first_delay_s=1.0, max_delay_s=1.0))
+@function(name="second", retry=RetryPolicy(max_attempts=5, first_delay_s=3600.0, max_delay_s=3600.0))
 async def second(ctx: Turn) -> int:
     tried.append(ctx.attempt)
     if ctx.attempt < 2:
@@ -66,10 +67,11 @@ def test_given_an_execution_that_backs_off_when_its_lane_is_taken_anew_then_the_
         async with system.pod(second) as pod, system.client() as client:
             started = await client.submit(second, "a", "run")
             await until(lambda: system.sql("SELECT state FROM pending") == [("backoff",)])
+            hurry(system)
             for lane in list(pod.lanes.values()):
                 pod.lose(lane)
             pod.leases.look_now()
-            assert await started.result(timeout_s=20) == 2
+            assert await started.result(timeout_s=60) == 2
 
     run(scenario())
     assert tried == [1, 2]

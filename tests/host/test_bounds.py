@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -192,34 +193,48 @@ def test_given_more_reads_than_a_pod_answers_at_once_when_asked_then_the_rest_is
     monkeypatch.setattr(desk, "MAX_SERVED", 10)
 
     async def scenario() -> Counter[str]:
-        async with system.pod(counter) as pod:
+        async with system.pod(counter) as pod, system.client() as client:
             number = partition_of("default", "counter", "a", system.partitions)
             subject = f"q.{number}.default.counter.a.$result"
-            question = b'{"id":"never","wait_s":1.0}'
-            answers = await asyncio.gather(*[pod.connection.request(subject, question, timeout=10) for _ in range(30)])
+            question = b'{"id":"later","wait_s":300.0}'
             told: Counter[str] = Counter()
-            for answer in answers:
+
+            async def ask() -> None:
+                answer = await pod.connection.request(subject, question, timeout=120)
                 reply: Any = msgspec.json.decode(answer.data)
                 told[reply["error"]["code"] if "error" in reply else reply["result"]["status"]] += 1
-            again = await pod.connection.request(subject, b'{"id":"never"}', timeout=10)
+
+            asking = asyncio.gather(*[ask() for _ in range(30)])
+            await until(lambda: told["too_many_requests"] == 20)
+            await client.ask(counter, "a", Add(1), id="later")
+            await asking
+            again = await pod.connection.request(subject, b'{"id":"never"}', timeout=60)
             assert b'"unknown"' in again.data
             assert pod.reads.outcomes._waiting == {}
             return told
 
-    assert run(scenario()) == {"unknown": 10, "too_many_requests": 20}
+    assert run(scenario()) == {"done": 10, "too_many_requests": 20}
 
 
 def test_given_more_calls_than_a_pod_relays_at_once_when_requested_then_the_rest_is_told_so(
-    system: System, monkeypatch: pytest.MonkeyPatch
+    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(desk, "MAX_SERVED", 5)
+    path = tmp_path / "go"
+    told: Counter[str] = Counter()
 
     async def scenario() -> None:
         async with system.pod() as pod:
-            slow = b'{"item":"tea","quantity":1,"seconds":1.0}'
-            subjects = [f"call.default.cart.k{n}.put_slowly" for n in range(15)]
-            answers = await asyncio.gather(*[pod.connection.request(one, slow, timeout=10) for one in subjects])
-            told = Counter((answer.headers or {}).get("Nats-Service-Error-Code", "") for answer in answers)
+            slow = msgspec.json.encode({"item": "tea", "quantity": 1, "path": str(path)})
+
+            async def call(number: int) -> None:
+                answer = await pod.connection.request(f"call.default.cart.k{number}.put_slowly", slow, timeout=120)
+                told[(answer.headers or {}).get("Nats-Service-Error-Code", "")] += 1
+
+            calling = asyncio.gather(*[call(number) for number in range(15)])
+            await until(lambda: told["429"] == 10)
+            path.touch()
+            await calling
             assert told == {"": 5, "429": 10}
 
     run(scenario())
@@ -232,10 +247,10 @@ def test_given_a_log_that_does_not_answer_when_a_result_is_asked_for_then_nothin
         async with system.pod(counter) as pod:
             number = partition_of("default", "counter", "a", system.partitions)
             subject = f"q.{number}.default.counter.a.$result"
-            await pod.connection.request(subject, b'{"id":"never"}', timeout=10)
+            await pod.connection.request(subject, b'{"id":"never"}', timeout=60)
             with psycopg.connect(system.postgres_url, options="-c search_path=troupe") as holding:
                 holding.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")
-                asking = asyncio.ensure_future(pod.connection.request(subject, b'{"id":"never"}', timeout=30))
+                asking = asyncio.ensure_future(pod.connection.request(subject, b'{"id":"never"}', timeout=120))
                 locked = "wait_event_type = 'Lock' AND query LIKE '%FROM inbox%'"
                 waiting = f"SELECT pid FROM pg_stat_activity WHERE {locked}"
                 await until(lambda: system.sql(waiting))

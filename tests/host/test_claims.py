@@ -108,7 +108,7 @@ def test_given_a_parked_command_whose_body_was_not_there_when_it_is_replayed_the
             late = {names.OBJECT: "default/late"}
             sent = await client.submit_body("measure", "a", "run", digest_of(body), envelope=Envelope(headers=late))
             with pytest.raises(CallFailed, match="default/late"):
-                await sent.result(timeout_s=20)
+                await sent.result(timeout_s=60)
             ((letter, _, checked),) = parked(system)
             assert checked
             refused = await replay(pod, letter)

@@ -250,7 +250,7 @@ def test_given_a_result_that_messagepack_cannot_hold_when_asked_for_in_it_then_t
             await caller.publish(
                 "cmd.default.counter.a.add", msgspec.msgpack.encode({"amount": 2**63}), headers=headers
             )
-            assert msgspec.msgpack.decode((await answers.next_msg(timeout=20)).data)["error"]["code"] == "too_large"
+            assert msgspec.msgpack.decode((await answers.next_msg(timeout=60)).data)["error"]["code"] == "too_large"
             await caller.close()
             assert await client.query(counter, "a", "value") == 2**64
             assert not pod.failed.is_set()
@@ -294,7 +294,7 @@ def test_given_a_timers_name_that_no_row_can_hold_when_cancelled_then_the_comman
         async with system.pod(canceller) as pod, system.client() as client:
             for which in ("number", "surrogate", "nul"):
                 with pytest.raises(CallFailed, match=r"TypeError|ValueError"):
-                    await client.ask(canceller, "a", "cancel", {"which": which}, timeout_s=10)
+                    await client.ask(canceller, "a", "cancel", {"which": which}, timeout_s=60)
             assert await client.ask(canceller, "a", "cancel", {"which": "plain"}) is None
             assert not pod.failed.is_set()
             assert pod.meter.log_losses == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,9 @@ WAITING = "SELECT method, state FROM pending WHERE kind = 'mine' ORDER BY ord"
 
 
 def test_given_a_command_behind_a_held_key_when_it_kills_its_process_then_it_is_parked_and_others_go_on(
-    system: System,
+    system: System, tmp_path: Path
 ) -> None:
+    first, last = tmp_path / "first", tmp_path / "last"
     pods = [system.start_pod(KINDS, DEADLY)]
 
     async def keep_a_pod_up(over: asyncio.Event) -> None:
@@ -31,20 +33,22 @@ def test_given_a_command_behind_a_held_key_when_it_kills_its_process_then_it_is_
     async def count_up(client: Client, key: str, over: asyncio.Event) -> list[int]:
         answers: list[int] = []
         while not over.is_set():
-            answers.append(await client.ask(counter, key, Add(1), timeout_s=60))
+            answers.append(await client.ask(counter, key, Add(1), timeout_s=120))
             await asyncio.sleep(0.05)
         return answers
 
     async def scenario() -> list[list[int]]:
         over = asyncio.Event()
         async with system.client() as client:
-            held = asyncio.ensure_future(client.ask(mine, "a", "hold", {"seconds": 1.0}, timeout_s=60))
+            held = asyncio.ensure_future(client.ask(mine, "a", "hold", {"path": str(first)}, timeout_s=120))
             await until(lambda: system.sql(WAITING) == [("hold", "running")])
-            poison = asyncio.ensure_future(client.ask(mine, "a", "explode", timeout_s=90))
+            poison = asyncio.ensure_future(client.ask(mine, "a", "explode", timeout_s=120))
             await until(lambda: len(system.sql(WAITING)) == 2)
-            behind = asyncio.ensure_future(client.ask(mine, "a", "step", timeout_s=90))
+            behind = asyncio.ensure_future(client.ask(mine, "a", "step", timeout_s=120))
             await until(lambda: len(system.sql(WAITING)) == 3)
-            innocent = asyncio.ensure_future(client.ask(mine, "c", "hold", {"seconds": 15.0}, timeout_s=90))
+            innocent = asyncio.ensure_future(client.ask(mine, "c", "hold", {"path": str(last)}, timeout_s=120))
+            await until(lambda: len(system.sql(WAITING)) == 4)
+            first.touch()
             keeping = asyncio.ensure_future(keep_a_pod_up(over))
             others = [asyncio.ensure_future(count_up(client, f"k{n}", over)) for n in range(OTHERS)]
             assert await held == "held"
@@ -55,6 +59,7 @@ def test_given_a_command_behind_a_held_key_when_it_kills_its_process_then_it_is_
             assert "explode" in str(caught.value)
             assert await behind == 1
             assert await client.ask(mine, "b", "step") == 1
+            last.touch()
             assert await innocent == "held"
             over.set()
             await keeping
@@ -68,18 +73,20 @@ def test_given_a_command_behind_a_held_key_when_it_kills_its_process_then_it_is_
 
 
 def test_given_many_waiting_commands_when_their_pod_is_killed_then_the_next_owner_does_them_one_after_the_other(
-    system: System,
+    system: System, tmp_path: Path
 ) -> None:
+    path = tmp_path / "go"
     keys = [f"k{number}" for number in range(60)]
     pods = [system.start_pod(KINDS, DEADLY)]
 
     async def scenario() -> None:
         async with system.client() as client:
             for key in keys:
-                await client.tell(mine, key, "hold", {"seconds": 1.5})
-            waiting = [asyncio.ensure_future(client.ask(mine, key, "step", timeout_s=60)) for key in keys]
+                await client.tell(mine, key, "hold", {"path": str(path)})
+            waiting = [asyncio.ensure_future(client.ask(mine, key, "step", timeout_s=120)) for key in keys]
             await until(lambda: len(system.sql(WAITING)) == 2 * len(keys))
             pods[0].kill()
+            path.touch()
             pods.append(await asyncio.to_thread(system.start_pod, KINDS, DEADLY))
             assert await asyncio.gather(*waiting) == [1] * len(keys)
 

@@ -96,9 +96,9 @@ def test_given_actors_that_are_passivated_as_soon_as_they_are_loaded_when_used_t
 
             sweeping = asyncio.ensure_future(no_memory())
             for key in KEYS[:3]:
-                assert await client.query(slow, key, "value", timeout_s=10) == 400
-                await client.ask(slow, key, "count", {"times": 1}, timeout_s=10)
-                assert await client.query(slow, key, "value", timeout_s=10) == 401
+                assert await client.query(slow, key, "value", timeout_s=60) == 400
+                await client.ask(slow, key, "count", {"times": 1}, timeout_s=60)
+                assert await client.query(slow, key, "value", timeout_s=60) == 401
             sweeping.cancel()
             assert pod.meter.log_losses == 0
 
@@ -127,7 +127,7 @@ def test_given_a_read_of_an_actor_being_loaded_when_its_lane_is_lost_then_it_is_
 
     async def scenario() -> None:
         async with system.pod(slow) as pod, system.client() as client:
-            asking = asyncio.ensure_future(client.query(slow, "a", "value", timeout_s=20))
+            asking = asyncio.ensure_future(client.query(slow, "a", "value", timeout_s=60))
             await until(lambda: pod.loader._touches)
             for lane in list(pod.lanes.values()):
                 pod.lose(lane)

@@ -13,6 +13,7 @@ import pytest
 
 from runtime.errors import CallFailed
 from schemas import headers as names
+from tests.host.test_fence import WAITING
 from tests.host.test_messages import MODULE, ask_raw, running, said
 from tests.host.test_promotion import promote
 from tests.host.test_steps import lines
@@ -78,8 +79,8 @@ def test_given_a_signal_that_was_parked_when_it_is_replayed_then_it_holds_up_nob
             await until(lambda: system.sql("SELECT count(*) FROM dead_letters") == [(1,)])
             ((letter,),) = system.sql("SELECT id FROM dead_letters")
             await client.query(waiter, "w", "$order", {"what": "replay", "dead_letter": letter})
-            assert await collecting.result(timeout_s=5) == [3]
-            assert await client.ask(waiter, "w", "put", {"value": 4}, timeout_s=5) == 4
+            assert await collecting.result(timeout_s=120) == [3]
+            assert await client.ask(waiter, "w", "put", {"value": 4}, timeout_s=120) == 4
             assert not pod.failed.is_set()
             await raw.close()
 
@@ -104,9 +105,9 @@ def test_given_a_waiting_command_when_it_is_cancelled_as_its_turn_comes_then_it_
                 # The batch with the end of the first waits for its fence, and the cancel comes meanwhile.
                 locking.execute("SELECT FROM partitions WHERE lane = %s FOR UPDATE", (lane.lane,))
                 Path(f"{path}.never").touch()
-                await asyncio.sleep(0.3)
+                await until(lambda: system.sql(WAITING) == [(1,)])
                 await raw.publish("cmd.default.waiter.w.$cancel", b'{"run": "queued"}')
-                await asyncio.sleep(0.3)
+                await until(lambda: len(pod.committer) >= 1)
                 locking.rollback()
             assert await last.result() == 2
             with pytest.raises(CallFailed, match="was cancelled before it ran"):
@@ -126,7 +127,7 @@ def test_given_a_waiting_update_when_another_version_is_promoted_then_the_handle
     async def scenario() -> None:
         async with system.client() as client:
             serving = await running(system, client, "desk", {"path": str(path), "count": 2})
-            four = asyncio.ensure_future(serving.update("number", 4, id="four", timeout_s=60))
+            four = asyncio.ensure_future(serving.update("number", 4, id="four", timeout_s=120))
             await until(lambda: lines(path) == ["seen 4"])
             system.start_pod(MODULE, group="v2", code_version="v2")
             await promote(client, "v2")
@@ -153,14 +154,14 @@ def test_given_steps_side_by_side_when_a_new_attempt_is_cancelled_then_it_undoes
             travelling = await running(system, client, "party", {"path": str(path)})
             await until(lambda: said(system, "step") == 2)
             pods[-1].kill()
-            cancelling = asyncio.ensure_future(travelling.cancel("rain", timeout_s=60))
+            cancelling = asyncio.ensure_future(travelling.cancel("rain", timeout_s=120))
             pods.append(await asyncio.to_thread(system.start_pod, MODULE))
             await cancelling
             await until(lambda: said(system, "step") == 5)
             pods[-1].kill()  # both are undone, side by side, and it waits to end
             pods.append(await asyncio.to_thread(system.start_pod, MODULE))
             Path(f"{path}.go").touch()
-            assert await travelling.result(timeout_s=60) == ["hall", "band"]
+            assert await travelling.result(timeout_s=120) == ["hall", "band"]
 
     run(scenario())
     assert sorted(lines(path)) == ["book band", "book hall", "unbook band", "unbook hall"]
@@ -179,10 +180,10 @@ def test_given_an_execution_that_only_asked_when_a_new_attempt_is_cancelled_then
             reserving = await running(system, client, "reservation", {"path": str(path)})
             await until(lambda: said(system, "answer") == 1)
             pods[-1].kill()
-            cancelling = asyncio.ensure_future(reserving.cancel(timeout_s=60))
+            cancelling = asyncio.ensure_future(reserving.cancel(timeout_s=120))
             pods.append(await asyncio.to_thread(system.start_pod, MODULE))
             await cancelling
-            assert await reserving.result(timeout_s=60) == "thought, and xxx"
+            assert await reserving.result(timeout_s=120) == "thought, and xxx"
 
     run(scenario())
     assert lines(path) == ["think", "think"]
@@ -201,7 +202,7 @@ def test_given_a_waiting_execution_when_the_log_is_lost_again_and_again_then_it_
             for number in range(6):
                 await asyncio.sleep(0.5)
                 system.sql(cut)
-                asking = asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=60))
+                asking = asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=120))
                 await until(lambda: pod.meter.log_losses > number)  # noqa: B023  # it ends before the next one
                 await asking
                 await until(lambda: any(lane.active for lane in pod.lanes.values()) or not system_runs(system, "run"))
@@ -220,8 +221,8 @@ def test_given_an_answer_that_nests_as_deep_as_a_result_may_then_the_asker_gets_
 
     async def scenario() -> None:
         async with system.pod(waiter, slow), system.client() as client:
-            arguments = {"path": str(path), "to": "deep", "size": 300, "timeout_s": 8.0}
-            assert await client.ask(waiter, "w", "question", arguments, timeout_s=15) == 1
+            arguments = {"path": str(path), "to": "deep", "size": 300, "timeout_s": 60.0}
+            assert await client.ask(waiter, "w", "question", arguments, timeout_s=90) == 1
 
     run(scenario())
 

@@ -23,7 +23,9 @@ def count(state: int, event: Done) -> int:
     return state + 1
 
 
-weary = entity("weary", initial=0, apply=count, retry=RetryPolicy(max_attempts=2, first_delay_s=60.0, max_delay_s=60.0))
+IN_AN_HOUR = RetryPolicy(max_attempts=2, first_delay_s=3600.0, max_delay_s=3600.0)
+
+weary = entity("weary", initial=0, apply=count, retry=IN_AN_HOUR)
 
 
 @weary.command
@@ -52,9 +54,9 @@ def test_given_a_key_that_backs_off_for_long_when_another_of_its_lane_is_asked_t
         async with system.pod(weary), system.client() as client:
             await client.tell(weary, "a", "fail")
             await until(lambda: system.sql("SELECT state FROM pending") == [("backoff",)])
-            behind = asyncio.ensure_future(client.ask(weary, "a", "do", timeout_s=30))
+            behind = asyncio.ensure_future(client.ask(weary, "a", "do", timeout_s=300))
             await until(lambda: system.sql("SELECT count(*) FROM pending") == [(2,)])
-            await client.ask(weary, other, "do", timeout_s=20)
+            await client.ask(weary, other, "do", timeout_s=60)
             assert not behind.done()
             behind.cancel()
 
@@ -68,9 +70,9 @@ def test_given_an_actor_that_is_paused_when_another_of_its_lane_is_asked_then_it
     async def scenario() -> None:
         async with system.pod(weary) as pod, system.client() as client:
             await order(pod, "weary", "a", "pause", by="ann", reason="test")
-            behind = asyncio.ensure_future(client.ask(weary, "a", "do", timeout_s=30))
+            behind = asyncio.ensure_future(client.ask(weary, "a", "do", timeout_s=300))
             await until(lambda: system.sql("SELECT count(*) FROM pending") == [(1,)])
-            await client.ask(weary, neighbour(system), "do", timeout_s=20)
+            await client.ask(weary, neighbour(system), "do", timeout_s=60)
             assert not behind.done()
             behind.cancel()
 
@@ -83,7 +85,7 @@ def test_given_an_actor_that_is_paused_when_its_lane_is_taken_anew_then_it_waits
             async with system.pod(weary) as pod:
                 await order(pod, "weary", "a", "pause", by="ann", reason="test")
             async with system.pod(weary) as pod:
-                waiting = asyncio.ensure_future(client.ask(weary, "a", "do", timeout_s=30))
+                waiting = asyncio.ensure_future(client.ask(weary, "a", "do", timeout_s=300))
                 await until(lambda: system.sql("SELECT count(*) FROM pending") == [(1,)])
                 await order(pod, "weary", "a", "resume")
                 await waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,7 @@ async def load(client: Client, stop: asyncio.Event, answers: dict[str, list[int]
 
     async def key(name: str) -> None:
         while not stop.is_set():
-            answers[name].append(await client.ask(counter, name, Add(1), timeout_s=40))
+            answers[name].append(await client.ask(counter, name, Add(1), timeout_s=120))
 
     await asyncio.gather(*[key(name) for name in answers])
 
@@ -53,7 +54,7 @@ async def under_load(system: System, fault: object) -> dict[str, list[int]]:
         await until(lambda: all(len(values) > 3 for values in answers.values()))
         await fault()  # type: ignore[operator]  # a coroutine function
         seen = {name: len(values) for name, values in answers.items()}
-        await until(lambda: all(len(values) > seen[name] + 3 for name, values in answers.items()), 40)
+        await until(lambda: all(len(values) > seen[name] + 3 for name, values in answers.items()))
         stop.set()
         await work
     return answers
@@ -123,9 +124,9 @@ def test_given_a_command_that_kills_its_process_when_tried_three_times_then_it_i
     async def scenario() -> None:
         async with system.client() as client:
             await client.ask(counter, "victim", Add(1))
-            poison = asyncio.ensure_future(client.ask(counter, "victim", "die", timeout_s=60))
-            behind = asyncio.ensure_future(client.ask(counter, "victim", Add(1), timeout_s=60))
-            others = [asyncio.ensure_future(client.ask(counter, f"k{n}", Add(1), timeout_s=60)) for n in range(20)]
+            poison = asyncio.ensure_future(client.ask(counter, "victim", "die", timeout_s=120))
+            behind = asyncio.ensure_future(client.ask(counter, "victim", Add(1), timeout_s=120))
+            others = [asyncio.ensure_future(client.ask(counter, f"k{n}", Add(1), timeout_s=120)) for n in range(20)]
             while not poison.done():
                 if pods[-1].process.poll() is not None:
                     pods.append(await asyncio.to_thread(system.start_pod))
@@ -160,18 +161,21 @@ def test_given_lost_database_connections_when_cut_again_and_again_then_nothing_i
     assert_exactly_once(system, run(scenario()))
 
 
-def test_given_a_running_execution_when_its_pod_is_killed_then_the_next_owner_starts_it_again(system: System) -> None:
+def test_given_a_running_execution_when_its_pod_is_killed_then_the_next_owner_starts_it_again(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "go"
     pods = [system.start_pod()]
 
     async def scenario() -> None:
         async with system.client() as client:
-            slow = asyncio.ensure_future(
-                client.ask("cart", "c", "put_slowly", {"item": "tea", "quantity": 2, "seconds": 1.0}, timeout_s=60)
-            )
+            held = {"item": "tea", "quantity": 2, "path": str(path)}
+            slow = asyncio.ensure_future(client.ask("cart", "c", "put_slowly", held, timeout_s=120))
             await until(lambda: system.sql("SELECT state FROM pending") == [("running",)])
-            behind = asyncio.ensure_future(client.ask("cart", "c", "put", {"item": "tea"}, timeout_s=60))
+            behind = asyncio.ensure_future(client.ask("cart", "c", "put", {"item": "tea"}, timeout_s=120))
             await until(lambda: system.sql("SELECT count(*) FROM pending") == [(2,)])
             pods[0].kill()
+            path.touch()
             pods.append(await asyncio.to_thread(system.start_pod))
             assert await slow == 2
             assert await behind == 3
@@ -201,7 +205,7 @@ def test_given_timers_and_messages_when_the_pod_is_killed_then_they_still_happen
                     and system.sql("SELECT count(*) FROM timers") == [(0,)]
                 )
 
-            await until(settled, 40)
+            await until(settled)
 
     run(scenario())
     assert system.sql("SELECT key, count(*) FROM log GROUP BY key ORDER BY key") == [("a", 21), ("b", 10)]

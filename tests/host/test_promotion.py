@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -31,7 +32,7 @@ def start(system: System, version: str, **settings: Any) -> PodProcess:
 
 async def promote(client: Client, group: str, **more: Any) -> dict[str, Any]:
     """Promotes a group, waiting until it is ready."""
-    done: dict[str, Any] = await client.service("promote", {"group": group} | more, timeout_s=30)
+    done: dict[str, Any] = await client.service("promote", {"group": group} | more, timeout_s=120)
     return done
 
 
@@ -92,28 +93,32 @@ async def _ready(client: Client, name: str) -> bool:
     return bool(found["standby"] and found["ready"])
 
 
-def test_given_work_of_every_sort_when_promoted_then_it_goes_over_and_no_attempt_is_lost(system: System) -> None:
+def test_given_work_of_every_sort_when_promoted_then_it_goes_over_and_no_attempt_is_lost(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "go"
+
     async def scenario() -> None:
         old = start(system, "v1", drain_s=0.1)
         async with system.client() as client:
             await client.ask(counter, "a", Add(100))
             for n in range(10):
                 await client.ask(counter, "a", "add_later", {"amount": 1, "after_s": 2.0, "name": f"t{n}"})
-            slow = asyncio.ensure_future(
-                client.ask(cart, "c", "put_slowly", {"item": "tea", "quantity": 2, "seconds": 1.5}, timeout_s=60)
-            )
+            held = {"item": "tea", "quantity": 2, "path": str(path)}
+            slow = asyncio.ensure_future(client.ask(cart, "c", "put_slowly", held, timeout_s=120))
             await until(lambda: system.sql("SELECT state FROM pending") == [("running",)])
             behind = [
-                asyncio.ensure_future(client.ask(cart, "c", "put", {"item": "tea"}, id=f"b{n}", timeout_s=60))
+                asyncio.ensure_future(client.ask(cart, "c", "put", {"item": "tea"}, id=f"b{n}", timeout_s=120))
                 for n in range(5)
             ]
             await until(lambda: system.sql("SELECT count(*) FROM pending") == [(6,)])
-            waiting = asyncio.ensure_future(client.ask(patient, "p", "run", {"seconds": 1.5}, timeout_s=60))
+            waiting = asyncio.ensure_future(client.ask(patient, "p", "run", {"path": str(path)}, timeout_s=120))
             await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(2,)])
             order = [id for (id,) in system.sql("SELECT command_id FROM pending WHERE state = 'waiting' ORDER BY ord")]
             new = start(system, "v2")
             await promote(client, "v2")
             await worked_on_by(system, [new])
+            path.touch()
             for _ in range(10):
                 await client.tell(counter, "a", "forward", {"to": "b", "amount": 1})
             assert await slow == 2
@@ -183,7 +188,7 @@ def test_given_a_pod_of_the_old_group_that_does_not_look_when_promoted_then_its_
             await new.start()
             await until(lambda: _ready(client, "v2"))
             await groups.promote("v2")  # and nobody tells the pods
-            asking = asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=40))
+            asking = asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=120))
             await until(lambda: old.meter.fenced)
             assert system.sql("SELECT count(*) FROM events") == [(1,)]
             lanes = [lane for (lane,) in system.sql("SELECT lane FROM partitions WHERE NOT standby")]
@@ -218,7 +223,7 @@ def test_given_a_promotion_under_way_when_every_pod_is_killed_then_the_old_group
                 asking.cancel()
             assert live(system) == [("v1", system.partitions)]
             start(system, "v1")
-            assert await client.ask(counter, "a", Add(1), timeout_s=40) == 2
+            assert await client.ask(counter, "a", Add(1), timeout_s=120) == 2
             assert (await group(client, "v1"))["current"]
 
     run(scenario())
@@ -296,10 +301,10 @@ def test_given_a_version_without_a_kind_when_promoted_all_the_same_then_its_comm
             new = Pod(system.settings(group="v2"), [counter])
             await new.start()
             await promote(client, "v2", without_kinds=True)
-            assert await client.ask(counter, "a", Add(1), timeout_s=20) == 1
+            assert await client.ask(counter, "a", Add(1), timeout_s=60) == 1
             waiting = await client.submit(double, "k", "run", {"x": 4})
             await promote(client, "v1")
-            assert await waiting.result(timeout_s=20) == 8
+            assert await waiting.result(timeout_s=60) == 8
             await new.stop()
 
     run(scenario())
@@ -316,8 +321,8 @@ def test_given_a_new_kind_in_a_pinned_version_when_promoted_then_what_waited_for
             assert [one.kind for one in await client.capabilities()] == ["counter"]
             await promote(client, "v2")
             assert [one.kind for one in await client.capabilities()] == ["counter", "double"]
-            assert await client.ask(double, "k", "run", {"x": 4}, id="early", timeout_s=20) == 8
-            assert await client.ask(counter, "a", Add(1), timeout_s=20) == 2
+            assert await client.ask(double, "k", "run", {"x": 4}, id="early", timeout_s=60) == 8
+            assert await client.ask(counter, "a", Add(1), timeout_s=60) == 2
             await new.stop()
 
     run(scenario())

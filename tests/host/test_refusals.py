@@ -6,6 +6,7 @@ The log refuses by real triggers in Postgres.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,18 +45,21 @@ def no_666(then: str = REFUSED) -> str:
 
 
 def test_given_an_execution_whose_end_the_log_refuses_when_it_ends_then_it_is_parked_and_others_run_on(
-    system: System,
+    system: System, tmp_path: Path
 ) -> None:
+    path = tmp_path / "go"
+
     async def scenario() -> None:
         async with system.pod(cart) as pod, system.client() as client:
             refuse(system, "events", no_666())
-            slow = {"item": "tea", "quantity": 1, "seconds": 1.5}
+            slow = {"item": "tea", "quantity": 1, "path": str(path)}
             other = asyncio.ensure_future(client.ask(cart, "other", "put_slowly", slow))
             with pytest.raises(CallFailed) as caught:
                 await client.ask(cart, "a", "put_slowly", {"item": "tea", "quantity": 666, "seconds": 0.01})
             assert caught.value.code == "bad_result"
             assert "not that one" in str(caught.value)
             assert await client.ask(cart, "a", "put", {"item": "tea", "quantity": 2}) == 2
+            path.touch()
             assert await other == 1
             assert pod.meter.log_losses == 0
 
@@ -141,8 +145,8 @@ def test_given_a_command_that_cannot_even_be_parked_when_tried_then_others_go_on
     async def scenario() -> None:
         async with system.pod(counter, partitions=1) as pod, system.client() as client:
             refuse(system, "events", UNPARKABLE)
-            poison = asyncio.ensure_future(client.ask(counter, "a", Add(666), timeout_s=60))
-            behind = asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=60))
+            poison = asyncio.ensure_future(client.ask(counter, "a", Add(666), timeout_s=120))
+            behind = asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=120))
             answers = [client.ask(counter, f"k{n % 5}", Add(1)) for n in range(50)]
             assert sorted(await asyncio.gather(*answers)) == sorted([*range(1, 11)] * 5)
             assert not poison.done()
@@ -189,8 +193,8 @@ def test_given_a_log_that_stalls_for_everybody_when_it_moves_again_then_nobody_w
         async with system.pod(counter, **SHORT) as pod, system.client() as client:
             # Parking them would work: it is the rule that keeps them, and not the stall.
             refuse(system, "events", "IF NEW.type <> 'troupe.parked' THEN PERFORM pg_sleep(60); END IF;")
-            asks = [asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=90)) for _ in range(2)]
-            await until(lambda: any(one.done() for one in asks) or caplog.text.count("counter/a.add") > 4, 60)
+            asks = [asyncio.ensure_future(client.ask(counter, "a", Add(1), timeout_s=120)) for _ in range(2)]
+            await until(lambda: any(one.done() for one in asks) or caplog.text.count("counter/a.add") > 4)
             let_pass(system)
             assert await asyncio.gather(*asks) == [1, 2]
             assert pod.meter.log_losses == 0
@@ -205,13 +209,13 @@ def test_given_one_command_over_which_the_log_takes_too_long_when_others_go_on_t
     async def scenario() -> None:
         async with system.pod(counter, **SHORT) as pod, system.client() as client:
             refuse(system, "events", no_666("PERFORM pg_sleep(60);"))
-            asks = [asyncio.ensure_future(client.ask(counter, f"k{n}", Add(1), timeout_s=60)) for n in range(20)]
-            poison = asyncio.ensure_future(client.ask(counter, "p", Add(666), timeout_s=60))
-            behind = asyncio.ensure_future(client.ask(counter, "p", Add(1), timeout_s=60))
+            asks = [asyncio.ensure_future(client.ask(counter, f"k{n}", Add(1), timeout_s=120)) for n in range(20)]
+            poison = asyncio.ensure_future(client.ask(counter, "p", Add(666), timeout_s=120))
+            behind = asyncio.ensure_future(client.ask(counter, "p", Add(1), timeout_s=120))
             number = 0
             while not poison.done():
                 number += 1
-                assert await client.ask(counter, "other", Add(1), timeout_s=60) == number
+                assert await client.ask(counter, "other", Add(1), timeout_s=120) == number
             with pytest.raises(CallFailed) as caught:
                 await poison
             assert "timeout" in str(caught.value)
@@ -230,10 +234,10 @@ def test_given_an_execution_over_whose_end_the_log_takes_too_long_when_others_go
         async with system.pod(cart, counter, **SHORT) as pod, system.client() as client:
             refuse(system, "events", no_666("PERFORM pg_sleep(60);"))
             slow = {"item": "tea", "quantity": 666, "seconds": 0.01}
-            poison = asyncio.ensure_future(client.ask(cart, "a", "put_slowly", slow, timeout_s=60))
-            behind = asyncio.ensure_future(client.ask(cart, "a", "put", {"item": "tea"}, timeout_s=60))
+            poison = asyncio.ensure_future(client.ask(cart, "a", "put_slowly", slow, timeout_s=120))
+            behind = asyncio.ensure_future(client.ask(cart, "a", "put", {"item": "tea"}, timeout_s=120))
             while not poison.done():
-                await client.ask(counter, "other", Add(1), timeout_s=60)
+                await client.ask(counter, "other", Add(1), timeout_s=120)
             with pytest.raises(CallFailed) as caught:
                 await poison
             assert caught.value.code == "bad_result"
@@ -258,7 +262,7 @@ def test_given_a_careful_try_that_ends_with_the_connection_when_the_process_live
             await client.ask(counter, "a", Add(1))
             refuse(system, "events", no_666("PERFORM pg_terminate_backend(pg_backend_pid());"))
             dying.kill()
-            asking = asyncio.ensure_future(client.ask(counter, "a", Add(666), timeout_s=60))
+            asking = asyncio.ensure_future(client.ask(counter, "a", Add(666), timeout_s=120))
             await asyncio.sleep(0.2)
             async with system.pod(counter) as pod:
                 await until(lambda: pod.meter.log_losses > 0)

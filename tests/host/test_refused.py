@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,13 +96,13 @@ def test_given_a_submitted_command_that_is_refused_when_looked_for_then_its_run_
         async with system.pod(counter, cart), system.client() as client:
             first = await client.submit(counter, "a", "take", {"amount": "1"}, id="one")
             with pytest.raises(CallFailed, match="Expected `int`") as caught:
-                await client.run(first.id).result(timeout_s=20)
+                await client.run(first.id).result(timeout_s=60)
             assert (caught.value.code, caught.value.path) == ("invalid_arguments", "$.amount")
             # The same id with other arguments is another run, from the start.
             await client.ask(counter, "a", Add(5))
             second = client.run_of("counter", "a", "take", b'{"amount":1}', "one")
             assert (await second.status()).status == "unknown"
-            waiting = asyncio.ensure_future(second.status(wait_s=30))
+            waiting = asyncio.ensure_future(second.status(wait_s=60))
             third = await client.submit(counter, "a", "take", {"amount": 1}, id="one")
             assert third.id == second.id
             assert (await waiting).status == "done"
@@ -111,25 +112,28 @@ def test_given_a_submitted_command_that_is_refused_when_looked_for_then_its_run_
             assert caught.value.code == "id_reused"
             late = await client.submit(counter, "a", Add(5), deadline_s=-1)
             with pytest.raises(CallFailed) as caught:
-                await client.run(late.id).result(timeout_s=20)
+                await client.run(late.id).result(timeout_s=60)
             assert caught.value.code == "expired"
 
     run(scenario())
 
 
 def test_given_a_command_that_waited_when_its_turn_refuses_it_then_its_run_says_so_and_its_id_is_free(
-    system: System,
+    system: System, tmp_path: Path
 ) -> None:
+    path = tmp_path / "go"
+
     async def scenario() -> None:
         async with system.pod(cart), system.client() as client:
-            slow = {"item": "tea", "quantity": 5, "seconds": 0.5}
+            slow = {"item": "tea", "quantity": 5, "path": str(path)}
             running = asyncio.ensure_future(client.ask(cart, "c", "put_slowly", slow))
             await until(lambda: system.sql("SELECT state FROM pending") == [("running",)])
             waiting = await client.submit(cart, "c", "put", {"item": 3}, id="put")
             await until(lambda: system.sql("SELECT count(*) FROM pending") == [(2,)])
             assert (await client.run(waiting.id).status()).status == "accepted"
+            path.touch()
             with pytest.raises(CallFailed) as caught:
-                await client.run(waiting.id).result(timeout_s=20)
+                await client.run(waiting.id).result(timeout_s=60)
             assert caught.value.code == "invalid_arguments"
             assert await running == 5
             assert await client.ask(cart, "c", "put", {"item": "milk"}, id="put") == 1
@@ -142,7 +146,7 @@ def test_given_a_query_that_is_sent_as_a_command_when_looked_for_then_its_run_ha
         async with system.pod(counter), system.client() as client:
             await client.ask(counter, "a", Add(5))
             first = await client.submit("counter", "a", "value", session="s")
-            assert await client.run(first.id).result(timeout_s=20) == 5
+            assert await client.run(first.id).result(timeout_s=60) == 5
 
     run(scenario())
     assert system.sql("SELECT count(*) FROM events") == [(1,)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from runtime.turn import Turn
 from schemas.address import Address, actor_id, partition_of
 from tests.chaos.stage import broker
 from tests.support.kinds import Add, counter
+from tests.support.patience import PATIENCE_S
 from tests.support.system import PodProcess, System, run, until
 
 
@@ -88,7 +90,7 @@ def test_given_a_timer_set_while_the_rows_are_read_when_it_is_due_then_it_fires(
         source.rows.append(timer_row(1, system_clock.now()))
         timers.due(source.rows[0].due_at)  # what a commit does, after the rows were read and before the answer is here
         source.answer.set()
-        assert (await asyncio.wait_for(fired.get(), 10)).id == "f" * 32
+        assert (await asyncio.wait_for(fired.get(), PATIENCE_S)).id == "f" * 32
         running.cancel()
 
     run(scenario())
@@ -105,7 +107,7 @@ def test_given_lanes_taken_while_the_rows_are_read_when_their_timers_are_due_the
         lanes.append(lane_of(2))
         timers.reread()
         source.answer.set()
-        assert (await asyncio.wait_for(fired.get(), 10)).lane is lanes[1]
+        assert (await asyncio.wait_for(fired.get(), PATIENCE_S)).lane is lanes[1]
         running.cancel()
 
     run(scenario())
@@ -131,7 +133,7 @@ def test_given_a_lane_lost_while_its_due_rows_are_read_when_it_is_taken_again_th
 
         source.due_timers = lose_the_lane  # type: ignore[method-assign]  # what happens while Postgres answers
         running = asyncio.ensure_future(timers.run())
-        assert (await asyncio.wait_for(fired.get(), 10)).lane is owned[0]
+        assert (await asyncio.wait_for(fired.get(), PATIENCE_S)).lane is owned[0]
         running.cancel()
 
     run(scenario())
@@ -143,15 +145,15 @@ def test_given_a_lane_lost_while_its_due_rows_are_read_when_it_is_taken_again_th
 def test_given_many_short_turns_when_the_batch_takes_long_then_nobody_is_blamed() -> None:
     async def scenario() -> None:
         thread = TurnThread()
-        turns = 0
+        turns, limit_s = 0, 4 * SLOW_S
 
         def batch() -> None:
             nonlocal turns
             while turns < 30:
-                time.sleep(SLOW_S / 10)
+                time.sleep(limit_s / 25)
                 turns += 1
 
-        await thread.run(batch, progress=lambda: turns)
+        await thread.run(batch, limit_s, progress=lambda: turns)
         assert turns == 30
         thread.close()
 
@@ -161,18 +163,19 @@ def test_given_many_short_turns_when_the_batch_takes_long_then_nobody_is_blamed(
 def test_given_one_turn_that_takes_long_when_others_went_before_then_it_is_found_out() -> None:
     async def scenario() -> str:
         thread = TurnThread()
-        turns = 0
+        turns, over = 0, threading.Event()
 
         def batch() -> None:
             nonlocal turns
             turns = 5
-            time.sleep(4 * SLOW_S)
+            over.wait(PATIENCE_S)
 
         try:
             await thread.run(batch, progress=lambda: turns)
         except StuckInHandler:
             return "found out"
         finally:
+            over.set()
             thread.close()
         return "missed"
 
@@ -303,7 +306,7 @@ def test_given_a_fold_that_takes_long_when_it_fits_a_commit_then_the_pod_goes_on
 
     async def scenario() -> None:
         async with system.pod(ledger) as pod, system.client() as client:
-            asks = [client.ask(ledger, key, "count", {"amounts": [1]}, timeout_s=20) for key in ("a", "b", "c")]
+            asks = [client.ask(ledger, key, "count", {"amounts": [1]}, timeout_s=120) for key in ("a", "b", "c")]
             await asyncio.gather(*asks)
             assert pod.meter.log_losses == 0
 
@@ -331,7 +334,7 @@ def test_given_a_release_that_was_lost_when_lanes_are_looked_at_again_then_they_
             async with system.pod(counter) as second, system.client() as client:
                 await until(lambda: len(first.lanes) == len(second.lanes) == system.partitions // 2)
                 assert failures == 0
-                answers = [client.ask(counter, f"k{n}", Add(1), timeout_s=20) for n in range(40)]
+                answers = [client.ask(counter, f"k{n}", Add(1), timeout_s=120) for n in range(40)]
                 assert await asyncio.gather(*answers) == [1] * 40
 
     run(scenario())
@@ -513,7 +516,7 @@ def test_given_a_connection_that_is_gone_when_somebody_subscribes_before_it_is_n
         writer.transport.abort()
         for _ in range(3):
             await connection.subscribe_direct("gone.*", lambda subject, reply, body, headers: heard.append(body))
-        assert await connection.wait_connected(10)
+        assert await connection.wait_connected(PATIENCE_S)
         await until(lambda: connection.stats["reconnects"] > 0)
         await connection.publish("gone.a", b"x")
         await until(lambda: heard == [b"x"] * 3)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import psycopg
+
 from runtime.host.outcomes import Outcomes, ResultQuestion
 from runtime.host.pod import Pod
 from schemas.address import actor_id
+from tests.host.test_fence import SEARCH_PATH, WAITING
 from tests.support.system import System, run, until
 
 ACTOR = actor_id("default", "counter", "a")
@@ -21,8 +24,10 @@ def test_given_a_batch_in_hand_when_it_is_waited_for_then_memory_knows_of_it(sys
     async def scenario() -> None:
         async with system.pod() as pod, system.client() as client:
             await client.ask("counter", "a", "add", {"amount": 1})
-            asking = asyncio.ensure_future(client.ask("counter", "a", "sleepy", {"seconds": 0.2}))
-            await until(lambda: in_one_batch(pod))
+            with psycopg.connect(system.postgres_url, options=SEARCH_PATH) as other:
+                other.execute("LOCK TABLE events IN SHARE MODE")
+                asking = asyncio.ensure_future(client.ask("counter", "a", "add", {"amount": 1}))
+                await until(lambda: system.sql(WAITING) == [(1,)] and in_one_batch(pod))
             await pod.committer.settled()
             active = pod.activations.get(ACTOR)
             assert active is not None

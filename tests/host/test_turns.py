@@ -7,8 +7,13 @@ import asyncio
 import pytest
 
 from runtime.errors import CallFailed, Rejected
+from tests.support import doors
+from tests.support.doors import door, porch, shut
 from tests.support.kinds import Add, cart, counter, double
 from tests.support.system import System, run, until
+
+LONG_S = 300.0
+"""A handler that blocks may do so for as long as the test needs."""
 
 
 def test_given_commands_when_asked_then_answers_come_after_their_events(system: System) -> None:
@@ -78,7 +83,7 @@ def test_given_a_failing_handler_when_attempts_are_spent_then_it_is_parked_and_t
     async def scenario() -> None:
         async with system.pod(), system.client() as client:
             poison = asyncio.ensure_future(client.ask(counter, "a", "boom"))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)  # it is sent
             behind = await client.ask(counter, "a", Add(1))
             assert behind == 1
             with pytest.raises(CallFailed) as caught:
@@ -96,7 +101,7 @@ def test_given_a_flaky_handler_when_retried_then_later_commands_waited_in_order(
     async def scenario() -> list[int]:
         async with system.pod(), system.client() as client:
             flaky = asyncio.ensure_future(client.ask(counter, "a", "flaky", {"fails": 2}))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)  # it is sent
             answers = await asyncio.gather(*[client.ask(counter, "a", Add(1)) for _ in range(5)])
             await flaky
             return list(answers)
@@ -174,17 +179,27 @@ def test_given_messages_to_others_when_committed_then_they_arrive_once(system: S
 def test_given_timers_when_due_then_they_fire_once_and_cancelled_ones_never(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(), system.client() as client:
+
+            async def later(amount: int, after_s: float, name: str) -> None:
+                await client.ask(counter, "a", "add_later", {"amount": amount, "after_s": after_s, "name": name})
+
+            async def value() -> int:
+                return int(await client.query(counter, "a", "value"))
+
+            async def comes_to(wanted: int) -> bool:
+                return await value() == wanted
+
             for n in range(20):
-                await client.ask(counter, "a", "add_later", {"amount": 1, "after_s": 0.2, "name": f"t{n}"})
-            await client.ask(counter, "a", "add_later", {"amount": 1000, "after_s": 0.3, "name": "not"})
-            await client.ask(counter, "a", "forget", {"name": "not"})
-
-            async def fired() -> bool:
-                return bool(await client.query(counter, "a", "value") == 20)
-
-            await until(fired)
-            await asyncio.sleep(0.4)
-            assert await fired()
+                await later(1, 0.2, f"t{n}")
+            after_s, late = 0.3, 0
+            while True:
+                await later(1000, after_s, "not")
+                await client.ask(counter, "a", "forget", {"name": "not"})
+                if await value() < 1000 * (late + 1):
+                    break
+                after_s, late = after_s * 2, late + 1  # it was due before it could be taken back
+            await later(1, after_s, "behind")  # timers fire in the order in which they are due
+            await until(lambda: comes_to(21 + 1000 * late))
 
     run(scenario())
     assert system.sql("SELECT count(*) FROM timers") == [(0,)]
@@ -194,15 +209,15 @@ def test_given_a_key_value_entity_when_an_async_write_runs_then_later_writes_wai
     system: System,
 ) -> None:
     async def scenario() -> None:
-        async with system.pod(), system.client() as client:
-            assert await client.ask(cart, "c", "put", {"item": "tea"}) == 1
-            slow = asyncio.ensure_future(
-                client.ask(cart, "c", "put_slowly", {"item": "tea", "quantity": 5, "seconds": 0.4})
-            )
-            await until(lambda: system.sql("SELECT state FROM pending") == [("running",)])
-            behind = asyncio.ensure_future(client.ask(cart, "c", "put", {"item": "tea", "quantity": 10}))
-            assert await client.query(cart, "c", "items") == {"tea": 1}
-            assert not slow.done()
+        async with system.pod(porch), system.client() as client:
+            assert await client.ask(porch, "c", "add", {"amount": 1}) == 1
+            with shut():
+                slow = asyncio.ensure_future(client.ask(porch, "c", "add_later", {"amount": 5}))
+                await until(lambda: system.sql("SELECT state FROM pending") == [("running",)])
+                behind = asyncio.ensure_future(client.ask(porch, "c", "add", {"amount": 10}))
+                await until(lambda: system.sql("SELECT count(*) FROM pending") == [(2,)])
+                assert await client.query(porch, "c", "total") == 1
+                assert not slow.done()
             assert await slow == 6
             assert await behind == 16
 
@@ -225,32 +240,34 @@ def test_given_functions_when_called_then_they_are_retried_and_time_out(system: 
 def test_given_a_blocking_decision_when_it_runs_then_other_keys_and_heartbeats_go_on(
     system: System, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> int:
-        async with system.pod() as pod, system.client() as client:
-            await client.ask(counter, "other", Add(1))
+    async def scenario() -> None:
+        async with system.pod(door, counter, handler_timeout_s=LONG_S) as pod, system.client() as client:
             epochs = {lane.lane: lane.epoch for lane in pod.lanes.values()}
-            blocked = asyncio.ensure_future(client.ask(counter, "a", "sleepy", {"seconds": 4.0}))
-            await asyncio.sleep(0.1)
-            answered = 0
-            while not blocked.done():
-                answered = await client.ask(counter, "other", Add(1))
+            with shut():
+                blocked = asyncio.ensure_future(client.ask(door, "a", "enter"))
+                await until(lambda: "door.enter" in caplog.text)
+                before = pod.leases.until
+                for number in range(1, 21):
+                    assert await client.ask(counter, "other", Add(1)) == number
+                await until(lambda: pod.leases.until > before)
+                assert not blocked.done()
             await blocked
             assert {lane.lane: lane.epoch for lane in pod.lanes.values()} == epochs, "the pod lost its lanes meanwhile"
-            assert await client.ask(counter, "a", Add(1)) == 2
-            return answered
+            await client.ask(door, "a", "knock")
+            assert await client.query(door, "a", "passed") == 2
 
-    assert run(scenario()) > 20
-    assert "counter.sleepy" in caplog.text
+    run(scenario())
 
 
 def test_given_slow_queries_when_they_block_then_others_are_answered(system: System) -> None:
     async def scenario() -> None:
-        async with system.pod(), system.client() as client:
-            slow = asyncio.ensure_future(client.query(counter, "a", "slow_value", {"seconds": 1.5}))
-            await asyncio.sleep(0.05)
-            for n in range(20):
-                await client.query(counter, f"k{n}", "value")
-            assert not slow.done()
+        async with system.pod(door, counter, handler_timeout_s=LONG_S), system.client() as client:
+            with shut():
+                slow = asyncio.ensure_future(client.query(door, "a", "peer"))
+                await until(lambda: doors.blocked() == 1)
+                for n in range(20):
+                    assert await client.query(counter, f"k{n}", "value") == 0
+                assert not slow.done()
             assert await slow == 0
 
     run(scenario())
@@ -260,19 +277,19 @@ def test_given_an_async_handler_that_blocks_when_it_runs_then_only_its_like_wait
     system: System, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        async with system.pod() as pod, system.client() as client:
+        async with system.pod(porch, counter, handler_timeout_s=LONG_S) as pod, system.client() as client:
             epochs = {lane.lane: lane.epoch for lane in pod.lanes.values()}
-            blocked = asyncio.ensure_future(client.ask(cart, "c", "block", {"seconds": 5.0}))
-            await until(lambda: pod.executions.loop.blocked == 1)
-            assert await client.ask(counter, "a", Add(1)) == 1
-            fast = {"item": "tea", "quantity": 1, "seconds": 0.01}
-            assert await client.ask(cart, "d", "put_slowly", fast) == 1
-            assert not blocked.done()
+            with shut():
+                blocked = asyncio.ensure_future(client.ask(porch, "c", "stand"))
+                await until(lambda: pod.executions.loop.blocked == 1)
+                assert await client.ask(counter, "a", Add(1)) == 1
+                assert await client.ask(porch, "d", "add_soon", {"amount": 1}) == 1
+                assert not blocked.done()
             assert await blocked == 1
             assert {lane.lane: lane.epoch for lane in pod.lanes.values()} == epochs
 
     run(scenario())
-    assert "cart.block" in caplog.text
+    assert "porch.stand" in caplog.text
 
 
 def test_given_a_command_that_is_pending_when_repeated_then_it_is_done_once_and_answered(system: System) -> None:

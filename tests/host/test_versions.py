@@ -41,12 +41,17 @@ def wind(state: int, ctx: Turn, after_s: float) -> None:
     ctx.schedule("alarm", "ring", after_s=after_s)
 
 
-@function(retry=RetryPolicy(max_attempts=5, first_delay_s=1.0, max_delay_s=1.0))
+@function(retry=RetryPolicy(max_attempts=5, first_delay_s=3600.0, max_delay_s=3600.0))
 async def stubborn(ctx: Turn, fails: int) -> int:
-    """Fails so many times, then gives the attempt's number."""
+    """Fails so many times, an hour between them, then gives the attempt's number."""
     if ctx.attempt <= fails:
         raise ValueError(f"attempt {ctx.attempt} fails")
     return ctx.attempt
+
+
+def hurry(system: System) -> None:
+    """Lets what backs off be due soon, for whoever reads it anew."""
+    system.sql("UPDATE pending SET due_at = now() + interval '0.5 seconds' WHERE state = 'backoff'")
 
 
 async def trim(pod: Pod) -> int:
@@ -62,7 +67,7 @@ async def order(pod: Pod, kind: str, key: str, what: str, **more: object) -> dic
     """What the actor's owner answers to a person's order."""
     token = encode_token(key)
     subject = f"q.{partition_of('default', kind, token, pod.settings.partitions)}.default.{kind}.{token}.$order"
-    answer = await pod.connection.request(subject, msgspec.json.encode({"what": what, **more}), timeout=10)
+    answer = await pod.connection.request(subject, msgspec.json.encode({"what": what, **more}), timeout=60)
     found: dict[str, object] = msgspec.json.decode(answer.data)
     return found
 
@@ -70,8 +75,9 @@ async def order(pod: Pod, kind: str, key: str, what: str, **more: object) -> dic
 def test_given_a_retry_that_waits_when_its_lane_is_taken_anew_then_it_runs_when_it_is_due(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(stubborn) as pod, system.client() as client:
-            asking = asyncio.ensure_future(client.ask(stubborn, "a", "run", {"fails": 1}, timeout_s=20))
+            asking = asyncio.ensure_future(client.ask(stubborn, "a", "run", {"fails": 1}, timeout_s=120))
             await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'backoff'") == [(1,)])
+            hurry(system)
             for lane in list(pod.lanes.values()):
                 pod.lose(lane)
             pod.leases.look_now()
@@ -86,11 +92,12 @@ def test_given_work_of_a_kind_that_a_pod_does_not_serve_when_it_takes_the_lane_t
             async with system.pod(counter, stubborn):
                 started = await client.submit(stubborn, "a", "run", {"fails": 1})
                 await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'backoff'") == [(1,)])
+            hurry(system)
             async with system.pod(counter) as old:
                 assert await asyncio.gather(*[client.ask(counter, f"k{n}", Add(1)) for n in range(40)]) == [1] * 40
                 assert not old.failed.is_set()
             async with system.pod(counter, stubborn):
-                assert await started.result(timeout_s=20) == 2
+                assert await started.result(timeout_s=60) == 2
 
     run(scenario())
 
@@ -109,7 +116,7 @@ def test_given_waiting_commands_of_a_kind_that_a_pod_does_not_serve_when_it_take
                 assert not old.failed.is_set()
             async with system.pod(counter, alarm) as pod:
                 await order(pod, "alarm", "a", "resume")
-                await waiting.result(timeout_s=20)
+                await waiting.result(timeout_s=60)
 
     run(scenario())
     assert system.sql("SELECT count(*) FROM log WHERE type = 'Rung'") == [(1,)]
@@ -123,7 +130,8 @@ def test_given_a_timer_of_a_kind_that_a_pod_does_not_serve_when_it_is_due_then_i
     async def scenario() -> None:
         async with system.client() as client:
             async with system.pod(counter, alarm):
-                await client.ask(alarm, "a", "wind", {"after_s": 0.5})
+                await client.ask(alarm, "a", "wind", {"after_s": 3600.0})
+            system.sql("UPDATE timers SET due_at = now() - interval '0.2 seconds'")
             async with system.pod(counter):
                 await until(lambda: system.sql(late) == [(1,)])
                 # One that it does serve is fired, and no other with it.
@@ -146,7 +154,7 @@ def test_given_a_kind_that_the_lanes_owner_does_not_serve_when_trimmed_then_its_
                 await asyncio.gather(*[client.ask(counter, f"l{n}", Add(1)) for n in range(20)])
                 await until(lambda: _left(old, 21))
             async with system.pod(counter, double, trim_lag_s=0.0) as new:
-                assert await waiting.result(timeout_s=20) == 8
+                assert await waiting.result(timeout_s=60) == 8
                 await until(lambda: _left(new, 1))
 
     run(scenario())

@@ -10,6 +10,7 @@ import pytest
 from runtime.keyvalue import KeyValue, keyvalue
 from tests.host.test_promotion import promote
 from tests.host.test_steps import lines
+from tests.support.steppers import wait_for
 from tests.support.system import PodProcess, System, run, until
 from tests.support.waiters import waiter
 
@@ -17,9 +18,9 @@ bell = keyvalue("bell")
 
 
 @bell.write
-async def hold(ctx: KeyValue, seconds: float) -> None:
-    """Holds the key."""
-    await asyncio.sleep(seconds)
+async def hold(ctx: KeyValue, path: str) -> None:
+    """Holds the key until somebody makes the file."""
+    await wait_for(path)
 
 
 @bell.write
@@ -53,19 +54,24 @@ WAITING = "SELECT method FROM pending WHERE state = 'waiting' ORDER BY ord"
     ("between", "rings"), [(None, 1), (("forget", {}), 0), (("later", {"after_s": 0.1, "amount": 5}), 5)]
 )
 def test_given_a_timer_that_waits_behind_a_held_key_when_its_turn_comes_then_it_rings_unless_it_was_taken_back(
-    system: System, between: tuple[str, dict[str, float]] | None, rings: int
+    system: System, tmp_path: Path, between: tuple[str, dict[str, float]] | None, rings: int
 ) -> None:
+    path = tmp_path / "go"
+
     async def scenario() -> None:
-        async with system.pod(bell), system.client() as client:
-            await client.ask(bell, "a", "later", {"after_s": 0.4})
-            held = asyncio.ensure_future(client.ask(bell, "a", "hold", {"seconds": 1.2}))
+        async with system.pod(bell) as pod, system.client() as client:
+            await client.ask(bell, "a", "later", {"after_s": 3600.0})
+            held = asyncio.ensure_future(client.ask(bell, "a", "hold", {"path": str(path)}))
             await until(lambda: system.sql("SELECT method FROM pending WHERE state = 'running'") == [("hold",)])
             waiting = [("ring",)]
             if between is not None:
                 await client.tell(bell, "a", *between)
                 await until(lambda: system.sql(WAITING) == [(between[0],)])
                 waiting = [(between[0],), ("ring",)]
+            system.sql("UPDATE timers SET due_at = now()")
+            pod.timers.reread()
             await until(lambda: system.sql(WAITING) == waiting)
+            path.touch()
             await held
             await until(lambda: system.sql("SELECT count(*) FROM pending") == [(0,)])
             await until(lambda: system.sql("SELECT count(*) FROM timers") == [(0,)])

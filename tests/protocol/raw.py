@@ -10,6 +10,8 @@ from urllib.parse import quote, urlsplit
 import nats
 from nats.aio.client import Client
 
+from tests.support.patience import PATIENCE_S
+
 
 def token(key: str) -> str:
     """A key as a subject token, as docs/protocol.md gives it."""
@@ -21,7 +23,7 @@ class Caller:
 
     def __init__(self, connection: Client, tenant: str) -> None:
         self.connection = connection
-        self.jetstream = connection.jetstream()
+        self.jetstream = connection.jetstream(timeout=PATIENCE_S)
         self.tenant = tenant
 
     @classmethod
@@ -50,7 +52,7 @@ class Caller:
         subscription = await self.connection.subscribe(inbox)
         try:
             await self.jetstream.publish(subject, body, headers={"Troupe-Reply": inbox} | (headers or {}))
-            return bytes((await subscription.next_msg(timeout=20)).data)
+            return bytes((await subscription.next_msg(timeout=PATIENCE_S)).data)
         finally:
             await subscription.unsubscribe()
 
@@ -61,7 +63,7 @@ class Wire:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
-        self._socket = socket.create_connection((parts.hostname, parts.port or 4222), timeout=20)
+        self._socket = socket.create_connection((parts.hostname, parts.port or 4222), timeout=PATIENCE_S)
         self._lines = self._socket.makefile("rb")
         self._lines.readline()  # INFO
         options = {"verbose": False, "headers": True, "user": parts.username, "pass": parts.password}

@@ -14,13 +14,14 @@ from nats.js.errors import APIError
 from actors import intake
 from runtime.client import Client
 from schemas.wire import Fact, Intent
+from tests.support.patience import PATIENCE_S
 from tests.support.system import System
 
 
 async def facts(client: Client, session: str, enough: Callable[[list[Fact]], bool]) -> list[Fact]:
     """What the session's stream shows, until it is enough."""
     seen: list[Fact] = []
-    async with asyncio.timeout(40), aclosing(client.subscribe(session)) as stream:
+    async with asyncio.timeout(PATIENCE_S), aclosing(client.subscribe(session)) as stream:
         async for _, fact in stream:
             seen.append(fact)
             if enough(seen):
@@ -52,7 +53,7 @@ async def serving(system: System) -> AsyncIterator[None]:
     stop, up = asyncio.Event(), asyncio.Event()
     task = asyncio.ensure_future(intake.serve(system.nats_url, stop, ready=up.set))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await up.wait()
         yield
     finally:
@@ -63,6 +64,17 @@ async def serving(system: System) -> AsyncIterator[None]:
 async def empty(system: System) -> bool:
     """Whether every intent is settled."""
     return await stored(system, "INTENT") == 0
+
+
+NOBODYS_GROUP = """
+    INSERT INTO groups (name) VALUES ('idle');
+    INSERT INTO partitions (lane, group_name, partition, checkpoint, checkpoint_at) VALUES (999, 'idle', 0, 0, 0)
+"""
+
+
+def keep_untrimmed(system: System) -> None:
+    """Has CMD kept for a group that nobody runs: a pod trims a full stream within seconds, which a test may need."""
+    system.sql(NOBODYS_GROUP)
 
 
 async def fill(jetstream: JetStreamContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from tests.protocol.raw import Caller, Wire, token
-from tests.protocol.sessions import fill
-from tests.support.system import System
+from tests.protocol.sessions import fill, keep_untrimmed
+from tests.support.patience import PATIENCE_S
+from tests.support.system import System, until
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +28,7 @@ async def caller(running: System) -> AsyncIterator[Caller]:
 
 
 async def request(caller: Caller, subject: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
-    return await caller.connection.request(subject, body, timeout=20, headers=headers)
+    return await caller.connection.request(subject, body, timeout=PATIENCE_S, headers=headers)
 
 
 def failure(message: Msg) -> Any:
@@ -48,15 +50,18 @@ async def test_given_plain_requests_then_commands_are_done_and_queries_answered(
     assert first.headers is None
 
 
-async def test_given_many_requests_at_once_then_none_waits_for_another(caller: Caller) -> None:
-    slow = asyncio.ensure_future(
-        request(caller, "call.default.cart.slow.put_slowly", b'{"item":"a","quantity":1,"seconds":1}')
-    )
-    await asyncio.sleep(0.1)
+async def test_given_many_requests_at_once_then_none_waits_for_another(
+    running: System, caller: Caller, tmp_path: Path
+) -> None:
+    path = tmp_path / "go"
+    body = json.dumps({"item": "a", "quantity": 1, "path": str(path)}).encode()
+    slow = asyncio.ensure_future(request(caller, "call.default.cart.slow.put_slowly", body))
+    await until(lambda: running.sql("SELECT state FROM pending WHERE key = 'slow'") == [("running",)])
     replies = await asyncio.gather(
         *(request(caller, f"call.default.counter.many{n % 20}.add", b'{"amount":1}') for n in range(300))
     )
     assert not slow.done()
+    path.touch()
     assert all("error" not in json.loads(reply.data) for reply in replies)
     assert json.loads((await slow).data)["result"] == 1
 
@@ -111,7 +116,7 @@ async def test_given_a_header_that_breaks_lines_then_the_call_is_refused(caller:
     await caller.connection.flush()
     wire = Wire(running.nats_url)
     wire.publish(b"call.default.counter.a.add", b"\r\nTroupe-Correlation: a\nb", b'{"amount":1}', inbox.encode())
-    assert failure(await replies.next_msg(timeout=20))["code"] == "bad_request"
+    assert failure(await replies.next_msg(timeout=PATIENCE_S))["code"] == "bad_request"
     wire.close()
 
 
@@ -128,6 +133,7 @@ async def test_given_natss_own_discovery_then_the_service_and_its_errors_are_the
 async def test_given_a_full_stream_then_calls_say_so_at_once_and_go_on_when_there_is_room(system: System) -> None:
     caller = await Caller.connect(system.nats_url)
     async with system.pod():
+        keep_untrimmed(system)
         await fill(caller.jetstream)
         full = failure(await request(caller, "call.default.counter.a.add", b'{"amount":1}'))
         assert full["code"] == "stream_full"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.protocol.raw import Caller, Wire
+from tests.support.patience import PATIENCE_S
 from tests.support.system import System, until
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +53,7 @@ async def test_given_a_token_that_spells_no_key_then_its_sender_is_told_and_the_
     replies = await caller.connection.subscribe(inbox)
     await caller.connection.flush()
     wire.publish(subject, b"\r\nTroupe-Reply: " + inbox.encode(), b'{"amount":1}')
-    reply = await replies.next_msg(timeout=20)
+    reply = await replies.next_msg(timeout=PATIENCE_S)
     assert b'"code":"bad_address"' in reply.data
     await works(caller)
 
@@ -126,7 +127,7 @@ async def test_given_headers_that_pass_for_a_status_then_the_command_is_done(cal
         wire.publish(
             b"cmd.default.counter.status.add", status + b"\r\nTroupe-Reply: " + inbox.encode(), b'{"amount":1}'
         )
-        assert b'"error"' not in (await replies.next_msg(timeout=20)).data
+        assert b'"error"' not in (await replies.next_msg(timeout=PATIENCE_S)).data
     await works(caller)
 
 

@@ -18,6 +18,7 @@ from nats.js.errors import BucketNotFoundError
 from tests.protocol.document import blocks
 from tests.protocol.raw import Caller, token
 from tests.protocol.sessions import serving
+from tests.support.patience import PATIENCE_S
 from tests.support.system import System
 
 pytestmark = pytest.mark.anyio
@@ -55,13 +56,13 @@ async def test_given_a_large_body_in_the_object_store_then_the_command_is_done(c
 
 async def test_given_a_query_to_the_owner_then_it_answers(caller: Caller) -> None:
     await caller.ask("counter", "é.*", "add", {"amount": 3})
-    info = json.loads((await caller.connection.request("svc.info", b"{}", timeout=20)).data)["result"]
+    info = json.loads((await caller.connection.request("svc.info", b"{}", timeout=PATIENCE_S)).data)["result"]
     found: dict[str, Any] = {}
     exec(blocks("python")[2], found)
     lane = found["partition"]("acme", "counter", token("é.*"), info["partitions"])
-    asked = await caller.connection.request(f"q.{lane}.acme.counter.{token('é.*')}.value", timeout=20)
+    asked = await caller.connection.request(f"q.{lane}.acme.counter.{token('é.*')}.value", timeout=PATIENCE_S)
     assert json.loads(asked.data)["result"] == 3
-    described = await caller.connection.request(f"q.{lane}.acme.counter.{token('é.*')}.$describe", timeout=20)
+    described = await caller.connection.request(f"q.{lane}.acme.counter.{token('é.*')}.$describe", timeout=PATIENCE_S)
     assert json.loads(described.data)["result"]["seq"] == 1
 
 
@@ -72,16 +73,16 @@ async def test_given_a_command_without_headers_then_it_is_done_and_its_result_ca
     stored = await caller.jetstream.get_msg("CMD", ack.seq)
     assert stored.headers is None
     events = {"tenant": "acme", "kind": "counter", "key": "silent"}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
-            answer = await caller.connection.request("svc.log", json.dumps(events).encode(), timeout=20)
+            answer = await caller.connection.request("svc.log", json.dumps(events).encode(), timeout=PATIENCE_S)
             if found := json.loads(answer.data)["result"]["events"]:
                 break
     assert found[0]["command_id"].startswith(f"seq-{ack.seq}-")
-    info = json.loads((await caller.connection.request("svc.info", b"{}", timeout=20)).data)["result"]
+    info = json.loads((await caller.connection.request("svc.info", b"{}", timeout=PATIENCE_S)).data)["result"]
     lane = found[0]["lane"] % info["partitions"]
     question = json.dumps({"id": found[0]["command_id"], "wait_s": 5}).encode()
-    asked = await caller.connection.request(f"q.{lane}.acme.counter.silent.$result", question, timeout=20)
+    asked = await caller.connection.request(f"q.{lane}.acme.counter.silent.$result", question, timeout=PATIENCE_S)
     assert json.loads(asked.data)["result"] == {"status": "done", "seq": 1, "result": 1}
 
 
@@ -92,7 +93,7 @@ async def test_given_a_session_then_its_facts_are_in_the_stream_and_in_the_log(r
     async with serving(running):
         intent = {"kind": "counter", "key": "fact", "method": "add", "args": {"amount": 2}, "id": "by-intent"}
         await caller.jetstream.publish(f"intent.acme.{token(session)}", json.dumps(intent).encode())
-        facts = [json.loads((await reader.next_msg(timeout=20)).data) for _ in range(4)]
+        facts = [json.loads((await reader.next_msg(timeout=PATIENCE_S)).data) for _ in range(4)]
     assert [(fact["command"], fact["type"], fact["data"]) for fact in facts] == [
         ("by-command", "event", {"amount": 1}),
         ("by-command", "result", 1),
@@ -100,7 +101,8 @@ async def test_given_a_session_then_its_facts_are_in_the_stream_and_in_the_log(r
         ("by-intent", "result", 3),
     ]
     question = json.dumps({"tenant": "acme", "session": session}).encode()
-    logged = json.loads((await caller.connection.request("svc.session", question, timeout=20)).data)["result"]["facts"]
+    answer = await caller.connection.request("svc.session", question, timeout=PATIENCE_S)
+    logged = json.loads(answer.data)["result"]["facts"]
     assert [fact["position"] for fact in logged] == [facts[0]["position"], facts[2]["position"]]
     await reader.unsubscribe()
 

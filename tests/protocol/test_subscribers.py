@@ -18,6 +18,7 @@ from actors.asyncapi import document
 from runtime.errors import Misconfigured
 from runtime.modules import load_modules
 from tests.support import kinds
+from tests.support.patience import PATIENCE_S
 from tests.support.system import ROOT, System, until
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +41,7 @@ async def test_given_a_users_router_then_its_handlers_get_their_structs_and_the_
 ) -> None:
     stop, up = asyncio.Event(), asyncio.Event()
     task = asyncio.ensure_future(subscribers.serve(running.nats_url, [shop], stop, ready=up.set))
-    await asyncio.wait_for(up.wait(), 20)
+    await asyncio.wait_for(up.wait(), PATIENCE_S)
     async with running.client() as client:
         await client.connection.publish("shop.orders", b'{"customer":"ann","lines":[{"amount":2},{"amount":3}]}')
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from runtime.errors import CallFailed
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.policy import RetryPolicy
 from tests.support.kinds import Add, counter
+from tests.support.steppers import wait_for
 
 caller = keyvalue("caller", retry=RetryPolicy(max_attempts=4, first_delay_s=0.02, max_delay_s=0.1))
 
 
 @caller.write
-async def visit(ctx: KeyValue, path: list[str], seconds: float = 0.0) -> list[str]:
+async def visit(ctx: KeyValue, path: list[str], file: str = "") -> list[str]:
     """Asks the first key of the path, which asks the next one, each holding its key; gives who was there.
 
-    The last one waits for so many seconds.
+    The last one waits for somebody to make the file, if there is one.
     """
     ctx.set("visits", ctx.get("visits", 0, type=int) + 1)
     if not path:
-        await asyncio.sleep(seconds)
+        if file:
+            await wait_for(file)
         return [ctx.key]
-    question = {"path": path[1:], "seconds": seconds}
+    question = {"path": path[1:], "file": file}
     return [ctx.key, *await ctx.ask(caller, path[0], "visit", question, type=list[str])]
 
 
@@ -43,10 +43,11 @@ async def careful(ctx: KeyValue, path: list[str]) -> str:
 
 
 @caller.write
-async def add_twice(ctx: KeyValue, to: str, seconds: float, fails: int = 0) -> list[int]:
-    """Asks a counter to add 1, waits, and asks again; fails at the end of so many attempts."""
+async def add_twice(ctx: KeyValue, to: str, file: str = "", fails: int = 0) -> list[int]:
+    """Asks a counter to add 1, waits for the file if one is named, and asks again; fails after that so many times."""
     first = await ctx.ask(counter, to, Add(1), type=int)
-    await asyncio.sleep(seconds)
+    if file:
+        await wait_for(file)
     second = await ctx.ask(counter, to, Add(1), type=int)
     if ctx.turn.attempt <= fails:
         raise ValueError(f"attempt {ctx.turn.attempt} fails")

@@ -14,6 +14,7 @@ from runtime.function import function
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.policy import RetryPolicy
 from runtime.turn import Turn
+from tests.support.steppers import wait_for
 
 FAST = RetryPolicy(max_attempts=3, first_delay_s=0.02, max_delay_s=0.1)
 
@@ -142,9 +143,12 @@ def put(ctx: KeyValue, item: str, quantity: int = 1) -> int:
 
 
 @cart.write
-async def put_slowly(ctx: KeyValue, item: str, quantity: int, seconds: float) -> int:
+async def put_slowly(ctx: KeyValue, item: str, quantity: int, seconds: float = 0.0, path: str = "") -> int:
+    """Waits between reading and writing: for a time, or until somebody makes the file `path`."""
     before: int = ctx.get(item, 0, type=int)
     await asyncio.sleep(seconds)
+    if path:
+        await wait_for(path)
     ctx.set(item, before + quantity)
     return before + quantity
 
@@ -168,9 +172,11 @@ async def hesitant(ctx: Turn, fails: int) -> int:
 
 
 @function(retry=FAST)
-async def patient(ctx: Turn, seconds: float) -> int:
-    """Waits, then gives the attempt's number."""
+async def patient(ctx: Turn, seconds: float = 0.0, path: str = "") -> int:
+    """Waits, for a time or until somebody makes the file `path`, then gives the attempt's number."""
     await asyncio.sleep(seconds)
+    if path:
+        await wait_for(path)
     return ctx.attempt
 
 

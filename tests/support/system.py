@@ -25,6 +25,7 @@ from runtime.errors import CallFailed, Rejected
 from runtime.host.pod import Pod
 from runtime.host.settings import PodSettings
 from runtime.kind import Kind
+from tests.support.patience import PATIENCE_S
 from tests.support.servers import Servers
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,8 @@ KINDS = "tests.support.kinds"
 PARTITIONS = 8
 UP_S = 60.0
 """Seconds after which a pod's process that has not said that it is up is given up."""
+LEASE_S = 20.0
+"""The lease of pods in the test's own process: they share its loop, which a busy machine may hold up for seconds."""
 
 
 class PodProcess:
@@ -58,7 +61,7 @@ class PodProcess:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
-    def terminate(self, timeout_s: float = 20) -> int:
+    def terminate(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM; gives the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
@@ -93,6 +96,7 @@ class System:
         assert process.stdout is not None
         if not select.select([process.stdout], [], [], UP_S)[0]:
             process.kill()
+            process.communicate()
             raise AssertionError(f"the pod was not up within {UP_S:.0f} s")
         line = process.stdout.readline()
         assert line, f"the pod ended with {process.wait()} before it was up"
@@ -118,6 +122,7 @@ class System:
             "nats_url": self.nats_url,
             "postgres_url": self.postgres_url,
             "partitions": self.partitions,
+            "lease_ttl_s": LEASE_S,
         }
         return PodSettings(**(given | settings))
 
@@ -139,7 +144,7 @@ class System:
     @asynccontextmanager
     async def client(self, tenant: str = "default") -> AsyncIterator[Client]:
         """A client of this system. A call of it that fails, and was not expected to, is an assertion that fails."""
-        client = await Client.connect(self.nats_url, tenant=tenant)
+        client = await Client.connect(self.nats_url, tenant=tenant, connect_timeout_s=PATIENCE_S)
         try:
             yield client
         except (CallFailed, Rejected) as error:
@@ -177,7 +182,7 @@ async def drop_streams(url: str) -> None:
     await connection.close()
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Waits until `condition` gives something true, and gives it."""
     end = time.monotonic() + timeout_s
     while True:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.links import Links
 from tests.support.tcp_proxy import Manner
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 SILENCE_S = 0.3
 
 

@@ -56,7 +56,7 @@ def start(shared_system: System, collector: Collector) -> Iterator[Start]:
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(20)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
 

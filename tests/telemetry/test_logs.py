@@ -39,7 +39,7 @@ def lines_of(system: System, job: Any) -> list[dict[str, Any]]:
 
     asyncio.run(run())
     pod.terminate()
-    _, errors = pod.communicate(timeout=20)
+    _, errors = pod.communicate(timeout=60)
     return [json.loads(line) for line in errors.splitlines()]
 
 

@@ -166,7 +166,7 @@ async def test_given_http_then_the_request_and_all_that_follows_are_one_trace(
     request = urllib.request.Request(
         f"{url}/intent", json.dumps(body).encode(), {"Content-Type": "application/json", TRACEPARENT: header}
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         assert json.load(response)["result"] == 1
         told = response.headers[TRACEPARENT]
     names = ("POST /intent", "ask counter.add", "wait", "turn counter.add", "commit", "reply")
