@@ -9,7 +9,7 @@ What a program that defines or calls actors needs is here: `from runtime import 
     arguments.py  from a body to a handler's arguments, from its result to JSON
     kind.py       the one shape in which the engine sees all three
     fold.py       how stored events become state: older versions, and which fold made a snapshot
-    policy.py     retries, and what becomes of an actor whose message was parked
+    policy.py     retries, what becomes of an actor whose message was parked, and which events stay rows
     errors.py     every error, split by who reacts to it
     failure.py    what is told of a handler's error: always something that the log and the wire can carry
     clock.py      all time and randomness
@@ -18,6 +18,7 @@ What a program that defines or calls actors needs is here: `from runtime import 
     client/       calling actors over NATS; the only part of the engine that the gateway imports
     jetstream/    the broker's streams and consumers
     postgres/     the event log and everything that commits with it
+    archive/      where old events are kept: files or object storage
     host/         a pod: partitions, mailboxes, turns, group commit
     telemetry/    traces, metrics and logs, off by default
     infra/        the embedded nats-server and Postgres
@@ -45,7 +46,7 @@ from runtime.errors import (
 )
 from runtime.function import Function, function
 from runtime.keyvalue import KeyValue, KeyValueEntity, keyvalue
-from runtime.policy import RetryPolicy
+from runtime.policy import Retention, RetryPolicy
 from runtime.turn import Turn
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ __all__ = [
     "Misconfigured",
     "NotConnected",
     "Rejected",
+    "Retention",
     "Retry",
     "RetryPolicy",
     "Run",

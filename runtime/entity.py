@@ -44,7 +44,7 @@ from runtime.kind import (
     StoredEvent,
     made_of,
 )
-from runtime.policy import OnParked, RetryPolicy
+from runtime.policy import OnParked, Retention, RetryPolicy
 from runtime.turn import Turn
 
 if typing.TYPE_CHECKING:
@@ -317,6 +317,7 @@ def entity(
     retry: RetryPolicy | None = None,
     on_parked: OnParked = "continue",
     snapshot_every: int = 200,
+    retention: Retention | None = None,
     version: str | None = None,
 ) -> Entity[S]:
     """Defines a kind of event-sourced actor.
@@ -330,11 +331,12 @@ def entity(
         retry: what happens when a handler fails; three quick attempts by default.
         on_parked: whether the actor goes on or pauses after a message was parked.
         snapshot_every: events between snapshots; 0 for none.
+        retention: which events stay rows of the log's table, while older ones are archived; all of them by default.
         version: names the fold; by default a digest of `apply` and of the state's shape. Set it when `apply` calls
             functions that may change.
 
     Raises BadDefinition when the definition cannot work.
     """
     types_ = list(events) if events is not None else events_of(apply)
-    behaviour = Behaviour(retry or RetryPolicy(), on_parked, snapshot_every)
+    behaviour = Behaviour(retry or RetryPolicy(), on_parked, snapshot_every, retention)
     return Entity(name, initial=initial, apply=apply, events=types_, behaviour=behaviour, version=version)

@@ -10,6 +10,7 @@
     │   └── BadResult       the handler returned what it must not: parked at once
     ├── OwnershipLost       this pod stops the activation at once; another one goes on
     ├── UnreadableEvent     the actor is stopped, a person looks; nothing is lost
+    │   └── UnreadableSegment   so is one whose archived events are missing or damaged
     ├── Misconfigured       what was configured cannot work; nothing was started
     └── BadDefinition       a definition in user code cannot work; raised at import
 
@@ -79,6 +80,10 @@ class OwnershipLost(TroupeError):
 
 class UnreadableEvent(TroupeError):
     """An event of the log cannot be decoded; the actor is stopped until code that knows the event is deployed."""
+
+
+class UnreadableSegment(UnreadableEvent):
+    """A part of the archive is missing or damaged; whoever needs it is stopped until it is put back."""
 
 
 class Misconfigured(TroupeError):

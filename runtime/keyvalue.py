@@ -43,7 +43,7 @@ from runtime.kind import (
     StoredEvent,
 )
 from runtime.mail import Request
-from runtime.policy import OnParked, RetryPolicy
+from runtime.policy import OnParked, Retention, RetryPolicy
 from runtime.turn import Turn, is_text
 from schemas.address import Address
 
@@ -332,6 +332,7 @@ def keyvalue(
     retry: RetryPolicy | None = None,
     on_parked: OnParked = "continue",
     snapshot_every: int = 200,
+    retention: Retention | None = None,
 ) -> KeyValueEntity:
     """Defines a kind of actor with named values. See `entity` for the arguments."""
-    return KeyValueEntity(name, Behaviour(retry or RetryPolicy(), on_parked, snapshot_every))
+    return KeyValueEntity(name, Behaviour(retry or RetryPolicy(), on_parked, snapshot_every, retention))

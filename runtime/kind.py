@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from runtime.arguments import Arguments, Result
 from runtime.errors import BadDefinition
-from runtime.policy import OnParked, RetryPolicy
+from runtime.policy import OnParked, Retention, RetryPolicy
 from runtime.turn import Turn
 from schemas.address import BadAddress, check_name
 from schemas.wire import Method as MethodInfo
@@ -118,6 +118,12 @@ class Behaviour:
     on_parked: OnParked = "continue"
     snapshot_every: int = 200
     """Events after which a snapshot is written, off the hot path; 0 writes none."""
+    retention: Retention | None = None
+    """Which events stay rows; None keeps all, unless `runtime log archive` names the kind."""
+
+    def __post_init__(self) -> None:
+        if self.retention is not None and not self.snapshot_every:
+            raise BadDefinition("retention needs snapshots: only events behind one are archived; set snapshot_every")
 
 
 class Kind(abc.ABC):

@@ -1,4 +1,4 @@
-"""What happens to a message whose handler fails: how often it is tried again, and what becomes of its actor."""
+"""What a kind declares of how it is treated: retries of a failing message, what becomes of its actor, how long rows are kept."""
 
 from __future__ import annotations
 
@@ -40,3 +40,23 @@ class RetryPolicy:
 
 OnParked = Literal["continue", "pause"]
 """After a message is parked, its actor goes on with the next one, or pauses until a person resumes it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retention:
+    """Which events of an actor stay rows of the log's table; older ones may be archived, and are read from there.
+
+    An event is old when at least `keep_events` newer ones of its actor are there and it is older than `keep_for_s`
+    seconds. With `archive`, pods that know an archive (RUNTIME_ARCHIVE_URL) move old events there by themselves; without,
+    only `runtime log archive` does. Nothing is ever deleted.
+    """
+
+    keep_events: int = 100
+    keep_for_s: float = 30 * 86_400.0
+    archive: bool = True
+
+    def __post_init__(self) -> None:
+        if self.keep_events < 1:
+            raise ValueError("keep_events is at least 1: the newest event of an actor says how far its log goes")
+        if not math.isfinite(self.keep_for_s) or self.keep_for_s < 0:
+            raise ValueError("keep_for_s is a number of seconds, finite and not negative")

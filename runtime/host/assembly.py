@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
+from runtime.archive.stores import open_store
 from runtime.client.connection import Connection, connect
 from runtime.client.objects import Objects
 from runtime.clock import Clock
 from runtime.errors import CallFailed, Misconfigured, NotConnected
+from runtime.host.archiver import Archiver
 from runtime.host.broker import Deliver
 from runtime.host.front import Front, Registered
 from runtime.host.parts import CallFront, Parts
@@ -21,6 +23,7 @@ from runtime.jetstream.command_stream import JetStreamCommands, oldest
 from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
 from runtime.jetstream.streams import StreamSettings, ensure, subjects
+from runtime.postgres.archive_log import PostgresArchiveLog
 from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.connection import redacted
 from runtime.postgres.migrate import migrate
@@ -76,12 +79,17 @@ class Servers:
         settings, place, url = self._settings, self._place, self._place.url
         log = whole_log(place, settings.partitions)
         listed = subjects(self._streams) if place.own_streams else ()
+        snapshots = PostgresSnapshots(url)
+        archiver = None
+        if settings.archive_url is not None:
+            store = open_store(settings.archive_url)
+            archiver = Archiver(PostgresArchiveLog(url), log.reader, snapshots, store, clock)
         return Parts(
             ownership=PostgresOwnership(url, pod, settings.group, settings.code_version, capabilities, place),
             log=PostgresCommitLog(url, pod, settings.code_version, settings.lease_ttl_s),
             reader=log.reader,
             timers=PostgresTimers(url, capabilities),
-            snapshots=PostgresSnapshots(url),
+            snapshots=snapshots,
             keeping=log.keeping,
             groups=log.groups,
             objects=Objects(connection),
@@ -91,6 +99,7 @@ class Servers:
             oldest_elsewhere=partial(oldest, connection, sorted({CMD_STREAM, *place.own_streams} - {place.stream})),
             threads=SystemThreads(),
             first_partition=place.server,
+            archiver=archiver,
         )
 
     def front(self, connection: Connection, registered: Registered, partitions: int, token: str) -> CallFront:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from runtime.errors import UnreadableEvent
+from runtime.errors import UnreadableEvent, UnreadableSegment
 from runtime.host.items import Touch
 from runtime.host.lane import Activation, Lane
 from runtime.host.plan import Work
@@ -122,10 +122,14 @@ async def fold_log(
             state, seq = saved_state, saved[0]
         else:
             _log.warning("the snapshot of %s %s cannot be read, so its log is: %s", kind.name, actor, unusable)
-    async for page in reader.stored(actor, partition, seq):
-        if problem is None:
-            state, problem = await asyncio.to_thread(_tried, kind.fold, state, page)
-        seq = page[-1].seq
+    try:
+        async for page in reader.stored(actor, partition, seq):
+            if problem is None:
+                state, problem = await asyncio.to_thread(_tried, kind.fold, state, page)
+            seq = page[-1].seq
+    except UnreadableSegment as error:
+        # Its newest event must be known all the same: nothing may be written in the place of what cannot be read.
+        return state, await reader.last_seq(actor, partition), str(error)
     return state, seq, problem
 
 

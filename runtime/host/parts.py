@@ -9,6 +9,7 @@ from typing import Protocol
 from runtime.client.connection import Connection
 from runtime.client.objects import Objects
 from runtime.clock import Clock
+from runtime.host.archiver import Archiver
 from runtime.host.broker import CommandStream, Deliver, LaneReader, Publisher
 from runtime.host.front import Registered
 from runtime.host.keeping import Keeping
@@ -54,6 +55,8 @@ class Parts:
     threads: Threads
     oldest_elsewhere: Callable[[], Awaitable[int | None]] = nothing_elsewhere
     first_partition: int = 0
+    archiver: Archiver | None = None
+    """Moves old events to the archive, where the pod knows one."""
 
 
 class Assembly(Protocol):

@@ -37,6 +37,7 @@ from runtime.host.places import only
 from runtime.host.ports import LogUnavailable, Taken
 from runtime.host.reads import Reads
 from runtime.host.residence import Residence
+from runtime.host.retaining import Retaining
 from runtime.host.services import Services
 from runtime.host.settings import PodSettings
 from runtime.host.tasks import Tasks
@@ -137,6 +138,7 @@ class Pod:
             self.housekeeping.run(),
             self.residence.run(),
             self.watchdog.tick(),
+            self.retaining.run(),
         ):
             self._tasks.append(asyncio.ensure_future(self._guard(job)))
 
@@ -145,7 +147,8 @@ class Pod:
         capabilities = {kind.name: _capability(kind, settings) for kind in self.kinds.values()}
         parts = self.assembly.parts(self.connection, self.id, capabilities, self._on_command, self.clock)
         self._closing = (
-            parts.ownership, parts.log, parts.reader, parts.timers, parts.snapshots, parts.keeping, parts.groups
+            parts.ownership, parts.log, parts.reader, parts.timers, parts.snapshots, parts.keeping, parts.groups,
+            *([parts.archiver] if parts.archiver else ()),
         )  # fmt: skip
         self.ownership, self.reader, self.groups = parts.ownership, parts.reader, parts.groups
         self.publisher, self.commands, self.objects = parts.publisher, parts.commands, parts.objects
@@ -214,6 +217,9 @@ class Pod:
             inbox_window_s=settings.inbox_window_s,
             oldest_elsewhere=parts.oldest_elsewhere,
             first_partition=parts.first_partition,
+        )
+        self.retaining = Retaining(
+            parts.archiver, self.kinds, lambda: list(self.lanes.values()), settings.archive_every_s
         )
 
     async def stop(self) -> None:

@@ -18,7 +18,10 @@ class FoldSource(Protocol):
     """The events of an actor, for folding."""
 
     def stored(self, actor: str, partition: int, after_seq: int) -> AsyncIterator[list[StoredEvent]]:
-        """Those after a sequence, in pages that are not empty."""
+        """Those after a sequence, in pages that are not empty. Raises UnreadableSegment."""
+
+    async def last_seq(self, actor: str, partition: int) -> int:
+        """The sequence of the newest one; 0 when there is none."""
 
 
 class SnapshotRow(NamedTuple):

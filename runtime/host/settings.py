@@ -36,6 +36,8 @@ class PodSettings:
         drain_s: how long running executions may go on when their lane is handed over.
         inbox_window_s: how long answers are kept for repeats.
         trim_lag_s: how long processed commands stay in the stream, so that a restored database can catch up.
+        archive_url: where kinds with a retention have their old events moved (docs/archive.md); None moves none.
+        archive_every_s: how often they are looked for.
         signing_key: proves principals (schemas.signature); None believes none.
     """
 
@@ -57,6 +59,8 @@ class PodSettings:
     drain_s: float = 5.0
     inbox_window_s: float = 86_400.0
     trim_lag_s: float = 60.0
+    archive_url: str | None = None
+    archive_every_s: float = 3600.0
     signing_key: str | None = None
     cmd_streams: str = ""
 

@@ -58,7 +58,11 @@ class Works:
             work.unreadable = active.unreadable
         else:
             snapshot, tail = self._found.snapshots.get(actor), self._found.tails.get(actor, [])
-            if self._loads_outside(actor, len(tail)):
+            behind = snapshot[0] if snapshot is not None else 0
+            # What is missing between them is archived, or a newer snapshot was written as the two were read. An actor's
+            # newest event is never archived, so there is a row to tell by.
+            incomplete = bool(tail) and tail[0].seq != behind + 1
+            if incomplete or self._loads_outside(actor, len(tail)):
                 work.loading = True
                 return work
             self._running.loading = actor

@@ -1,4 +1,4 @@
-"""The named statements of queries.sql (the commit path, ownership), reading.sql and groups.sql, read once."""
+"""The named statements of queries.sql (the commit path, ownership), reading.sql, groups.sql and archive.sql, read once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 def _load() -> dict[str, LiteralString]:
     found: dict[str, LiteralString] = {}
-    for file in ("queries.sql", "reading.sql", "groups.sql"):
+    for file in ("queries.sql", "reading.sql", "groups.sql", "archive.sql"):
         parts = _SECTION.split(files(__package__).joinpath(file).read_text())
         for name, body in zip(parts[1::2], parts[2::2], strict=True):
             assert name not in found, f"two statements are named {name}"

@@ -3,6 +3,8 @@
 Positions are handed out under the fence of their lane, so they become visible in order: a reader that has seen position
 n of a lane never misses one below it, however late other transactions commit. A position of the whole log is a vector,
 lane → position.
+
+What is archived is read from its segments (archived.py), and needs nothing of who asks: the log knows where it lies.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from typing import Any
 
 import msgspec
 
+from runtime.errors import UnreadableSegment
 from runtime.host.ports import InboxEntry, Refusal
 from runtime.kind import StoredEvent
+from runtime.postgres.archived import ArchivedEvents, by_time, merged, moment
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
 from schemas.wire import LogEvent
@@ -31,6 +35,7 @@ class PostgresReader:
         settings = {"troupe.tenant": tenant} if tenant is not None else {}
         self._session = Session(url, 60.0, settings, role=role)
         self._partitions = partitions
+        self._archived = ArchivedEvents(self._session, tenant)
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -43,18 +48,50 @@ class PostgresReader:
     ) -> list[LogEvent]:
         """Events of one actor from `from_seq`, at most `limit`, up to the time `until`."""
         wanted = {"actor": actor, "partition": lane % self._partitions, "from_seq": from_seq, "until": until}
-        return await self._events("actor_events", wanted | {"limit": limit})
+
+        async def read() -> list[LogEvent]:
+            rows = await self._events("actor_events", wanted | {"limit": limit})
+            if rows and rows[0].seq == from_seq:
+                return rows  # only an actor's first events are archived: behind a row there are rows
+            archived: list[LogEvent] = []
+            async for page in self._archived.of_actor(actor, from_seq):
+                archived += [event for event in page if until is None or moment(event) <= until]
+                if len(archived) >= limit:
+                    break
+            return merged(rows, archived, lambda event: (event.seq,), limit)
+
+        return await self._archived.steady(read)
 
     async def stored(self, actor: str, partition: int, after_seq: int) -> AsyncIterator[list[StoredEvent]]:
-        """An actor's events after a sequence, for folding, in pages."""
+        """An actor's events after a sequence, for folding, in pages that follow one another without a gap.
+
+        Raises UnreadableSegment, LogUnavailable.
+        """
         while True:
             wanted = {"actor": actor, "partition": partition, "from_seq": after_seq + 1, "until": None, "limit": PAGE}
             rows = await self._session.run(query("actor_events"), wanted)
+            if rows and rows[0][3] > after_seq + 1:
+                before = rows[0][3] - 1
+                async for page in self._archived.of_actor(actor, after_seq + 1, before):
+                    if page[0].seq != after_seq + 1:
+                        break
+                    yield [StoredEvent(one.seq, one.type, one.version, bytes(one.payload).decode()) for one in page]
+                    after_seq = page[-1].seq
+                if after_seq != before:
+                    raise UnreadableSegment(
+                        f"events {after_seq + 1} to {before} of {actor} are neither in the log's table nor in a segment of "
+                        "its archive: something was deleted by hand; restore the table segment_actors from a backup"
+                    )
             if rows:
                 yield [StoredEvent(row[3], row[6], row[7], row[10]) for row in rows]
                 after_seq = rows[-1][3]
             if len(rows) < PAGE:
                 return
+
+    async def last_seq(self, actor: str, partition: int) -> int:
+        """The sequence of an actor's newest event, which is never archived; 0 when it has none."""
+        rows = await self._session.run(query("last_seq"), {"actor": actor, "partition": partition})
+        return int(rows[0][0])
 
     async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
         """(sequence, type, payload) of what a command's execution has completed and was told, in order; in pages."""
@@ -79,12 +116,23 @@ class PostgresReader:
     ) -> list[LogEvent]:
         """Events with `since <= at < until`, in the order of their times."""
         wanted = {"since": since, "until": until, "tenant": tenant, "kind": kind, "limit": limit}
-        return await self._events("time_events", wanted)
+
+        async def read() -> list[LogEvent]:
+            rows = await self._events("time_events", wanted)
+            return merged(rows, await self._archived.in_time(wanted, limit), by_time, limit)
+
+        return await self._archived.steady(read)
 
     async def session(self, tenant: str, session: str, after: Mapping[str, int], limit: int) -> list[LogEvent]:
         """Events that a session's commands caused, beyond the position vector `after` (lane as text → position)."""
         wanted = {"tenant": tenant, "session": session, "after": json.dumps(dict(after)), "limit": limit}
-        return await self._events("session_events", wanted)
+
+        async def read() -> list[LogEvent]:
+            rows = await self._events("session_events", wanted)
+            archived = await self._archived.in_session(tenant, session, str(wanted["after"]), limit)
+            return merged(rows, archived, by_time, limit)
+
+        return await self._archived.steady(read)
 
     async def positions(self) -> dict[int, int]:
         """The position of the whole log now: lane → position."""
@@ -111,11 +159,22 @@ class PostgresReader:
             after, room = reached.get(lane, 0), limit - len(events)
             if end <= after or room <= 0:
                 continue
-            wanted = {"lane": lane, "partition": lane % self._partitions, "after": after, "end": end, "limit": room}
-            found = await self._events("lane_events", filters | wanted)
+            found = await self._in_lane(filters, lane, after, end, room)
             events += found
             reached[lane] = found[-1].position if len(found) == room else end
         return events, reached
+
+    async def _in_lane(self, filters: Mapping[str, Any], lane: int, after: int, end: int, limit: int) -> list[LogEvent]:
+        """The first `limit` events of a lane with `after < position <= end` that fit."""
+        where = {"lane": lane, "partition": lane % self._partitions, "after": after, "end": end, "limit": limit}
+
+        async def read() -> list[LogEvent]:
+            rows = await self._events("lane_events", {**filters, **where})
+            upto = rows[-1].position if len(rows) == limit else end
+            archived = await self._archived.in_lane(filters, lane, after, upto, limit)
+            return merged(rows, archived, lambda event: (event.position,), limit)
+
+        return await self._archived.steady(read)
 
     async def _events(self, name: str, wanted: Mapping[str, Any]) -> list[LogEvent]:
         return [_event(row) for row in await self._session.run(query(name), wanted)]

@@ -6,6 +6,9 @@ SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, pa
 FROM log WHERE actor = %(actor)s AND partition = %(partition)s AND seq >= %(from_seq)s
   AND (%(until)s::timestamptz IS NULL OR at <= %(until)s) ORDER BY seq LIMIT %(limit)s
 
+-- name: last_seq
+SELECT coalesce(max(seq), 0) FROM events WHERE actor = %(actor)s AND partition = %(partition)s
+
 -- name: run_journal
 -- What an execution has completed and was told, for when it starts anew; the condition on the type is the index's.
 SELECT seq, type, payload::text FROM log

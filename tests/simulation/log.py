@@ -375,6 +375,9 @@ class SimulatedReader:
         if rows:
             yield [StoredEvent(row.seq, row.type, row.version, row.payload) for row in rows]
 
+    async def last_seq(self, actor: str, partition: int) -> int:
+        return await self._line.ask(lambda: len(self._line.store.events.get(actor, ())))  # type: ignore[no-any-return]  # as asked
+
     async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
         events = self._line.store.events
         rows = await self._line.ask(lambda: list(events.get(actor, ())))

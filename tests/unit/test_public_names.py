@@ -25,6 +25,7 @@ PUBLIC = {
     "Misconfigured",
     "NotConnected",
     "Rejected",
+    "Retention",
     "Retry",
     "RetryPolicy",
     "Run",
