@@ -1,4 +1,4 @@
-"""What a kind declares of how it is treated: retries of a failing message, what becomes of its actor, how long rows are kept."""
+"""What a kind declares: how failing messages are tried again, what becomes of their actor, which events stay rows."""
 
 from __future__ import annotations
 

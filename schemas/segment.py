@@ -1,8 +1,8 @@
 """A segment of the archive: old events of many actors of one lane and kind, in one file (docs/archive.md).
 
 A file is gzip members one after the other, so `zcat` shows all of it as lines of JSON. The first member is the header:
-what the file holds, and where each actor's block lies in it. Every other member is one block: a line that names the actor,
-and a line an event. One actor's events can thus be read, checked, left out or replaced without touching the others'.
+what the file holds, and where each actor's block lies in it. Every other member is one block: a line that names the
+actor, and a line an event. One actor's events can thus be read, checked, left out or replaced without touching the others'.
 
 The same events always give the same bytes, so that writing a segment again after a crash changes nothing.
 """
@@ -178,7 +178,8 @@ def decode_block(body: bytes, block: Block) -> ActorEvents:
         actor, events = _decode_actor(first), [_decode_event(line) for line in rest]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise BadSegment(f"{name} cannot be read: {error}") from error
-    if actor.actor != block.actor or [event.seq for event in events] != list(range(block.first_seq, block.last_seq + 1)):
+    seqs = list(range(block.first_seq, block.last_seq + 1))
+    if actor.actor != block.actor or [event.seq for event in events] != seqs:
         raise BadSegment(f"{name} holds other events")
     return ActorEvents(actor, events)
 

@@ -6,7 +6,9 @@ Credentials, region and endpoint come from the environment, as the storage's own
 
 from __future__ import annotations
 
-import posixpath
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from runtime.archive.stores import SegmentMissing
 from runtime.errors import Misconfigured, NotConnected
@@ -21,6 +23,10 @@ except ImportError as error:
     ) from error
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class BucketStore:
     """A bucket and a prefix in it. See runtime.archive.stores.Store."""
 
@@ -33,32 +39,34 @@ class BucketStore:
 
     async def put(self, name: str, data: bytes) -> None:
         """Keeps an object; the storage answers when it is durable."""
-        try:
-            await obstore.put_async(self._store, name, data)
-        except (exceptions.BaseError, OSError) as error:
-            raise self._unavailable(error) from error
+        await self._do(self._put, name, data)
 
     async def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Bytes of an object."""
-        try:
-            if length is None:
-                found = await obstore.get_async(self._store, name)
-                return bytes(await found.bytes_async())[start:]
-            return bytes(await obstore.get_range_async(self._store, name, start=start, length=length))
-        except (exceptions.NotFoundError, FileNotFoundError) as error:
-            raise SegmentMissing(f"there is no object {posixpath.join(self.url, name)}") from error
-        except (exceptions.BaseError, OSError) as error:
-            raise self._unavailable(error) from error
+        return await self._do(self._get, name, start, length)
 
     async def names(self, prefix: str) -> list[str]:
         """The segments below `prefix`."""
-        found = []
-        try:
-            async for page in obstore.list(self._store, prefix):
-                found += [one["path"] for one in page if one["path"].endswith(".jsonl.gz")]
-        except (exceptions.BaseError, OSError) as error:
-            raise self._unavailable(error) from error
-        return sorted(found)
+        return await self._do(self._names, prefix)
 
-    def _unavailable(self, error: Exception) -> NotConnected:
-        return NotConnected(f"the archive at {self.url} cannot be used: {error}")
+    async def _do(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        # In a thread: the library's own coroutines may still be at work when the interpreter ends, which aborts it.
+        try:
+            return await asyncio.to_thread(job, *args, **kwargs)
+        except FileNotFoundError as error:
+            raise SegmentMissing(f"there is no such object in {self.url}") from error
+        except (exceptions.BaseError, OSError) as error:
+            text = str(error).partition("\n")[0]
+            raise NotConnected(f"the archive at {self.url} cannot be used: {text}") from error
+
+    def _put(self, name: str, data: bytes) -> None:
+        obstore.put(self._store, name, data)
+
+    def _get(self, name: str, start: int, length: int | None) -> bytes:
+        if length is None:
+            return bytes(obstore.get(self._store, name).bytes())[start:]
+        return bytes(obstore.get_range(self._store, name, start=start, length=length))
+
+    def _names(self, prefix: str) -> list[str]:
+        found = [one["path"] for page in obstore.list(self._store, prefix) for one in page]
+        return sorted(name for name in found if name.endswith(".jsonl.gz"))

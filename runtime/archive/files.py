@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -45,7 +46,7 @@ class FileStore:
     def _put(self, name: str, data: bytes) -> None:
         place = self._base / name
         _make(place.parent)
-        beside = place.with_name(f"{place.name}.{os.getpid()}.part")
+        beside = place.with_name(f"{place.name}.{uuid.uuid4().hex}.part")  # others may write the same
         try:
             with beside.open("wb") as file:
                 file.write(data)

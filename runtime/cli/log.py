@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from runtime.cli import archive
 from runtime.cli.moments import moment
 from runtime.cli.options import AsJson, DataDir, Limit, Tenant, TimeoutS, examples
 from runtime.cli.output import as_text, print_json, print_line, print_table
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     log = typer.Typer(help="The event log: what happened.", no_args_is_help=True, rich_markup_mode=None)
     log.command(epilog=examples("runtime log show account alice", "runtime log show --since 10m"))(show)
     log.command(epilog=examples("runtime log export > log.jsonl", "runtime log export account -o a.jsonl"))(export)
+    archive.add(log)
     app.add_typer(log, name="log")
 
 

@@ -68,6 +68,7 @@ class Archiver:
         self._snapshots = snapshots
         self._store = store
         self._clock = clock
+        self._running = asyncio.Lock()
         self._verified: dict[str, int] = {}
         """Actor → the sequence of the snapshot that this run has compared with its fold."""
 
@@ -77,15 +78,16 @@ class Archiver:
         Raises LogUnavailable or NotConnected, when log or store cannot be reached; what was archived until then is.
         """
         done = Archived()
-        own = await self._log.lock(sorted(lanes))
-        done.busy = len(lanes) - len(own)
-        try:
-            if own:
-                await self._archive(kind, own, retention, done)
-        finally:
-            self._verified.clear()
-            if own:
-                await self._log.unlock(own)
+        async with self._running:
+            own = await self._log.lock(sorted(lanes))
+            done.busy = len(lanes) - len(own)
+            try:
+                if own:
+                    await self._archive(kind, own, retention, done)
+            finally:
+                self._verified.clear()
+                if own:
+                    await self._log.unlock(own)
         return done
 
     async def _archive(self, kind: Kind, lanes: Sequence[int], retention: Retention, done: Archived) -> None:
@@ -126,11 +128,8 @@ class Archiver:
         if not events:
             return None, None
         try:
-            base = await self._base(kind, candidate)
-            state = await asyncio.to_thread(kind.fold, base, [_stored(event) for event in events])
             last = events[-1].seq
-            text = kind.encode_state(state).decode()
-            await self._verify(kind, candidate, last, state, text)
+            text = await self._verified_state(kind, candidate, events)
         except _Refused as error:
             reason = str(error)
         except UnreadableEvent as error:
@@ -179,11 +178,22 @@ class Archiver:
         state = kind.initial()
         return state if before == 0 else await self._folded(kind, candidate, state, 0, before)
 
-    async def _verify(self, kind: Kind, candidate: Candidate, seq: int, state: Any, text: str) -> None:
-        """Sees to it that a snapshot covers `seq`, and that it says what the events fold to. Raises _Refused."""
-        if self._verified.get(candidate.actor, 0) >= seq:
-            return
+    async def _verified_state(self, kind: Kind, candidate: Candidate, events: Sequence[SegmentEvent]) -> str:
+        """The state behind these events as JSON; a snapshot covers it, and says what the events fold to.
+
+        Raises _Refused, UnreadableEvent, and what the fold raises.
+        """
+        state, seq = await self._base(kind, candidate), events[-1].seq
         found = await self._snapshots.find(candidate.actor, kind.fold_version)
+        behind = found[0] if found is not None and found[0] < seq else 0
+        until = [_stored(event) for event in events if event.seq <= behind]
+        if found is not None and until:  # it is replaced by a newer one, but not if it belies the log
+            state = await asyncio.to_thread(kind.fold, state, until)
+            await self._compare(kind, state, *found)
+        state = await asyncio.to_thread(kind.fold, state, [_stored(event) for event in events[len(until) :]])
+        text = kind.encode_state(state).decode()
+        if self._verified.get(candidate.actor, 0) >= seq:
+            return text
         if found is None or found[0] < seq:
             row = SnapshotRow(candidate.actor, candidate.tenant, seq, kind.fold_version, text)
             await self._snapshots.save([row])
@@ -191,12 +201,16 @@ class Archiver:
         if found is None or found[0] < seq:
             raise _Refused("other code writes snapshots of it at the same time: archive when all pods run one version")
         there = await self._folded(kind, candidate, state, seq, found[0])
-        if not await asyncio.to_thread(_agree, kind, there, found[1]):
+        await self._compare(kind, there, *found)
+        self._verified[candidate.actor] = found[0]
+        return text
+
+    async def _compare(self, kind: Kind, state: Any, seq: int, snapshot: str) -> None:
+        if not await asyncio.to_thread(_agree, kind, state, snapshot):
             raise _Refused(
-                f"its snapshot at event {found[0]} is not what its events fold to. Its state is in doubt: if its fold "
+                f"its snapshot at event {seq} is not what its events fold to. Its state is in doubt: if its fold "
                 "is pure and its code says version= where it must, delete the snapshot, start its pod anew and look"
             )
-        self._verified[candidate.actor] = found[0]
 
     async def _folded(self, kind: Kind, candidate: Candidate, state: Any, after: int, upto: int) -> Any:
         """The state at `upto`, from the state at `after`. Raises _Refused when the log does not go so far."""

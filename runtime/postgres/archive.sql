@@ -102,3 +102,43 @@ WHERE live AND %(tenant)s = ANY (tenants) AND %(mark)s = ANY (sessions)
 
 -- name: last_restored
 SELECT max(restored_at) FROM segments WHERE restored_at IS NOT NULL
+
+-- name: list_segments
+SELECT id, kind, lane, events, (SELECT count(*) FROM segment_actors b WHERE b.segment = s.id), bytes, first_at, last_at,
+       archived_at, live, store, name, sha256
+FROM segments s WHERE (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(id)s::bigint IS NULL OR id = %(id)s) ORDER BY id
+
+-- name: lock_segment
+SELECT lane, partition FROM segments WHERE id = %s AND live FOR UPDATE
+
+-- name: later_segment
+-- The newest segment with later events of an actor of this one: they become rows again first.
+SELECT max(l.segment) FROM segment_actors b JOIN segment_actors l ON l.actor = b.actor AND l.first_seq > b.last_seq
+WHERE b.segment = %s
+
+-- name: restore_events
+INSERT INTO events (actor, tenant, lane, partition, seq, position, version, epoch, at, type, command_id, session,
+                    causation_id, correlation_id, principal, code_version, key_id, hash, payload)
+SELECT %(actor)s::uuid, %(tenant)s, %(lane)s, %(partition)s, r.seq, r.position, r.version, r.epoch, r.at, r.type,
+       r.command_id, r.session, r.causation_id, r.correlation_id, r.principal, r.code_version, r.key_id,
+       decode(r.hash, 'hex'), r.payload::json
+FROM json_to_recordset(%(events)s::json) r(
+    seq bigint, position bigint, version smallint, epoch bigint, at timestamptz, type text, command_id text, session text,
+    causation_id text, correlation_id text, principal text, code_version text, key_id text, hash text, payload text)
+
+-- name: lower_archived
+-- The state there is not known any more: the next archiving folds from the actor's first event.
+UPDATE archived d SET seq = b.first_seq - 1, fold_version = '', state = ''
+FROM segment_actors b WHERE b.segment = %s AND d.actor = b.actor
+
+-- name: forget_archived
+DELETE FROM archived d USING segment_actors b WHERE b.segment = %s AND d.actor = b.actor AND d.seq = 0
+
+-- name: forget_segment_actors
+DELETE FROM segment_actors WHERE segment = %s
+
+-- name: segment_restored
+UPDATE segments SET live = false, restored_at = clock_timestamp() WHERE id = %s
+
+-- name: all_lanes
+SELECT lane FROM partitions ORDER BY lane

@@ -1,4 +1,4 @@
-"""The named statements of queries.sql (the commit path, ownership), reading.sql, groups.sql and archive.sql, read once."""
+"""The named statements of the .sql files beside this one, read once."""
 
 from __future__ import annotations
 

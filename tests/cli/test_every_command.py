@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ ENDING: dict[str, Words] = {
     "groups list": (),
     "init": ("walked",),
     "keys new": ("--principal", "walker"),
+    "log archive": (KINDS, "--kind", "counter", "--older-than", "0s", "--to", Path(tempfile.gettempdir()).as_uri()),
     "log export": (),
+    "log restore": ("--kind", "counter"),
+    "log segments": (),
     "log show": ("counter", "walked"),
     "partitions": (),
     "runs show": (encode_run_id("counter", "walked", "one"),),
@@ -63,6 +67,9 @@ LASTING: dict[str, Words] = {
 SERVERS = {"infra up", "infra status", "infra down"}
 ELSEWHERE = {"groups promote", "groups retire"}
 """tests/cli/test_processes.py and tests/cli/test_groups.py: they need servers, or groups, of their own."""
+
+WITH_THE_LOG = {"db migrate", "log archive", "log restore", "log segments"}
+"""Commands that ask Postgres, and no pod."""
 
 ALONE = {"init", "keys new", "version", *LASTING, *SERVERS}
 """Commands that need no server, or wait for one."""
@@ -128,7 +135,7 @@ def test_given_servers_that_are_not_there_then_each_command_that_needs_them_ends
 ) -> None:
     away = {"RUNTIME_NATS_URL": "nats://127.0.0.1:1", "RUNTIME_POSTGRES_URL": "postgresql://me:secret@127.0.0.1:1/x"}
     here = Runtime(runtime.environment | away, tmp_path)
-    patience: Words = () if name == "db migrate" else ("--timeout", "0.3")
+    patience: Words = () if name in WITH_THE_LOG else ("--timeout", "0.3")
     ended = here(*name.split(), *ENDING.get(name, ("default",)), *patience, "--json")
     assert (ended.code, ended.out) == (5, "")
     failure = json.loads(ended.err)["error"]

@@ -43,8 +43,8 @@ def test_the_commands_are_those_that_scripts_may_rely_on() -> None:
         "actors call", "actors describe", "actors kinds", "actors list", "actors pause", "actors resume", "actors tail",
         "actors up", "db migrate", "dead drop", "dead list", "dead replay", "dead show", "dev", "gateway up",
         "groups list", "groups promote", "groups retire", "infra down", "infra status", "infra up", "init", "intake up",
-        "keys new", "log export", "log show", "partitions", "runs cancel", "runs show", "runs signal", "runs update",
-        "version",
+        "keys new", "log archive", "log export", "log restore", "log segments", "log show", "partitions", "runs cancel",
+        "runs show", "runs signal", "runs update", "version",
     }  # fmt: skip
 
 

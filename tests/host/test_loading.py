@@ -9,6 +9,13 @@ import pytest
 from msgspec import Struct
 
 from runtime.entity import Entity, entity
+from runtime.host.handling import Running
+from runtime.host.plan import Plan
+from runtime.host.ports import Found
+from runtime.host.works import Works
+from runtime.kind import StoredEvent
+from schemas.address import Address, actor_id
+from tests.host.test_regressions import lane_of
 from tests.support.system import System, run, until
 
 
@@ -136,3 +143,17 @@ def test_given_a_read_of_an_actor_being_loaded_when_its_lane_is_lost_then_it_is_
             await until(lambda: not pod.loader._touches)
 
     run(scenario())
+
+
+def test_given_a_snapshot_written_between_the_two_look_ups_when_an_actor_is_folded_then_it_is_loaded_anew() -> None:
+    """One found the snapshot at event 100, the other what is behind a newer one: the events between them are missing."""
+    actor, address = actor_id("default", "ledger", "a"), Address("default", "ledger", "a")
+    tail = [StoredEvent(seq, "Counted", 1, '{"amount":1}') for seq in range(151, 201)]
+    for snapshot, loads in ((100, True), (150, False)):
+        found = Found(
+            frozenset({0}), {}, {}, {}, {}, {}, {actor: (snapshot, f'{{"value":{snapshot}}}')}, {actor: tail}, frozenset(), {}
+        )
+        works = Works({"ledger": quick}, {}, found, Plan(0.0, time.monotonic), frozenset(), Running())
+        work = works.get(lane_of(0), actor, address)
+        assert work.loading is loads
+        assert loads or (work.seq, work.state) == (200, Total(200))

@@ -10,7 +10,10 @@ from schemas.wire import LogEvent
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
 
-OF_AN_ACTOR = ("events", "inbox", "refused", "pending", "paused", "snapshots", "timers", "dead_letters", "actors")
+OF_AN_ACTOR = (
+    "events", "inbox", "refused", "pending", "paused", "snapshots", "timers", "dead_letters", "actors", "archived",
+    "segment_actors",
+)  # fmt: skip
 
 RETIRE = [
     # The lane's row is what every commit of the lane locks. Its position is made exact first, since the events are what

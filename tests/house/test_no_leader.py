@@ -1,4 +1,4 @@
-"""Nobody is elected: locks last for a transaction or a migration, and what must run once belongs to a lane's owner."""
+"""Nobody is elected: locks last for a transaction or a job that anybody may do, and what must run once is a lane owner's."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ MAY = {
     "runtime/postgres/migrate.py",
     "runtime/postgres/registration.py",
     "runtime/postgres/groups.py",
+    "runtime/postgres/archive.sql",
 }
-"""Where a migration, a registration or a promotion keeps others out while its transaction lasts."""
+"""Where a migration, a registration or a promotion keeps others out while its transaction lasts; and where one archiving
+spares another the same work, which only the transaction that deletes the rows keeps from being done twice."""
 
 
 def test_given_the_product_then_its_only_locks_are_those_of_transactions_and_of_files() -> None:
     found = {}
     for room in ("runtime", "actors", "gateway", "schemas"):
-        for path in (ROOT / room).rglob("*.py"):
+        for path in [path for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sql")]:
             if locks := set(LOCKS.findall(path.read_text(encoding="utf-8"))):
                 found[str(path.relative_to(ROOT))] = locks
     files = {path: locks for path, locks in found.items() if path.startswith("runtime/infra/")}
     assert all(locks == {"flock("} for locks in files.values()), files
     assert found.keys() - files.keys() == MAY
-    assert {lock for path in MAY for lock in found[path]} <= {"pg_advisory_xact_lock", "pg_advisory_lock"}
+    assert {lock for path in MAY for lock in found[path]} <= {
+        "pg_advisory_xact_lock", "pg_advisory_lock", "pg_try_advisory_lock", "pg_advisory_unlock",
+    }  # fmt: skip
