@@ -47,8 +47,8 @@ class Retention:
     """Which events of an actor stay rows of the log's table; older ones may be archived, and are read from there.
 
     An event is old when at least `keep_events` newer ones of its actor are there and it is older than `keep_for_s`
-    seconds. With `archive`, pods that know an archive (RUNTIME_ARCHIVE_URL) move old events there by themselves; without,
-    only `runtime log archive` does. Nothing is ever deleted.
+    seconds. With `archive`, pods that know an archive (RUNTIME_ARCHIVE_URL) move old events there by themselves;
+    without, only `runtime log archive` does. Nothing is ever deleted.
     """
 
     keep_events: int = 100

@@ -2,7 +2,7 @@
 
 A file is gzip members one after the other, so `zcat` shows all of it as lines of JSON. The first member is the header:
 what the file holds, and where each actor's block lies in it. Every other member is one block: a line that names the
-actor, and a line an event. One actor's events can thus be read, checked, left out or replaced without touching the others'.
+actor, and a line an event. One actor's events can thus be read, checked, left out or replaced without touching others'.
 
 The same events always give the same bytes, so that writing a segment again after a crash changes nothing.
 """

@@ -42,5 +42,5 @@ def open_store(url: str) -> Store:
 
         return BucketStore(url.rstrip("/"))
     raise Misconfigured(
-        f"{url!r} names no archive: write file:///a/directory for files, or s3://bucket/prefix (gs, az) for object storage"
+        f"{url!r} names no archive: write file:///a/directory, or s3://bucket/prefix (gs, az) for object storage"
     )

@@ -1,4 +1,4 @@
-"""`runtime log archive`, `segments`, `restore`: moving old events out of the log's table, and back (docs/archive.md)."""
+"""`runtime log archive`, `segments`, `restore`: moving old events out of the log's table, and back."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_Modules = Annotated[list[str], typer.Argument(metavar="MODULE", help="Modules that define the kinds, as pods have them.")]
+_Modules = Annotated[list[str], typer.Argument(metavar="MODULE", help="Modules with the kinds, as pods have them.")]
 _To = Annotated[
     str | None,
     typer.Option(
-        "--to", envvar="RUNTIME_ARCHIVE_URL", show_envvar=True, help="file:///a/directory, or s3://bucket/prefix (gs, az)."
+        "--to",
+        envvar="RUNTIME_ARCHIVE_URL",
+        show_envvar=True,
+        help="file:///a/directory, or s3://bucket/prefix (gs, az).",
     ),
 ]
 _OlderThan = Annotated[
@@ -40,7 +43,7 @@ _KeepEvents = Annotated[int | None, typer.Option("--keep-events", min=1, help="O
 def add(log: typer.Typer) -> None:
     """Adds the commands to `runtime log`."""
     log.command(
-        epilog=examples("runtime log archive bank --to file:///srv/archive", "runtime log archive bank --older-than 30d")
+        epilog=examples("runtime log archive bank --to file:///srv/troupe", "runtime log archive bank --older-than 30d")
     )(archive)
     log.command(epilog=examples("runtime log segments", "runtime log segments --check"))(segments)
     log.command(epilog=examples("runtime log restore --kind account", "runtime log restore --segment 12"))(restore)

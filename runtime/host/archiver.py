@@ -1,8 +1,9 @@
 """Moving old events from the log's table to segments of the archive (docs/archive.md).
 
-The order is what makes it safe: the snapshot that covers the events is compared with what the events fold to; the segment
-is written and made durable; it is read back and compared; it is recorded, and the rows deleted, in one transaction. Killed
-anywhere, nothing is lost and nothing there twice: at worst a segment lies in the store that nobody has recorded.
+The order is what makes it safe: the snapshot that covers the events is compared with what the events fold to; the
+segment is written and made durable; it is read back and compared; it is recorded, and the rows deleted, in one
+transaction. Killed anywhere, nothing is lost and nothing there twice: at worst a segment lies in the store that nobody
+has recorded.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import dataclasses
 import datetime
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
 from runtime.clock import Clock
 from runtime.errors import UnreadableEvent
 from runtime.host.archiving import ArchiveLog, Base, Candidate, NotArchived, Packed, SegmentStore
+from runtime.host.ports import LogUnavailable
 from runtime.host.reading import FoldSource, SnapshotRow, Snapshots
 from runtime.kind import Kind, StoredEvent
 from runtime.policy import Retention
@@ -86,7 +89,7 @@ class Archiver:
                     await self._archive(kind, own, retention, done)
             finally:
                 self._verified.clear()
-                if own:
+                with suppress(LogUnavailable):  # else the connection is gone, and its locks with it
                     await self._log.unlock(own)
         return done
 

@@ -138,7 +138,7 @@ class Pod:
             self.housekeeping.run(),
             self.residence.run(),
             self.watchdog.tick(),
-            self.retaining.run(),
+            *self.retaining.jobs(),
         ):
             self._tasks.append(asyncio.ensure_future(self._guard(job)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from runtime.errors import NotConnected
 from runtime.host.archiver import Archiver
@@ -25,16 +26,18 @@ class Retaining:
         self._kinds = [kind for kind in kinds.values() if kind.behaviour.retention and kind.behaviour.retention.archive]
         self._lanes = lanes
         self._every_s = every_s
-
-    async def run(self) -> None:
-        """Archives, for ever."""
-        if self._archiver is None and self._kinds:
+        if archiver is None and self._kinds:
             names = ", ".join(sorted(kind.name for kind in self._kinds))
             _log.warning("nothing is archived of %s: set RUNTIME_ARCHIVE_URL to say where to", names)
+
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """What the pod has to run for it: nothing, where nothing is to be archived."""
+        return [] if self._archiver is None or not self._kinds else [self._run(self._archiver)]
+
+    async def _run(self, archiver: Archiver) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            if self._archiver is not None:
-                await self._archive(self._archiver)
+            await self._archive(archiver)
 
     async def _archive(self, archiver: Archiver) -> None:
         for kind in self._kinds:

@@ -11,7 +11,7 @@ import msgspec
 
 from runtime.arguments import encode_json
 from runtime.clock import Clock
-from runtime.errors import CallFailed, Rejected
+from runtime.errors import CallFailed, Rejected, UnreadableEvent
 from runtime.host.answers import encode_reply, within
 from runtime.host.desk import FULL, Desk
 from runtime.host.ports import LogUnavailable
@@ -118,6 +118,8 @@ class Services:
             failure = Failure("bad_request", f"svc.{name}: {error}")
         except LogUnavailable as error:
             failure = Failure("unavailable", str(error))
+        except UnreadableEvent as error:  # of the archive: nobody's fault who asks
+            failure = Failure("unreadable_log", str(error))
         except Rejected as error:
             failure = Failure("rejected", str(error))
         except CallFailed as error:

@@ -79,8 +79,8 @@ class PostgresReader:
                     after_seq = page[-1].seq
                 if after_seq != before:
                     raise UnreadableSegment(
-                        f"events {after_seq + 1} to {before} of {actor} are neither rows nor in a segment of the archive: "
-                        "something was deleted by hand; bring back the tables events and segment_actors from a backup"
+                        f"events {after_seq + 1} to {before} of {actor} are neither rows nor in a segment of the "
+                        "archive: something was deleted by hand; bring events or segment_actors back from a backup"
                     )
             if rows:
                 yield [StoredEvent(row[3], row[6], row[7], row[10]) for row in rows]

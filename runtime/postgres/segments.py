@@ -112,7 +112,7 @@ async def _restore(connection: Connection, segment: SegmentInfo, contents: list[
         raise Rejected(f"the events of segment {segment.id} are rows already")
     later = (await _run(connection, "later_segment", (segment.id,)))[0][0]
     if later is not None:
-        raise Rejected(f"segment {later} holds later events of an actor of segment {segment.id}: restore that one first")
+        raise Rejected(f"segment {later} holds later events of actors of segment {segment.id}: restore that one first")
     lane, partition = place[0]
     for actor, events in contents:
         where = {"actor": actor.actor, "tenant": actor.tenant, "lane": lane, "partition": partition}

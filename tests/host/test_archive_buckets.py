@@ -111,7 +111,8 @@ def test_given_events_in_a_bucket_when_the_log_is_read_and_actors_are_loaded_the
             assert there.files == []
             system.sql("DELETE FROM snapshots")
             async with system.pod(counter), system.client() as client:
-                assert set(await asyncio.gather(*[client.ask(counter, key, Add(1), timeout_s=60) for key in KEYS])) == {21}
+                counts = await asyncio.gather(*[client.ask(counter, key, Add(1), timeout_s=60) for key in KEYS])
+                assert set(counts) == {21}
             ((number, name),) = system.sql("SELECT id, name FROM segments WHERE lane = %s", actor_of("k0")[1])
             obstore.delete(from_url(BUCKET), name)
             system.sql("DELETE FROM snapshots")

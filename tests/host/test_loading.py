@@ -146,13 +146,12 @@ def test_given_a_read_of_an_actor_being_loaded_when_its_lane_is_lost_then_it_is_
 
 
 def test_given_a_snapshot_written_between_the_two_look_ups_when_an_actor_is_folded_then_it_is_loaded_anew() -> None:
-    """One found the snapshot at event 100, the other what is behind a newer one: the events between them are missing."""
+    """One found the snapshot at event 100, the other what is behind a newer one: events between them are missing."""
     actor, address = actor_id("default", "ledger", "a"), Address("default", "ledger", "a")
     tail = [StoredEvent(seq, "Counted", 1, '{"amount":1}') for seq in range(151, 201)]
     for snapshot, loads in ((100, True), (150, False)):
-        found = Found(
-            frozenset({0}), {}, {}, {}, {}, {}, {actor: (snapshot, f'{{"value":{snapshot}}}')}, {actor: tail}, frozenset(), {}
-        )
+        snapshots = {actor: (snapshot, f'{{"value":{snapshot}}}')}
+        found = Found(frozenset({0}), {}, {}, {}, {}, {}, snapshots, {actor: tail}, frozenset(), {})
         works = Works({"ledger": quick}, {}, found, Plan(0.0, time.monotonic), frozenset(), Running())
         work = works.get(lane_of(0), actor, address)
         assert work.loading is loads

@@ -1,4 +1,4 @@
-"""Nobody is elected: locks last for a transaction or a job that anybody may do, and what must run once is a lane owner's."""
+"""Nobody is elected: locks last for a transaction or a job, and what must run once belongs to a lane's owner."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ MAY = {
     "runtime/postgres/groups.py",
     "runtime/postgres/archive.sql",
 }
-"""Where a migration, a registration or a promotion keeps others out while its transaction lasts; and where one archiving
-spares another the same work, which only the transaction that deletes the rows keeps from being done twice."""
+"""Where a migration, a registration or a promotion keeps others out while its transaction lasts; and where an archiving
+spares others the same work, which the transaction that deletes the rows, and no lock, keeps from being done twice."""
 
 
 def test_given_the_product_then_its_only_locks_are_those_of_transactions_and_of_files() -> None:
