@@ -480,7 +480,7 @@ def test_given_a_file_of_the_archive_when_read_with_nothing_of_ours_then_all_col
             await count_up(client, 10, ["k0"])
         system.sql(
             "UPDATE events SET payload = %s, principal = 'ann', session = 's', causation_id = 'c',"
-            " correlation_id = 'r', key_id = 'key', hash = '\\x00ff', at = '2026-01-02 03:04:05.000006+00' WHERE seq = 3",
+            " correlation_id = 'r', key_id = 'key', hash = '\\x00ff', at = '2026-01-02 03:04:05.000006Z' WHERE seq = 3",
             '{"amount" :\n 1 }',
         )
         columns = "seq, position, type, version, epoch, command_id, payload::text, session, causation_id,"
