@@ -89,7 +89,7 @@ def segments(
     """List the segments of the archive. With --check also files that no segment is; exit code 1 if one is damaged."""
 
     async def look(there: PostgresSegments) -> tuple[list[SegmentInfo], dict[int, str], list[str]]:
-        found = await there.list(kind)
+        found = await there.find(kind)
         damaged: dict[int, str] = {}
         unrecorded: list[str] = []
         if check:
@@ -132,7 +132,7 @@ def restore(
         raise Misconfigured("nothing says what to restore: add --kind KIND, or --segment NUMBER")
 
     async def bring(there: PostgresSegments) -> tuple[int, int]:
-        found = [one for one in await there.list(kind, segment) if one.live]
+        found = [one for one in await there.find(kind, segment) if one.live]
         if segment is not None and not found:
             raise CallFailed("not_found", f"there is no segment {segment} whose events are archived")
         return len(found), sum([await there.restore(one) for one in reversed(found)])

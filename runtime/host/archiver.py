@@ -111,11 +111,11 @@ class Archiver:
                     # An actor is once in a segment: what follows of it is for the next one.
                     if candidate is not None or lane.events >= SEGMENT_EVENTS or lane.bytes >= SEGMENT_BYTES:
                         await self._close(log_id, kind, filling.pop(packed.candidate.lane), done)
-            while sum(lane.bytes for lane in filling.values()) > HELD_BYTES:
-                fullest = max(filling, key=lambda lane: filling[lane].bytes)
+            while sum(one.bytes for one in filling.values()) > HELD_BYTES:
+                fullest = max(filling, key=lambda number: filling[number].bytes)
                 await self._close(log_id, kind, filling.pop(fullest), done)
-        for lane in list(filling):
-            await self._close(log_id, kind, filling.pop(lane), done)
+        for rest in filling.values():
+            await self._close(log_id, kind, rest, done)
 
     async def close(self) -> None:
         """Closes its connection to the log; reader and snapshots are others'."""

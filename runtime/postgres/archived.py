@@ -80,7 +80,7 @@ class ArchivedEvents:
         self, filters: Mapping[str, Any], lane: int, after: int, end: int, limit: int
     ) -> list[LogEvent]:
         """The first `limit` archived events of a lane with `after < position <= end`, by position."""
-        wanted = {"lane": lane, "after": after, "end": end} | filters
+        wanted = {**filters, "lane": lane, "after": after, "end": end}
         parts = [_Part(*row) for row in await self._session.run(query("lane_segments"), wanted)]
         fits = self._filter(filters, lambda event: after < event.position <= end)
         return await self._first(parts, lambda event: (event.position,), fits, limit)

@@ -58,7 +58,7 @@ class PostgresSegments:
         """Every lane."""
         return [lane for (lane,) in await self._session.run(query("all_lanes"))]
 
-    async def list(self, kind: str | None = None, id: int | None = None) -> list[SegmentInfo]:
+    async def find(self, kind: str | None = None, id: int | None = None) -> list[SegmentInfo]:
         """The segments, oldest first: of one kind, or the one of that number."""
         rows = await self._session.run(query("list_segments"), {"kind": kind, "id": id})
         return [SegmentInfo(*row) for row in rows]
@@ -81,7 +81,7 @@ class PostgresSegments:
         """
         store = open_store(store_url)
         log_id = (await self._session.run(query("setting"), ("log_id",)))[0][0]
-        known = {segment.name for segment in await self.list() if segment.store == store.url}
+        known = {segment.name for segment in await self.find() if segment.store == store.url}
         return [name for name in await store.names(f"{log_id}/") if name not in known]
 
     async def restore(self, segment: SegmentInfo) -> int:

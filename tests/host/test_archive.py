@@ -7,6 +7,7 @@ import datetime
 import gzip
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -416,14 +417,16 @@ def test_given_segments_made_rows_again_while_they_are_read_then_nothing_is_miss
             before = await there.log()
             await there.away(counter)
             segments = PostgresSegments(system.postgres_url)
-            found = await segments.list()
+            found = await segments.find()
             archived, reader = there.reader._archived, there.reader
             in_lane, back = archived.in_lane, list(found)
 
-            async def late(*arguments: Any) -> list[LogEvent]:
+            async def late(
+                filters: Mapping[str, Any], lane: int, after: int, end: int, limit: int
+            ) -> list[LogEvent]:
                 while back:  # the rows have been read, the segments have not
                     await segments.restore(back.pop())
-                return await in_lane(*arguments)
+                return await in_lane(filters, lane, after, end, limit)
 
             archived.in_lane = late  # type: ignore[method-assign]  # somebody restores just there
             assert (await reader.after({}, limit=1000))[0] == before
