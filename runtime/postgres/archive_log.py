@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.host.archiving import Base, Candidate, NotArchived, Packed
 from runtime.postgres.arrays import plain, texts
-from runtime.postgres.connection import Connection
+from runtime.postgres.connection import INCARNATION, Connection, incarnation
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
 from schemas.digest import signed
@@ -28,11 +28,13 @@ class PostgresArchiveLog:
 
     def __init__(self, url: str) -> None:
         self._session = Session(url, 60.0, {"lock_timeout": "10s"})
+        self._incarnation: str | None = None
 
     async def log_id(self) -> str:
         return str((await self._session.run(query("setting"), ("log_id",)))[0][0])
 
     async def lock(self, lanes: Sequence[int]) -> list[int]:
+        self._incarnation = (await self._session.run(INCARNATION))[0][0]
         rows = await self._session.run(query("archive_lock"), {"lanes": list(lanes), "class": LOCK_CLASS})
         return [lane for (lane,) in rows]
 
@@ -73,6 +75,9 @@ class PostgresArchiveLog:
         async with self._session.connection() as connection:
             try:
                 async with connection.transaction():
+                    # An older copy in its place may hold other events under the same numbers.
+                    if await incarnation(connection) != self._incarnation:
+                        raise NotArchived("Postgres was started anew, perhaps with an older copy of the log")
                     inserted = await _run(connection, "insert_segment", _row(store, segment, packed))
                     if not inserted:
                         raise NotArchived("it is recorded already")
