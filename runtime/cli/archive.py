@@ -68,7 +68,7 @@ def archive(
     if to is None:
         raise Misconfigured("nothing says where to: add --to file:///a/directory, or set RUNTIME_ARCHIVE_URL")
     chosen = _chosen(load_kinds(modules), kind, older_than, keep_events)
-    done: dict[str, Archived] = asyncio.run(_archive(postgres_url(data), to, chosen))
+    done = _summed(asyncio.run(_archive(postgres_url(data), to, chosen)))
     if as_json:
         print_json({"archived": {name: dataclasses.asdict(one) for name, one in done.items()}})
     else:
@@ -88,10 +88,10 @@ def segments(
 ) -> None:
     """List the segments of the archive. With --check also files that no segment is; exit code 1 if one is damaged."""
 
-    async def look(there: PostgresSegments) -> tuple[list[SegmentInfo], dict[int, str], list[str]]:
+    async def look(there: PostgresSegments) -> tuple[list[SegmentInfo], dict[int, str], dict[str, list[str]]]:
         found = await there.find(kind)
         damaged: dict[int, str] = {}
-        unrecorded: list[str] = []
+        unrecorded: dict[str, list[str]] = {}
         if check:
             for one in found:
                 if one.live:
@@ -100,27 +100,39 @@ def segments(
                     except UnreadableSegment as error:
                         damaged[one.id] = str(error)
             for store in sorted({one.store for one in found}):
-                unrecorded += [f"{store}/{name}" for name in await there.unrecorded(store)]
+                unrecorded[store] = await there.unrecorded(store)
         return found, damaged, unrecorded
 
-    found, damaged, unrecorded = asyncio.run(_with_segments(postgres_url(data), look))
+    servers = asyncio.run(_with_segments(postgres_url(data), look))
+    unrecorded = _nobodys([names for _, _, names in servers])
+    damaged = [text for _, damaged, _ in servers for text in damaged.values()]
     if as_json:
-        listed = [one._asdict() | {"url": one.url, "damaged": damaged.get(one.id)} for one in found]
+        listed = [
+            one._asdict() | {"url": one.url, "damaged": broken.get(one.id), "server": server}
+            for server, (found, broken, _) in enumerate(servers, 1)
+            for one in found
+        ]
         print_json({"segments": listed, "unrecorded": unrecorded})
     else:
-        rows = [(one.id, one.kind, one.lane, one.events, one.actors, one.bytes, one.first_at, _state(one), one.url)
-                for one in found]  # fmt: skip
-        headers = ("SEGMENT", "KIND", "LANE", "EVENTS", "ACTORS", "BYTES", "FROM", "STATE", "URL")
+        rows = [
+            (one.id, server, one.kind, one.lane, one.events, one.actors, one.bytes, one.first_at, _state(one), one.url)
+            for server, (found, _, _) in enumerate(servers, 1)
+            for one in found
+        ]
+        headers = ("SEGMENT", "SERVER", "KIND", "LANE", "EVENTS", "ACTORS", "BYTES", "FROM", "STATE", "URL")
         print_table(headers, rows, empty="nothing is archived")
         for name in unrecorded:
             print_line(f"no segment is {name}: it may be deleted when nobody archives")
     if damaged:
-        raise UnreadableSegment("; ".join(damaged.values()))
+        raise UnreadableSegment("; ".join(damaged))
 
 
 def restore(
     kind: OnlyKind = None,
     segment: Annotated[int | None, typer.Option("--segment", help="Only this one: see `runtime log segments`.")] = None,
+    server: Annotated[
+        int | None, typer.Option("--server", min=1, help="Of several Postgres servers only this one, counted from 1.")
+    ] = None,
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,6 +140,8 @@ def restore(
 
     Pods whose kinds have a retention archive them again: change it first.
     """
+    from runtime.host.places import servers_of
+
     if kind is None and segment is None:
         raise Misconfigured("nothing says what to restore: add --kind KIND, or --segment NUMBER")
 
@@ -137,7 +151,14 @@ def restore(
             raise CallFailed("not_found", f"there is no segment {segment} whose events are archived")
         return len(found), sum([await there.restore(one) for one in reversed(found)])
 
-    count, events = asyncio.run(_with_segments(postgres_url(data), bring))
+    url = postgres_url(data)
+    servers = servers_of(url)
+    if server is not None and server > len(servers):
+        raise Misconfigured(f"there is no server {server}: RUNTIME_POSTGRES_URL names {len(servers)}")
+    if segment is not None and server is None and len(servers) > 1:
+        raise Misconfigured(f"{len(servers)} servers have segments of their own: add --server NUMBER")
+    restored = asyncio.run(_with_segments(url if server is None else servers[server - 1], bring))
+    count, events = (sum(column) for column in zip(*restored, strict=True))
     if as_json:
         print_json({"segments": count, "events": events})
     else:
@@ -175,7 +196,8 @@ def _chosen(
     return chosen
 
 
-async def _archive(url: str, to: str, chosen: list[tuple[Kind, Retention]]) -> dict[str, Archived]:
+async def _archive(urls: str, to: str, chosen: list[tuple[Kind, Retention]]) -> list[dict[str, Archived]]:
+    """What was done, by server and kind."""
     from runtime.archive.stores import open_store
     from runtime.clock import system_clock
     from runtime.host.archiver import Archiver
@@ -186,6 +208,7 @@ async def _archive(url: str, to: str, chosen: list[tuple[Kind, Retention]]) -> d
     store = open_store(to)
 
     async def job(there: PostgresSegments) -> dict[str, Archived]:
+        url = there.url
         reader, snapshots = PostgresReader(url, await there.partitions()), PostgresSnapshots(url)
         archiver = Archiver(PostgresArchiveLog(url), reader, snapshots, store, system_clock)
         try:
@@ -195,20 +218,45 @@ async def _archive(url: str, to: str, chosen: list[tuple[Kind, Retention]]) -> d
             for one in (archiver, reader, snapshots):
                 await one.close()
 
-    return await _with_segments(url, job)
+    return await _with_segments(urls, job)
 
 
-async def _with_segments(url: str, job: Callable[[PostgresSegments], Awaitable[T]]) -> T:
+async def _with_segments(urls: str, job: Callable[[PostgresSegments], Awaitable[T]]) -> list[T]:
+    """What the job gives at each of the servers, one after the other."""
+    from runtime.host.places import servers_of
     from runtime.host.ports import LogUnavailable
     from runtime.postgres.segments import PostgresSegments
 
-    there = PostgresSegments(url)
-    try:
-        return await job(there)
-    except LogUnavailable as error:
-        raise NotConnected(str(error)) from error
-    finally:
-        await there.close()
+    done = []
+    for url in servers_of(urls):
+        there = PostgresSegments(url)
+        try:
+            done.append(await job(there))
+        except LogUnavailable as error:
+            raise NotConnected(str(error)) from error
+        finally:
+            await there.close()
+    return done
+
+
+def _summed(servers: list[dict[str, Archived]]) -> dict[str, Archived]:
+    """What was done at all servers together, by kind."""
+    done = servers[0]
+    for other in servers[1:]:
+        for kind, more in other.items():
+            for field in dataclasses.fields(more):
+                setattr(done[kind], field.name, getattr(done[kind], field.name) + getattr(more, field.name))
+    return done
+
+
+def _nobodys(servers: list[dict[str, list[str]]]) -> list[str]:
+    """URLs of files that no server knows, of the names (by store) that each one does not know."""
+    stores = sorted({store for unknown in servers for store in unknown})
+    return [
+        f"{store}/{name}"
+        for store in stores
+        for name in sorted(set.intersection(*[set(unknown[store]) for unknown in servers if store in unknown]))
+    ]
 
 
 def _state(segment: SegmentInfo) -> str:

@@ -52,8 +52,8 @@ class HandlerExited(Exception):
 class _Run:
     """What runs here: its journal, and what was said before that was read, in which it may be missing.
 
-    `stopped` when it is to end here and begin anew at the lane's next owner. One that was `suspended` is kept until that
-    is committed: whether it has heard all that was said is seen only then.
+    `stopped` when it is to end here and begin anew at the lane's next owner. One that was `suspended` is kept until
+    that is committed: whether it has heard all that was said is seen only then.
     """
 
     __slots__ = ("early", "journal", "stopped", "suspended")

@@ -44,6 +44,7 @@ class PostgresSegments:
     """Runs on a connection of its own. Everything raises LogUnavailable."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._session = Session(url, 300.0, {"lock_timeout": "10s"})
         self._stores: dict[str, Store] = {}
 

@@ -72,6 +72,9 @@ class SeveralReaders:
     def stored(self, actor: str, partition: int, after_seq: int) -> AsyncIterator[list[StoredEvent]]:
         return self._of(partition).stored(actor, partition, after_seq)
 
+    async def last_seq(self, actor: str, partition: int) -> int:
+        return await self._of(partition).last_seq(actor, partition)
+
     async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
         return await self._of(partition).journal(actor, partition, command_id)
 
