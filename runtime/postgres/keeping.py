@@ -11,6 +11,13 @@ from runtime.postgres.session import Session
 from schemas.subjects import CMD_STREAM
 
 INBOX_PAGE = 5000
+SETTINGS = {
+    "lock_timeout": "1s",
+    # What is too old is looked for by time. The planner takes a third of the table for it, and would read all of it.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
 
 
 class PostgresKeeping:
@@ -18,7 +25,7 @@ class PostgresKeeping:
 
     def __init__(self, url: str, stream: str = CMD_STREAM) -> None:
         self._wanted = {"stream": stream}
-        self._session = Session(url, 30.0, {"lock_timeout": "1s"})
+        self._session = Session(url, 30.0, SETTINGS)
 
     async def needed(self) -> Needed:
         """What trimming has to look to."""

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from runtime.postgres.connection import COMMIT_SETTINGS, connect
+from runtime.postgres.keeping import SETTINGS
 from runtime.postgres.migrate import migrate
 from runtime.postgres.queries import query
 from tests.support.system import System, run
 
 ANSWERS = 200_000
 FEW = 30
+TRIMMED = {"age_s": 86400.0, "oldest_message": None, "oldest_unsent": None, "limit": 5000}
 INDEXES = {
     "fence": {"partitions_pkey"},
     "find_inbox": {"inbox_pkey"},
@@ -94,6 +96,21 @@ async def plans(system: System) -> dict[str, dict[str, Any]]:
     return found
 
 
+async def assert_trimmed_by_time(system: System) -> None:
+    """What is too old is found by its time, whatever the planner thinks how much that is."""
+    connection = await connect(system.postgres_url, settings=SETTINGS)
+    try:
+        for name, index in (("trim_inbox", "inbox_at"), ("trim_refused", "refused_at")):
+            cursor = await connection.execute(f"EXPLAIN (FORMAT JSON) {query(name)}".encode(), TRIMMED, prepare=False)
+            ((explained,),) = await cursor.fetchall()
+            plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
+            found_by = [node for node in nodes(plan) if node.get("Alias") == index[0]]
+            assert [node.get("Index Name") for node in found_by] == [index], json.dumps(plan, indent=1)
+            assert "Index Cond" in found_by[0], json.dumps(plan, indent=1)
+    finally:
+        await connection.close()
+
+
 def assert_indexed(found: dict[str, dict[str, Any]]) -> None:
     """Every table is reached by the index that is meant, with a condition on it."""
     for name, plan in found.items():
@@ -128,11 +145,14 @@ def test_given_tables_empty_or_full_when_the_commit_path_is_planned_then_each_lo
     async def scenario() -> None:
         await migrate(system.postgres_url)
         assert_indexed(await plans(system))
+        await assert_trimmed_by_time(system)
         for statement in FILL:
             system.sql(statement)
         assert_indexed(await plans(system))
+        await assert_trimmed_by_time(system)
         system.sql("ANALYZE")
         assert_indexed(await plans(system))
+        await assert_trimmed_by_time(system)
         assert system.sql("SELECT reltuples::int FROM pg_class WHERE relname = 'inbox'") == [(ANSWERS,)]
 
     run(scenario())
