@@ -124,12 +124,16 @@ def test_given_a_question_without_an_answer_then_it_is_not_suspended_until_that_
 
     async def scenario() -> None:
         attempt = Attempt(handler)
-        await attempt.waits()
-        attempt.suspension._look()
-        attempt.mail.post(Said(1, ANSWER, Message("run", "question")))
+        while len(attempt.mail.waiting) < 2:
+            await asyncio.sleep(0)
+        for _ in range(3):
+            attempt.suspension._look()
         for _ in range(10):
             await asyncio.sleep(0)
         assert not attempt.task.done()
+        attempt.mail.post(Said(1, ANSWER, Message("run", "question")))
+        while len(attempt.mail.waiting) > 1:
+            await asyncio.sleep(0)
         attempt.suspension._look()
         attempt.suspension._look()
         with pytest.raises(Suspended):
