@@ -29,6 +29,8 @@ class Activity:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._times: set[asyncio.TimerHandle] = set()
         self._most = MANY_TIMES
+        self.came = 0
+        """Times that have come so far. What one of them sets off shows only in the loop's next turn."""
 
     def __len__(self) -> int:
         return len(self._tasks) + len(self._times)
@@ -45,13 +47,18 @@ class Activity:
     def set(self, time: asyncio.TimerHandle) -> None:
         """Counts a time until it comes or is cancelled."""
         if len(self._times) >= self._most:
-            self._forget_past()
+            self._forget_cancelled()
             self._most = max(MANY_TIMES, 2 * len(self._times))
         self._times.add(time)
 
+    def come(self, time: asyncio.TimerHandle) -> None:
+        """A time has come. (The clock says so earlier than the loop, which may be late.)"""
+        self._times.discard(time)
+        self.came += 1
+
     def goes_on(self, waiting: Container[asyncio.Task[Any]]) -> bool:
         """Whether anything goes on but `waiting`: a task, or a time that is still to come."""
-        self._forget_past()
+        self._forget_cancelled()
         return bool(self._times) or any(task not in waiting for task in self._tasks)
 
     async def end(self) -> None:
@@ -62,9 +69,8 @@ class Activity:
         if tasks:
             await asyncio.wait(tasks, timeout=ENDING_S)
 
-    def _forget_past(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._times = {time for time in self._times if not time.cancelled() and time.when() > now}
+    def _forget_cancelled(self) -> None:
+        self._times = {time for time in self._times if not time.cancelled()}
 
 
 def outside() -> Context:
@@ -89,10 +95,16 @@ class CountingLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See asyncio.AbstractEventLoop.call_at."""
-        time = super().call_at(when, callback, *args, context=context)
         activity = _activity.get() if context is None else context.get(_activity)
-        if activity is not None:
-            activity.set(time)
+        if activity is None:
+            return super().call_at(when, callback, *args, context=context)
+
+        def come() -> None:
+            activity.come(time)
+            callback(*args)
+
+        time = super().call_at(when, come, context=context)
+        activity.set(time)
         return time
 
 

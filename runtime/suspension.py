@@ -75,7 +75,7 @@ class Suspension:
 
     def _look(self) -> None:
         """Suspends what has done nothing since it was looked at last."""
-        waits = self._mail.own_waits, self._steps.told
+        waits = self._mail.own_waits, self._steps.told, self._activity.came
         due = self._mail.waits_until()
         if due is None or waits != self._seen or self._activity.goes_on(self._mail.waiting):
             self._seen = waits

@@ -203,5 +203,4 @@ def test_given_a_connection_that_ends_behind_the_word_that_it_committed_when_wai
 def test_given_psycopgs_placeholders_when_translated_then_they_are_numbered() -> None:
     assert b"%" not in sql_of("setting")
     assert b"name = $1" in sql_of("setting")
-    assert b"g.ordinal * $1 + n, g.name, n, $2" in sql_of("register_lanes")
-    assert b"generate_series(0, $3 - 1)" in sql_of("register_lanes")
+    assert b"lane = ANY($1) AND group_name = $2 ORDER BY" in sql_of("lock_free")

@@ -99,6 +99,36 @@ def test_given_a_signal_that_the_handler_has_not_taken_yet_then_it_is_not_suspen
     on_loop(scenario)
 
 
+async def timed(steps: Steps, mail: Mail) -> Any:
+    async with asyncio.timeout(0.05):
+        return await mail.signal("go", int, None)
+
+
+def test_given_a_time_out_of_the_handlers_that_is_due_and_has_not_come_then_it_is_not_suspended() -> None:
+    async def scenario() -> None:
+        attempt = Attempt(timed)
+        await attempt.waits()
+        time.sleep(0.1)  # the loop is late
+        attempt.suspension._look()
+        attempt.suspension._look()
+        with pytest.raises(TimeoutError):
+            await attempt.task
+
+    on_loop(scenario)
+
+
+def test_given_a_time_out_of_the_handlers_that_has_just_come_then_it_is_not_suspended_before_it_takes_effect() -> None:
+    async def scenario() -> None:
+        attempt = Attempt(timed)
+        await attempt.waits()
+        asyncio.get_running_loop().call_later(0.07, attempt.suspension._look, context=outside())
+        time.sleep(0.1)  # both are due in the same turn of the loop
+        with pytest.raises(TimeoutError):
+            await attempt.task
+
+    on_loop(scenario)
+
+
 @pytest.mark.parametrize("heard", [False, True])
 def test_given_a_cancellation_that_the_handler_is_not_told_yet_then_it_is_not_suspended(heard: bool) -> None:
     async def scenario() -> None:
