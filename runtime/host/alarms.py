@@ -44,6 +44,8 @@ class Alarms:
             # It is looked up again in its turn, and may wait for long.
             item.row = item.row._replace(headers="{}", body=b"")
         alarms[place] = when, loop.call_at(when, self._due, place, item)
+        if isinstance(item, Next):
+            item.lane.resting.add(item.actor)
 
     def forget(self, lane: Lane) -> None:
         """A lane was lost."""
@@ -57,6 +59,8 @@ class Alarms:
 
     def _due(self, place: Hashable, item: Late) -> None:
         del self._of[item.lane][place]
+        if isinstance(item, Next):
+            item.lane.resting.discard(item.actor)
         self._put(item)
 
 

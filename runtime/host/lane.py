@@ -48,6 +48,7 @@ class Lane:
         reads: the subscriptions on which its queries come in.
         queued: messages taken from the broker and not yet committed.
         held: actors whose key is held by pending commands: how many there are.
+        resting: those of them whose next pending command waits for its time: until then they need not be in memory.
         refusals: whether commands of its partition were refused, within the inbox's window.
         active: executions that run in this pod, by (actor, command id).
         excused: those that had no part in the lane's loss before it was taken again: they are not to blame for it.
@@ -83,6 +84,7 @@ class Lane:
         "queued",
         "reads",
         "refusals",
+        "resting",
         "sending",
     )
 
@@ -95,6 +97,7 @@ class Lane:
         self.checkpoint_at = taken.checkpoint_at
         self.position = taken.position
         self.held = {actor: count for actor, (_, count) in taken.held.items()}
+        self.resting: set[str] = set()
         self.paused = set(taken.paused)
         self.outbox: deque[OutboxRow] = deque(taken.outbox)
         self.outbox_ord = taken.outbox[-1].ord if taken.outbox else 0
@@ -223,9 +226,10 @@ class Activations:
         self._actors.clear()
 
     def passivate(self, now: float, *, at_most: int | None = None) -> int:
-        """Evicts idle activations, and the oldest beyond the limit (or beyond `at_most`); none whose execution runs.
+        """Evicts idle activations, and the oldest beyond the limit (or beyond `at_most`).
 
-        Gives how many went. `now` is monotonic seconds.
+        None whose execution runs, or whose key is held and goes on soon: what was loaded for that would be loaded again
+        and again. Gives how many went. `now` is monotonic seconds.
         """
         limit = self._limit if at_most is None else at_most
         gone: list[str] = []
@@ -234,9 +238,10 @@ class Activations:
         for actor, activation in self._actors.items():
             if len(gone) >= excess and now - activation.used_at < self._idle_s:
                 break
-            if activation.lane not in running:
-                running[activation.lane] = {active for active, _ in activation.lane.active}
-            if actor not in running[activation.lane]:
+            lane = activation.lane
+            if lane not in running:
+                running[lane] = {active for active, _ in lane.active}
+            if actor not in running[lane] and (actor not in lane.held or actor in lane.resting):
                 gone.append(actor)
         for actor in gone:
             del self._actors[actor]

