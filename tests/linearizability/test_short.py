@@ -12,7 +12,7 @@ from tests.linearizability.planted import BUGS, MODULE, VARIABLE
 from tests.linearizability.run import LinearSettings, Outcome, run
 
 PLANTED = {"replies-before-commit": ()}
-"""Bug → the faults that bring it out. (`reads-without-lease` shows by chance, under `stop`: by hand, see planted.py.)"""
+"""Bug → the faults that bring it out. (`reads-without-lease` shows by chance, under `stop`: try it by hand.)"""
 
 TRIES = 4
 
