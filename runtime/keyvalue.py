@@ -130,10 +130,24 @@ class KeyValue:
         gone = {name for name, value in self._changes.items() if value is None}
         return sorted((self._state.keys() | self._changes.keys()) - gone)
 
-    def tell(self, kind: Kind | str, key: str, command: Any, args: Any = None) -> None:
+    def tell(
+        self,
+        kind: Kind | str,
+        key: str,
+        command: Any,
+        args: Any = None,
+        *,
+        id: str | None = None,
+        then: str | None = None,
+    ) -> None:
         """See Turn.tell."""
         self._check_writable("send messages")
-        self.turn.tell(kind, key, command, args)
+        self.turn.tell(kind, key, command, args, id=id, then=then)
+
+    def cancel_run(self, kind: Kind | str, key: str, run: str, reason: str = "") -> None:
+        """See Turn.cancel_run."""
+        self._check_writable("cancel runs")
+        self.turn.cancel_run(kind, key, run, reason)
 
     def ask(
         self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0

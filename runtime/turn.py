@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed
+from schemas import control
 from schemas.address import Address, actor_id, check_name, encode_token
+from schemas.headers import MAX_ID_LENGTH, is_id
 
 if TYPE_CHECKING:
     from runtime.journal import Steps
@@ -33,11 +35,17 @@ MAX_DUE_AT = 253_402_300_799.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """A command to another actor of the same tenant, sent after the turn's commit. `body` is JSON."""
+    """A command to another actor of the same tenant, sent after the turn's commit. `body` is JSON.
+
+    `id` is the command's own, or None for one that follows from the turn; `then` is the method of the actor that sends
+    it which is told what became of it.
+    """
 
     address: Address
     method: str
     body: bytes
+    id: str | None = None
+    then: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -163,10 +171,22 @@ class Turn:
         """What `reply` was given, or None."""
         return self._reply
 
-    def tell(self, kind: Kind | str, key: str, command: Any, args: Any = None) -> None:
+    def tell(
+        self,
+        kind: Kind | str,
+        key: str,
+        command: Any,
+        args: Any = None,
+        *,
+        id: str | None = None,
+        then: str | None = None,
+    ) -> None:
         """Sends a command to another actor of this tenant, once and after the commit, without waiting for an answer.
 
-        `command` is a command object of an entity, or a method's name with `args` beside it.
+        `command` is a command object of an entity, or a method's name with `args` beside it. `id` is the command's id,
+        if it is not to follow from this turn: the other actor does a second one of that id only once. `then` names a
+        method of this actor's own, which gets an `Ended` (schemas.control) as a command once the other one is done,
+        refused or parked.
         """
         name, method, payload = method_and_payload(kind, command, args)
         encode_token(key)
@@ -177,7 +197,21 @@ class Turn:
                 f"a message of {len(body)} bytes to {name}.{method}: {MAX_MESSAGE_BYTES} is the limit; keep the value "
                 "in an actor, or elsewhere, and send where it is"
             )
-        self.messages.append(Message(Address(self.address.tenant, name, key), method, body))
+        if id is not None and not is_id(id):
+            raise ValueError(f"{id[:80]!r} cannot be an id: use 1 to {MAX_ID_LENGTH} printable ASCII characters")
+        if then is not None:
+            check_name(then, "method")
+        self.messages.append(Message(Address(self.address.tenant, name, key), method, body, id, then))
+
+    def cancel_run(self, kind: Kind | str, key: str, run: str, reason: str = "") -> None:
+        """Cancels a command of another actor of this tenant, by its id, after the commit; see `Run.cancel`.
+
+        One that has ended by then stays as it is.
+        """
+        name = check_name(kind if isinstance(kind, str) else kind.name, "kind")
+        encode_token(key)
+        body = encode_json(control.Cancel(run, reason))
+        self.messages.append(Message(Address(self.address.tenant, name, key), control.CANCEL, body))
 
     def ask(
         self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0

@@ -32,6 +32,7 @@ from runtime.scenario import body_of, named, unknown
 from runtime.turn import SetTimer, Turn
 from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
 from schemas.address import Address, BadAddress, actor_id, encode_token
+from schemas.control import Ended
 from schemas.headers import MAX_ID_LENGTH, is_id
 from schemas.subjects import command as command_subject
 from schemas.wire import LogEvent
@@ -228,7 +229,17 @@ class World:
             self._carry(command, done.turn)
         if done.dead is not None:
             self.dead.append(done.dead)
+        if command.then is not None:
+            self._tell_then(command, *command.then, done.outcome)
         return done.outcome
+
+    def _tell_then(self, command: Command, address: Address, method: str, outcome: Outcome) -> None:
+        _, kind, key = command.address
+        body = msgspec.json.encode(
+            Ended(command.id, kind, key, command.method, msgspec.Raw(outcome.result), outcome.failure)
+        )
+        id = _digest(f"{command.address}/{command.id}/then/{method}/{body!r}")
+        self._queue.append(Command(id, address, method, body, command.correlation_id, command.id))
 
     def _answer(self, command: Command) -> Outcome:
         """What a handler that waits for it is answered."""
@@ -288,8 +299,10 @@ class World:
         actor = actor_id(tenant, kind, encode_token(key))
         correlation_id = command.correlation_id or command.id
         for number, message in enumerate(turn.messages):
-            id = _digest(f"{actor}/{command.id}/{number}")
-            self._queue.append(Command(id, message.address, message.method, message.body, correlation_id, command.id))
+            id = message.id or _digest(f"{actor}/{command.id}/{number}")
+            then = None if message.then is None else (command.address, message.then)
+            sent = Command(id, message.address, message.method, message.body, correlation_id, command.id, then=then)
+            self._queue.append(sent)
         for timer in turn.timers:
             self._timers.pop((command.address, timer.name), None)
             if isinstance(timer, SetTimer):

@@ -40,6 +40,8 @@ class Command:
     principal: str | None = None
     calls: tuple[Call, ...] = ()
     """The calls that wait for its answer."""
+    then: tuple[Address, str] | None = None
+    """The actor and the method of it that are told what became of this."""
 
     @property
     def digest(self) -> int:

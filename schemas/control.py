@@ -57,7 +57,29 @@ class Answered(msgspec.Struct, omit_defaults=True):
     error: Failure | None = None
 
 
+class Ended(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What became of a command that was told with `then`: `result` when `error` is None."""
+
+    id: str
+    kind: str
+    key: str
+    method: str
+    result: Any = None
+    error: Failure | None = None
+
+
 BODIES: Final[dict[str, Any]] = {SIGNAL: Signal, UPDATE: Update, CANCEL: Cancel, ANSWER: Answered}
+
+
+def then_address(address: Address, method: str) -> str:
+    """The value of `Troupe-Then` that has an actor's method told of the end: `<kind>.<key token>.<method>`."""
+    return f"{address.kind}.{encode_token(address.key)}.{check_name(method, 'method')}"
+
+
+def parse_then_address(tenant: str, header: str) -> tuple[Address, str]:
+    """(actor, method) of a `Troupe-Then`, both of the tenant of the command. Raises ValueError when it is none."""
+    address, method = parse_return_address(tenant, header)
+    return address, check_name(method, "method")
 
 
 def return_address(address: Address, run: str) -> str:

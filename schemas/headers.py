@@ -9,6 +9,7 @@
     Troupe-Causation     the id of the command or event that caused this one
     Troupe-Chain         the calls that wait for this one, see schemas/chain.py
     Troupe-Answer        the execution that asks, `<kind>.<key>.<its command id>`: the answer goes to it as a command
+    Troupe-Then          `<kind>.<key>.<method>`: what became of the command goes there as a command (control.Ended)
     Troupe-Principal     who asks; believed only beside a valid Troupe-Signature
     Troupe-Object        the body is in the object store under this name (bodies above the broker's limit)
     Content-Type         application/json (the default) or application/msgpack
@@ -26,6 +27,7 @@ CORRELATION = "Troupe-Correlation"
 CAUSATION = "Troupe-Causation"
 CHAIN = "Troupe-Chain"
 ANSWER = "Troupe-Answer"
+THEN = "Troupe-Then"
 PRINCIPAL = "Troupe-Principal"
 SIGNATURE = "Troupe-Signature"
 OBJECT = "Troupe-Object"

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from runtime.arguments import nests_too_deep
 from runtime.host.command import Command
 from runtime.host.ports import OutboxRow
 from runtime.kind import made_of
 from runtime.turn import MAX_MESSAGE_BYTES
 from schemas import codec, headers, subjects
-from schemas.control import Answered
+from schemas.control import Answered, Ended
 from schemas.wire import Fact, Failure, Reply
 
 _encode = msgspec.json.Encoder().encode
@@ -62,6 +63,16 @@ def answered(run: str, command: Command, result: bytes, failure: Failure | None)
         text = f"the result has {len(result)} bytes, more than a message may have; it is kept in the log"
         encoded = _encode(Answered(run, command.id, command.digest, error=Failure("too_large", text)))
     return encoded
+
+
+def ended(command: Command, result: bytes, failure: Failure | None) -> bytes:
+    """The body of the command that tells who sent `command` what became of it."""
+    _, kind, key = command.address
+    encoded = _encode(Ended(command.id, kind, key, command.method, msgspec.Raw(result), failure))
+    if len(encoded) <= MAX_MESSAGE_BYTES and not nests_too_deep(encoded):
+        return encoded
+    text = f"the result has {len(result)} bytes or nests deeper than a message may; it is kept in the log"
+    return _encode(Ended(command.id, kind, key, command.method, error=Failure("too_large", text)))
 
 
 def wants_msgpack(content_type: str | None) -> bool:

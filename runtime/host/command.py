@@ -246,6 +246,11 @@ def _check_headers(command: Command, tenant: str) -> None:
             control.parse_return_address(tenant, headers[names.ANSWER])
         except ValueError:
             del headers[names.ANSWER]
+    if names.THEN in headers:
+        try:
+            control.parse_then_address(tenant, headers[names.THEN])
+        except ValueError:
+            del headers[names.THEN]
     if headers.keys() & _DESCRIBING:
         for name in _DESCRIBING:
             value = headers.get(name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runtime.errors import UnreadableEvent
-from runtime.host.answers import NULL, Answer, answer, answered, fact, fact_row, failure_json
+from runtime.host.answers import NULL, Answer, answer, answered, ended, fact, fact_row, failure_json
 from runtime.host.command import Command, to_pending
 from runtime.host.ports import (
     ActorRow,
@@ -274,6 +274,8 @@ class Plan:
             self.answers.append(reply)
         if names.ANSWER in command.headers:
             self._answer_run(command, result, failure)
+        if names.THEN in command.headers:
+            self._answer_then(command, result, failure)
 
     def _answer_run(self, command: Command, result: bytes, failure: Failure | None) -> None:
         """Answers an execution that asked: by outbox, so that it comes to whatever pod runs it then."""
@@ -285,6 +287,15 @@ class Plan:
         block = _encode(passed | {names.CAUSATION: command.id, names.ID: id}).decode()
         self._post(command.lane, id, subjects.command(address, control.ANSWER), block, body)
 
+    def _answer_then(self, command: Command, result: bytes, failure: Failure | None) -> None:
+        """Tells the actor that sent a command what became of it: once, however often the command is repeated."""
+        address, method = control.parse_then_address(command.address.tenant, command.headers[names.THEN])
+        body = ended(command, result, failure)
+        id = blake2b(f"{command.actor}/{command.id}/then/{method}".encode() + body, digest_size=16).hexdigest()
+        passed = {name: command.headers[name] for name in _PASSED if name in command.headers}
+        block = _encode(passed | {names.CAUSATION: command.id, names.ID: id}).decode()
+        self._post(command.lane, id, subjects.command(address, method), block, body)
+
     # -- what a turn asked for ------------------------------------------------------------------------------------
 
     def carry(self, work: Work, command: Command, turn: Turn) -> None:
@@ -295,7 +306,10 @@ class Plan:
         passed[names.CAUSATION] = command.id
         for number, message in enumerate(turn.messages):
             digest = blake2b(f"{work.actor}/{command.id}/{number}".encode(), digest_size=16).hexdigest()
-            block = _encode(passed | {names.ID: digest}).decode()
+            own = {names.ID: message.id or digest}
+            if message.then is not None:
+                own[names.THEN] = control.then_address(work.address, message.then)
+            block = _encode(passed | own).decode()
             subject = subjects.command(message.address, message.method)
             self._post(work.lane, digest, subject, block, message.body)
         for timer in turn.timers:

@@ -49,6 +49,21 @@ def test_given_a_message_by_name_when_told_then_it_stays_within_the_tenant() -> 
     ]
 
 
+def test_given_an_id_and_who_is_to_hear_when_told_then_the_message_has_them() -> None:
+    one = turn()
+    one.tell("account", "bob", "deposit", {"amount": 1}, id="due-1", then="heard")
+    one.cancel_run(account, "bob", "due-1", "late")
+    bob = Address("acme", "account", "bob")
+    assert one.messages == [
+        Message(bob, "deposit", b'{"amount":1}', "due-1", "heard"),
+        Message(bob, "$cancel", b'{"run":"due-1","reason":"late"}'),
+    ]
+    for wrong in ({"id": "no spaces"}, {"id": ""}, {"then": "a.b"}):
+        with pytest.raises(ValueError):
+            one.tell("account", "bob", "deposit", **wrong)
+    assert len(one.messages) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

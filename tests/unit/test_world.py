@@ -23,6 +23,7 @@ from runtime import (
     keyvalue,
 )
 from runtime.clock import ManualClock
+from schemas.control import Ended
 from schemas.errors import CODES
 from tests.unit.small_bank import (
     Account,
@@ -214,6 +215,25 @@ def test_given_a_message_to_another_actor_when_the_turn_commits_then_it_arrives_
     transferred, arrived = world.log[1], world.log[2]
     assert (arrived.causation_id, arrived.correlation_id) == (transferred.command_id, transferred.command_id)
     assert (arrived.key, arrived.seq, arrived.position) == ("bob", 1, 3)
+
+
+def test_given_a_message_with_then_when_the_other_one_is_done_or_refuses_then_the_teller_hears_it_once() -> None:
+    teller = keyvalue("teller")
+
+    @teller.write
+    def send(ctx: KeyValue, amount: int) -> None:
+        ctx.tell(account, "alice", "withdraw", {"amount": amount}, id=f"w-{amount}", then="heard")
+
+    @teller.write
+    def heard(ctx: KeyValue, ended: Ended) -> None:
+        ctx.set("heard", [*ctx.get("heard", []), (ended.id, ended.error.code if ended.error else None)])
+
+    world = World(account, teller)
+    world.tell(account, "alice", Deposit(3))
+    for amount in (2, 2, 9):
+        world.tell(teller, "t", "send", {"amount": amount})
+    assert world.state(account, "alice") == Account(1)
+    assert world.state(teller, "t") == {"heard": [["w-2", None], ["w-9", "rejected"]]}
 
 
 def test_given_a_message_within_a_tenant_when_delivered_then_it_stays_there(world: World) -> None:
