@@ -17,6 +17,7 @@ from gateway.errors import on_exception
 from gateway.intent import invoke, post_intent, post_run
 from gateway.ready import get_health, get_ready
 from gateway.runs import get_capabilities, get_functions, get_run
+from gateway.schedules import ROUTES as SCHEDULES
 from gateway.settings import GatewaySettings
 from gateway.streams import get_stream
 from runtime.version import VERSION
@@ -53,6 +54,7 @@ def create_app(settings: GatewaySettings) -> Litestar:
             get_dead_letter,
             replay_dead_letter,
             drop_dead_letter,
+            *SCHEDULES,
             get_capabilities,
             get_functions,
             get_health,

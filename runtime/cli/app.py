@@ -23,6 +23,7 @@ from runtime.cli import (
     log,
     partitions,
     runs,
+    schedules,
     version,
 )
 from runtime.cli.exits import ExitCode, exit_code_of, name_of
@@ -50,7 +51,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for noun in (actors, runs, gateway, intake, log, dead, partitions, groups, db, infra, keys, version, init, dev):
+NOUNS = (
+    actors, runs, schedules, gateway, intake, log, dead, partitions, groups, db, infra, keys, version, init, dev,
+)  # fmt: skip
+for noun in NOUNS:
     noun.register(app)
 
 

@@ -24,6 +24,7 @@ from runtime.client.feed import Feed
 from runtime.client.kinds import Kinds
 from runtime.client.ordered import OrderedReader
 from runtime.client.runs import Run
+from runtime.client.schedules import Schedules
 from runtime.client.sending import Sending
 from runtime.client.services import Services
 from runtime.client.tail import PAGE, LogPage, tail
@@ -70,6 +71,8 @@ class Client:
         self._kinds = Kinds(self.capabilities)
         self._inbox = self._calls.inbox
         self._services = Services(connection, self._inbox)
+        self.schedules = Schedules(self)
+        """What starts commands again and again."""
         self._owned: Connection | None = None
         self._info: Info | None = None
         self._readers = 0

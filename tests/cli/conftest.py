@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.schedules import MODULE
 from tests.cli.command import Runtime
-from tests.support.system import System
+from tests.support.system import KINDS, System
 
 
 @pytest.fixture(scope="module")
 def runtime(shared_system: System) -> Runtime:
-    """`runtime …` with a pod that runs the kinds of tests.support.kinds."""
-    shared_system.start_pod()
+    """`runtime …` with a pod that runs the kinds of tests.support.kinds, and schedules."""
+    shared_system.start_pod(KINDS, MODULE)
     return Runtime(shared_system.environment())

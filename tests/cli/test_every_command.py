@@ -47,13 +47,21 @@ ENDING: dict[str, Words] = {
     "runs signal": (RUNNING, "limit", "10"),
     "runs update": (RUNNING, "take", "7"),
     "runs cancel": (RUNNING,),
+    "schedules create": ("walked", "clerk", "--method", "serve", "--cron", "@yearly"),
+    "schedules list": (),
+    "schedules describe": ("walked",),
+    "schedules pause": ("walked", "--note", "a walk"),
+    "schedules resume": ("walked",),
+    "schedules trigger": ("walked",),
+    "schedules backfill": ("walked", "--start", "2025-12-31", "--end", "2026-01-02"),
+    "schedules delete": ("walked",),
     "version": (),
 }
 """Commands that come to an end, with words that let them succeed, in an order in which they do."""
 
 ORDER = (
     "actors call", "actors pause", "actors resume", "dead show", "dead drop", "dead replay",
-    "runs signal", "runs update", "runs cancel",
+    "runs signal", "runs update", "runs cancel", "schedules create",
 )  # fmt: skip
 
 LASTING: dict[str, Words] = {
@@ -61,6 +69,7 @@ LASTING: dict[str, Words] = {
     "dev": (KINDS, "--port", "0"),
     "gateway up": ("--port", "0"),
     "intake up": (),
+    "schedules up": (),
 }
 """Commands that run until they are ended."""
 

@@ -44,7 +44,9 @@ def test_the_commands_are_those_that_scripts_may_rely_on() -> None:
         "actors up", "db migrate", "dead drop", "dead list", "dead replay", "dead show", "dev", "gateway up",
         "groups list", "groups promote", "groups retire", "infra down", "infra status", "infra up", "init", "intake up",
         "keys new", "log archive", "log export", "log restore", "log segments", "log show", "partitions", "runs cancel",
-        "runs show", "runs signal", "runs update", "version",
+        "runs show", "runs signal", "runs update", "schedules backfill", "schedules create", "schedules delete",
+        "schedules describe", "schedules list", "schedules pause", "schedules resume", "schedules trigger",
+        "schedules up", "version",
     }  # fmt: skip
 
 
