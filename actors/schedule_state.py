@@ -161,7 +161,7 @@ def apply(state: Schedule, event: Event) -> Schedule:
 
 
 def _fired(state: Schedule, event: Fired) -> Schedule:
-    assert state.spec is not None
+    kind = "" if state.spec is None else state.spec.kind
     state = replace(
         state,
         fired=state.fired + 1,
@@ -169,7 +169,7 @@ def _fired(state: Schedule, event: Fired) -> Schedule:
         recent=(*state.recent, event.firing)[-RECENT:],
     )
     if event.tracked:
-        state = replace(state, running=(*state.running, event.firing), running_kind=state.spec.kind)
+        state = replace(state, running=(*state.running, event.firing), running_kind=kind)
     if event.how == "buffered":
         state = replace(state, buffered=None)
     if event.how == "backfill":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from runtime.client import Client
 from schemas.schedules import MODULE, Spec
 from tests.support.system import KINDS, System, run, until
@@ -25,8 +27,8 @@ def test_given_a_schedule_whose_pods_are_killed_again_and_again_then_each_due_ti
             spec = Spec("counter", "add", "total", {"amount": 1}, every_s=1.0, overlap="allow")
             await client.schedules.create("often", spec, timeout_s=60.0)
             for deaths in range(1, 4):
-                seen = len(fired(system))
-                await until(lambda wanted=seen + 2: len(fired(system)) >= wanted)
+                wanted = len(fired(system)) + 2
+                await until(partial(_has_fired, system, wanted))
                 pod.kill()
                 if deaths < 3:
                     pod = system.start_pod(KINDS, MODULE)
@@ -37,6 +39,10 @@ def test_given_a_schedule_whose_pods_are_killed_again_and_again_then_each_due_ti
             await until(lambda: _is(client, len(dues)))
 
     run(scenario())
+
+
+def _has_fired(system: System, times: int) -> bool:
+    return len(fired(system)) >= times
 
 
 async def _is(client: Client, value: int) -> bool:
