@@ -63,7 +63,7 @@ def test_given_a_run_that_goes_on_when_it_ends_on_another_pod_then_its_schedule_
             described = await client.schedules.describe("s", timeout_s=60.0)
             assert [(one.run, one.key) for one in described.running] == [(started, started)]
             assert described.skipped == 1
-            assert await client.schedules.trigger("s", "cancel", timeout_s=60.0) is None  # it starts when that has ended
+            assert await client.schedules.trigger("s", "cancel", timeout_s=60.0) is None  # it waits for the end
 
             async def replaced() -> bool:
                 found = await client.schedules.describe("s", timeout_s=60.0)
