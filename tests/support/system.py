@@ -25,6 +25,7 @@ from runtime.errors import CallFailed, Rejected
 from runtime.host.pod import Pod
 from runtime.host.settings import PodSettings
 from runtime.kind import Kind
+from tests.support.emptying import empty, migrated
 from tests.support.patience import PATIENCE_S
 from tests.support.servers import Servers
 
@@ -161,13 +162,21 @@ class System:
             return cursor.fetchall() if cursor.description else []
 
 
+_shapes: dict[str, str] = {}
+"""What the databases looked like once they were migrated, by URL."""
+
+
 def create(servers: Servers, database: str) -> System:
-    """Makes an empty system: a new database, and no streams."""
-    with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
-        connection.execute(f'CREATE DATABASE "{database}"')
+    """Makes an empty system: a migrated database without rows, and no streams."""
+    system = System(servers, database)
+    url = system.postgres_url
+    if url not in _shapes or not empty(url, _shapes[url]):
+        with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+            connection.execute(f'CREATE DATABASE "{database}"')
+        _shapes[url] = asyncio.run(migrated(url))
     asyncio.run(drop_streams(servers.nats_url))
-    return System(servers, database)
+    return system
 
 
 async def drop_streams(url: str) -> None:
