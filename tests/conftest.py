@@ -30,6 +30,14 @@ def system(servers: Servers) -> Iterator[System]:
     system.stop_pods()
 
 
+@pytest.fixture
+def new_system(servers: Servers) -> Iterator[System]:
+    """An empty system whose database nobody has migrated yet; its pods end with the test."""
+    system = create(servers, "troupe_test", new=True)
+    yield system
+    system.stop_pods()
+
+
 @pytest.fixture(scope="module")
 def shared_system(servers: Servers) -> Iterator[System]:
     """An empty system that the tests of one module share."""

@@ -306,9 +306,9 @@ def test_given_readers_when_their_tenant_is_set_then_they_see_its_rows_and_no_ot
             connection.execute("SELECT * FROM inbox")
 
 
-def test_given_many_pods_when_they_migrate_at_once_then_each_migration_is_applied_once(system: System) -> None:
+def test_given_many_pods_when_they_migrate_at_once_then_each_migration_is_applied_once(new_system: System) -> None:
     async def scenario() -> list[list[str]]:
-        return await asyncio.gather(*[migrations.migrate(system.postgres_url) for _ in range(6)])
+        return await asyncio.gather(*[migrations.migrate(new_system.postgres_url) for _ in range(6)])
 
     applied = [name for names in run(scenario()) for name in names]
     assert applied == [f"{one.number:04d}_{one.name}" for one in migrations.migrations()]

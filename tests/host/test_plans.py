@@ -124,35 +124,35 @@ def assert_indexed(found: dict[str, dict[str, Any]]) -> None:
 
 
 def test_given_tables_of_a_few_rows_whose_number_is_known_when_planned_then_each_look_up_uses_its_index(
-    system: System,
+    new_system: System,
 ) -> None:
     """To the planner reading all of so little is cheaper, now and, since it plans but once, when there is much."""
 
     async def scenario() -> None:
-        await migrate(system.postgres_url)
+        await migrate(new_system.postgres_url)
         for statement in FILL:
-            system.sql(re.sub(r"generate_series\(1, \d+\)", f"generate_series(1, {FEW})", statement))
-        system.sql("ANALYZE")
-        assert_indexed(await plans(system))
+            new_system.sql(re.sub(r"generate_series\(1, \d+\)", f"generate_series(1, {FEW})", statement))
+        new_system.sql("ANALYZE")
+        assert_indexed(await plans(new_system))
 
     run(scenario())
 
 
 @pytest.mark.slow
 def test_given_tables_empty_or_full_when_the_commit_path_is_planned_then_each_look_up_uses_its_index(
-    system: System,
+    new_system: System,
 ) -> None:
     async def scenario() -> None:
-        await migrate(system.postgres_url)
-        assert_indexed(await plans(system))
-        await assert_trimmed_by_time(system)
+        await migrate(new_system.postgres_url)
+        assert_indexed(await plans(new_system))
+        await assert_trimmed_by_time(new_system)
         for statement in FILL:
-            system.sql(statement)
-        assert_indexed(await plans(system))
-        await assert_trimmed_by_time(system)
-        system.sql("ANALYZE")
-        assert_indexed(await plans(system))
-        await assert_trimmed_by_time(system)
-        assert system.sql("SELECT reltuples::int FROM pg_class WHERE relname = 'inbox'") == [(ANSWERS,)]
+            new_system.sql(statement)
+        assert_indexed(await plans(new_system))
+        await assert_trimmed_by_time(new_system)
+        new_system.sql("ANALYZE")
+        assert_indexed(await plans(new_system))
+        await assert_trimmed_by_time(new_system)
+        assert new_system.sql("SELECT reltuples::int FROM pg_class WHERE relname = 'inbox'") == [(ANSWERS,)]
 
     run(scenario())

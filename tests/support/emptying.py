@@ -27,9 +27,11 @@ SELECT md5(string_agg(part, '|' ORDER BY part)) FROM (
     SELECT concat_ws(',', nspname, nspacl) FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'
     UNION ALL
     SELECT concat_ws(',', relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT concat_ws(',', number, name, checksum) FROM troupe.migrations
 ) parts
 """
-"""What tests may have altered: tables, columns, constraints, policies, triggers, functions, rights."""
+"""What tests may have altered: tables, columns, constraints, policies, triggers, functions, rights, the record of migrations."""
 
 KEPT = ("migrations", "settings")
 
@@ -48,6 +50,8 @@ def empty(url: str, shape: str) -> bool:
     except psycopg.OperationalError:
         return False
     with connection:
+        if connection.execute("SELECT to_regclass('migrations')").fetchone() == (None,):
+            return False
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -56,7 +60,7 @@ def empty(url: str, shape: str) -> bool:
             return False
         used = _used(connection)
         if used:
-            connection.execute(f"TRUNCATE {', '.join(used)}")
+            connection.execute(f"TRUNCATE {', '.join(used)} CASCADE")
         connection.execute(
             "SELECT setval(format('troupe.%I', sequencename), start_value, false) FROM pg_sequences"
             " WHERE schemaname = 'troupe' AND last_value IS NOT NULL"

@@ -166,15 +166,16 @@ _shapes: dict[str, str] = {}
 """What the databases looked like once they were migrated, by URL."""
 
 
-def create(servers: Servers, database: str) -> System:
-    """Makes an empty system: a migrated database without rows, and no streams."""
+def create(servers: Servers, database: str, *, new: bool = False) -> System:
+    """Makes an empty system: a migrated database without rows, and no streams. A `new` one is not migrated yet."""
     system = System(servers, database)
     url = system.postgres_url
-    if url not in _shapes or not empty(url, _shapes[url]):
+    if new or url not in _shapes or not empty(url, _shapes[url]):
         with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
             connection.execute(f'CREATE DATABASE "{database}"')
-        _shapes[url] = asyncio.run(migrated(url))
+        if not new:
+            _shapes[url] = asyncio.run(migrated(url))
     asyncio.run(drop_streams(servers.nats_url))
     return system
 
