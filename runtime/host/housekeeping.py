@@ -29,6 +29,7 @@ from schemas.digest import digest_of
 _log = logging.getLogger("troupe.housekeeping")
 
 EVERY_S = 5.0
+VACUUM_EVERY_S = 20.0
 CLOCK_SKEW_S = 300.0
 """The most by which the clocks of broker and database may differ: answers are kept so much longer."""
 
@@ -73,16 +74,35 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Keeps house, for ever."""
+        async with asyncio.TaskGroup() as jobs:
+            jobs.create_task(self._trim())
+            jobs.create_task(self._vacuum())
+
+    async def _trim(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.move_anchors()
-                if any(lane.partition == self._first_partition for lane in self._lanes()):
+                if self._keeps_house():
                     await self.trim()
-                    await self.trim_inbox()
+                    while await self.trim_inbox() and self._keeps_house():
+                        pass  # a page at a time: nothing waits for long
                     await self._keeping.forget_pods()
             except (LogUnavailable, NotConnected) as error:
                 _log.warning("housekeeping waits: %r", error)
+
+    async def _vacuum(self) -> None:
+        """Beside the rest, since it may take long. Postgres forgets in a crash that it was to be done."""
+        while True:
+            await asyncio.sleep(VACUUM_EVERY_S)
+            try:
+                if self._keeps_house():
+                    await self._keeping.vacuum_inbox()
+            except (LogUnavailable, NotConnected) as error:
+                _log.warning("vacuuming the inbox waits: %r", error)
+
+    def _keeps_house(self) -> bool:
+        return any(lane.partition == self._first_partition for lane in self._lanes())
 
     async def move_anchors(self) -> None:
         """Moves the checkpoints of lanes without traffic to the stream's end, so that they do not hold up trimming."""
@@ -136,20 +156,20 @@ class Housekeeping:
         await self._stream.purge(upto)
         return upto
 
-    async def trim_inbox(self) -> None:
-        """Deletes answers that no repeat can ask for any more."""
+    async def trim_inbox(self) -> bool:
+        """Deletes a page of answers that no repeat can ask for any more; says whether there may be others."""
         elsewhere = await self._oldest_elsewhere()
         found = [] if elsewhere is None else [elsewhere]
         state = await self._stream.state()
         if state.messages:
             oldest = await self._stream.message_time(state.first_seq)
             if oldest is None:
-                return  # it was purged in between: which one is the oldest now is seen next time
+                return False  # it was purged in between: which one is the oldest now is seen next time
             found.append(oldest)
         moment: datetime.datetime | None = None
         if found:
             moment = datetime.datetime.fromtimestamp(min(found) / 1e9 - CLOCK_SKEW_S, datetime.UTC)
-        await self._keeping.trim_inbox(self._inbox_window_s, moment)
+        return await self._keeping.trim_inbox(self._inbox_window_s, moment)
 
     async def _went_back(self, upto: int, processed_at: int) -> bool:
         """Whether what lies below `upto` came after a checkpoint above it: the broker has given sequences out again.

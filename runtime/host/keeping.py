@@ -57,11 +57,14 @@ class Keeping(Protocol):
     async def park_unknown(self, command: UnknownCommand) -> None:
         """Keeps a command of a kind that nobody serves among the dead letters."""
 
-    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
-        """Deletes a page of answers, and one of refusals.
+    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> bool:
+        """Deletes a page of answers, and one of refusals; says whether there may be more of such answers.
 
         Those older than `age_s`, and than the oldest message that the stream still holds.
         """
+
+    async def vacuum_inbox(self) -> bool:
+        """Has the room of deleted answers used again, if they are many by now; says whether. May take minutes."""
 
     async def forget_pods(self) -> None:
         """Deletes the rows of pods that died an hour ago."""

@@ -11,6 +11,14 @@ from runtime.postgres.session import Session
 from schemas.subjects import CMD_STREAM
 
 INBOX_PAGE = 5000
+VACUUM_SHARE = 0.05
+"""The inbox is vacuumed once so large a share of it was deleted, or VACUUM_ROWS, whichever is more."""
+
+VACUUM_ROWS = 2000
+VACUUM_TIMEOUT_S = 3600.0
+VACUUM_SETTINGS = {"vacuum_cost_delay": "2ms"}
+"""As slowly as autovacuum does it, so that commits do not wait for its reading."""
+
 SETTINGS = {
     "lock_timeout": "1s",
     # What is too old is looked for by time. The planner takes a third of the table for it, and would read all of it.
@@ -26,6 +34,8 @@ class PostgresKeeping:
     def __init__(self, url: str, stream: str = CMD_STREAM) -> None:
         self._wanted = {"stream": stream}
         self._session = Session(url, 30.0, SETTINGS)
+        self._vacuuming = Session(url, VACUUM_TIMEOUT_S, VACUUM_SETTINGS)
+        self._deleted = 0
 
     async def needed(self) -> Needed:
         """What trimming has to look to."""
@@ -45,15 +55,23 @@ class PostgresKeeping:
         text = f"no pod serves kind {command.kind!r}: deploy one and replay this, or drop it"
         await self._session.run(query("park_unknown"), command._asdict() | {"error": text})
 
-    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
-        """Deletes a page of answers, and one of refusals.
-
-        Those older than `age_s`, and than the oldest message that the stream still holds.
-        """
+    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> bool:
+        """See the port."""
         wanted: dict[str, Any] = {"age_s": age_s, "oldest_message": oldest_message, "limit": INBOX_PAGE}
         wanted["oldest_unsent"] = await self._oldest("oldest_unsent")
-        await self._session.run(query("trim_inbox"), wanted)
+        deleted = int((await self._session.run(query("trim_inbox"), wanted))[0][0])
         await self._session.run(query("trim_refused"), wanted)
+        self._deleted += deleted
+        return deleted == INBOX_PAGE
+
+    async def vacuum_inbox(self) -> bool:
+        """See the port."""
+        kept = int((await self._session.run(query("answers_kept")))[0][0])
+        if self._deleted < max(VACUUM_ROWS, VACUUM_SHARE * kept):
+            return False
+        self._deleted = 0
+        await self._vacuuming.run(query("vacuum_inbox"))
+        return True
 
     async def repeatable(self) -> datetime.datetime | None:
         """Since when actors of this server may repeat what they say to others: unsent messages, and executions."""
@@ -69,5 +87,6 @@ class PostgresKeeping:
         await self._session.run(query("forget_pods"))
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
         await self._session.close()
+        await self._vacuuming.close()

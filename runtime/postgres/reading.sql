@@ -163,14 +163,22 @@ WHERE p.state <> 'waiting' AND g.retired_at IS NULL
 -- An answer is kept for the window, and longer while the stream, an outbox, a timer or an execution may still repeat
 -- what it answers. An execution that is started again asks others what it asked before, under the same ids. What retired
 -- groups have does not count.
-DELETE FROM inbox WHERE ctid = ANY(ARRAY(
+WITH gone AS (DELETE FROM inbox WHERE ctid = ANY(ARRAY(
     SELECT i.ctid FROM inbox i
     WHERE i.at < least(now() - make_interval(secs => %(age_s)s), %(oldest_message)s, %(oldest_unsent)s,
                        (SELECT min(p.since) FROM pending p JOIN partitions l ON l.lane = p.lane
                         JOIN groups g ON g.name = l.group_name WHERE p.state <> 'waiting' AND g.retired_at IS NULL))
       AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = i.actor AND p.command_id = i.command_id)
       AND NOT EXISTS (SELECT FROM timers t WHERE t.actor = i.actor AND t.fire_id = i.command_id)
-    LIMIT %(limit)s))
+    LIMIT %(limit)s)) RETURNING 1)
+SELECT count(*) FROM gone
+
+-- name: answers_kept
+-- About how many answers there are; 0 before Postgres has counted them for the first time.
+SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'inbox'::regclass
+
+-- name: vacuum_inbox
+VACUUM (SKIP_LOCKED) inbox
 
 -- name: trim_refused
 -- A refusal is kept as long as an answer is.

@@ -217,14 +217,17 @@ class SeveralKeepings:
             partition = partition_of(command.tenant, command.kind, token, self._partitions)
         await self._keepings[server_of(partition, len(self._keepings))].park_unknown(command)
 
-    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
+    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> bool:
         # What actors of another server said and may say again is answered from this one's inbox.
         others = [keeping for keeping in self._keepings if keeping is not self._own]
         found = await _each(others, lambda one: one.repeatable())
         moments = [moment - CLOCK_SKEW for moment in found if moment is not None]
         if oldest_message is not None:
             moments.append(oldest_message)
-        await self._own.trim_inbox(age_s, min(moments, default=None))
+        return await self._own.trim_inbox(age_s, min(moments, default=None))
+
+    async def vacuum_inbox(self) -> bool:
+        return await self._own.vacuum_inbox()
 
     async def forget_pods(self) -> None:
         await self._own.forget_pods()

@@ -16,13 +16,14 @@ from msgspec import Struct
 from runtime.client import objects
 from runtime.clock import system_clock
 from runtime.entity import entity
-from runtime.host import desk, lane
+from runtime.host import desk, housekeeping, lane
 from runtime.host.command import Command
 from runtime.host.committer import MAX_BATCH_BYTES, Committer
 from runtime.host.lane import MAILBOX_LIMIT, Activations
 from runtime.host.meter import Meter
 from runtime.host.pod import Pod
 from runtime.host.turn_thread import TurnThread
+from runtime.postgres import keeping
 from runtime.postgres.commit_log import PostgresCommitLog
 from schemas.address import Address, partition_of
 from tests.host.test_regressions import lane_of
@@ -85,6 +86,31 @@ def test_given_answers_older_than_the_window_when_trimmed_then_only_what_nobody_
 
     run(scenario())
     assert system.sql("SELECT command_id FROM inbox") == [("last",)]
+
+
+def test_given_more_old_answers_than_a_page_when_house_is_kept_then_all_go_and_their_room_is_used_again(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_S", 0.05)
+    monkeypatch.setattr(housekeeping, "VACUUM_EVERY_S", 0.05)
+    monkeypatch.setattr(keeping, "INBOX_PAGE", 10)
+    monkeypatch.setattr(keeping, "VACUUM_ROWS", 50)
+    old = f"now() - interval '{housekeeping.CLOCK_SKEW_S + 60} s'"
+
+    def vacuumed() -> bool:
+        return bool(system.sql("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'inbox'") > [(0,)])
+
+    async def scenario() -> None:
+        async with system.pod(counter, inbox_window_s=0.0):
+            assert not vacuumed()
+            system.sql(
+                "INSERT INTO inbox (actor, command_id, seq, lane, digest, failed, at, result)"
+                f" SELECT gen_random_uuid(), 'old-' || n, 1, 0, 0, false, {old}, 'null' FROM generate_series(1, 55) n"
+            )
+            await until(lambda: system.sql("SELECT count(*) FROM inbox") == [(0,)])
+            await until(vacuumed)
+
+    run(scenario())
 
 
 async def _alone(pod: Pod) -> bool:

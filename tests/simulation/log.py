@@ -351,9 +351,14 @@ class SimulatedKeeping:
     async def park_unknown(self, command: UnknownCommand) -> None:
         self._line.store.anomalies.append(f"{command.kind} is served, and its command {command.command_id} was parked")
 
-    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> None:
+    async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> bool:
         oldest = None if oldest_message is None else oldest_message.timestamp() - EPOCH
         await self._line.ask(lambda: self._line.store.trim_inbox(age_s, oldest))
+        return False
+
+    async def vacuum_inbox(self) -> bool:
+        """Nothing of what was deleted is left here."""
+        return False
 
     async def forget_pods(self) -> None:
         """Nobody died an hour ago."""

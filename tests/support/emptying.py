@@ -31,7 +31,7 @@ SELECT md5(string_agg(part, '|' ORDER BY part)) FROM (
     SELECT concat_ws(',', number, name, checksum) FROM troupe.migrations
 ) parts
 """
-"""What tests may have altered: tables, columns, constraints, policies, triggers, functions, rights, the record of migrations."""
+"""What tests may have altered: tables, columns, constraints, policies, triggers, functions, rights, migrations."""
 
 KEPT = ("migrations", "settings")
 
