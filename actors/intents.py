@@ -133,4 +133,6 @@ def _lines(headers: Mapping[str, str], intent: Intent) -> dict[str, str]:
     if names.PRINCIPAL in headers and names.SIGNATURE in headers:  # without its proof a principal is only a claim
         lines[names.PRINCIPAL] = headers[names.PRINCIPAL]
         lines[names.SIGNATURE] = headers[names.SIGNATURE]
+        if names.ROLES in headers:
+            lines[names.ROLES] = headers[names.ROLES]
     return lines

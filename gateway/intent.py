@@ -248,4 +248,4 @@ def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | N
         headers[h.DEADLINE] = str(run.deadline_ms)
     if not headers and run.session is None and caller.principal is None:
         return None
-    return Envelope(session=run.session, headers=headers, principal=caller.principal)
+    return Envelope(session=run.session, headers=headers, principal=caller.principal, roles=caller.roles)

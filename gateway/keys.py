@@ -22,6 +22,7 @@ import msgspec
 
 from runtime.errors import CallFailed, Misconfigured
 from schemas.address import BadAddress, check_name
+from schemas.signature import join_roles
 
 PREFIX = "troupe"
 LOOK_EVERY_S = 0.5
@@ -43,11 +44,12 @@ class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def new_key(tenant: str, principal: str, roles: tuple[str, ...] = ()) -> tuple[str, str]:
     """(the key itself, the line for the file). The key is shown to its owner once, and kept nowhere.
 
-    Raises ValueError for a tenant that is no name, or a principal that a header cannot carry.
+    Raises ValueError for a tenant or a role that is no name, or a principal that a header cannot carry.
     """
     check_name(tenant, "tenant")
     if not principal or principal != principal.strip() or any(ord(char) < 0x20 for char in principal):
         raise ValueError(f"principal {principal[:80]!r} cannot be used: give a name without control characters")
+    join_roles(roles)
     id = secrets.token_hex(4)
     key = f"{PREFIX}_{id}_{secrets.token_urlsafe(32)}"
     entry = KeyEntry(id, _hash(key), tenant, principal, tuple(roles))
@@ -68,6 +70,7 @@ def parse_keys(text: str) -> dict[str, KeyEntry]:
             found = msgspec.json.decode(line, type=list[KeyEntry] | KeyEntry)
             for entry in found if isinstance(found, list) else [found]:
                 check_name(entry.tenant, "tenant")
+                join_roles(entry.roles)
                 if len(bytes.fromhex(entry.hash)) != hashlib.sha256().digest_size:
                     raise ValueError("the hash is not a SHA-256 in hex")
                 if entry.id in entries:

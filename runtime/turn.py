@@ -90,6 +90,7 @@ class Turn:
         now: Unix seconds at which the turn was begun; the same for the whole turn.
         attempt: 1 for the first try.
         principal: who asks, when that was proved; else None.
+        roles: the principal's, proved as it is.
         session: the session whose stream shows what comes of this, or None.
         correlation_id: the id shared by everything that follows from one request.
         headers: the trace context and other headers that travelled with the command.
@@ -110,6 +111,7 @@ class Turn:
         "messages",
         "now",
         "principal",
+        "roles",
         "seq",
         "session",
         "timers",
@@ -124,6 +126,7 @@ class Turn:
         *,
         attempt: int = 1,
         principal: str | None = None,
+        roles: tuple[str, ...] = (),
         session: str | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -134,6 +137,7 @@ class Turn:
         self.now = now
         self.attempt = attempt
         self.principal = principal
+        self.roles = roles
         self.session = session
         self.correlation_id = correlation_id
         self.headers = headers or {}

@@ -76,14 +76,15 @@ class World:
         id: str | None = None,
         tenant: str = "default",
         principal: str | None = None,
+        roles: tuple[str, ...] = (),
         type: Any = Any,
     ) -> Any:
         """Sends a command, lets everything that follows from it happen, and returns its result, read as `type`.
 
         `command` is a command object, or a method's name with `args` beside it. Asking again with the same `id` gives
-        the recorded answer. `principal` is who asks, as the handler sees it.
+        the recorded answer. `principal` and `roles` are who asks, as the handler sees it.
         """
-        sent = self._send(kind, key, command, args, id, tenant, principal)
+        sent = self._send(kind, key, command, args, id, tenant, principal, roles)
         outcome = self._run(sent)
         if outcome is None:
             raise CallFailed("timeout", f"{sent.address} is paused: command {sent.id!r} waits until it is resumed")
@@ -99,9 +100,10 @@ class World:
         id: str | None = None,
         tenant: str = "default",
         principal: str | None = None,
+        roles: tuple[str, ...] = (),
     ) -> str:
         """Sends a command, lets everything that follows happen, and returns its id. What became of it is not raised."""
-        sent = self._send(kind, key, command, args, id, tenant, principal)
+        sent = self._send(kind, key, command, args, id, tenant, principal, roles)
         self._run()
         return sent.id
 
@@ -191,7 +193,15 @@ class World:
         return address, self._kinds[name]
 
     def _send(
-        self, kind: Kind | str, key: str, command: Any, args: Any, id: str | None, tenant: str, principal: str | None
+        self,
+        kind: Kind | str,
+        key: str,
+        command: Any,
+        args: Any,
+        id: str | None,
+        tenant: str,
+        principal: str | None,
+        roles: tuple[str, ...],
     ) -> Command:
         address, known = self._address(kind, key, tenant)
         if id is not None and not is_id(id):
@@ -199,7 +209,7 @@ class World:
                 "bad_request", f"{id[:80]!r} cannot be an id: use 1 to {MAX_ID_LENGTH} printable ASCII characters"
             )
         name, payload = named(known, command, args)
-        sent = Command(id or self.clock.token(16), address, name, body_of(payload), principal=principal)
+        sent = Command(id or self.clock.token(16), address, name, body_of(payload), principal=principal, roles=roles)
         self._queue.append(sent)
         return sent
 

@@ -42,6 +42,7 @@ class Command:
     """The calls that wait for its answer."""
     then: tuple[Address, str] | None = None
     """The actor and the method of it that are told what became of this."""
+    roles: tuple[str, ...] = ()
 
     @property
     def digest(self) -> int:
@@ -251,6 +252,7 @@ class Actor:
             self._clock.now(),
             attempt=attempt,
             principal=command.principal,
+            roles=command.roles,
             correlation_id=command.correlation_id,
         )
 

@@ -11,6 +11,7 @@
     Troupe-Answer        the execution that asks, `<kind>.<key>.<its command id>`: the answer goes to it as a command
     Troupe-Then          `<kind>.<key>.<method>`: what became of the command goes there as a command (control.Ended)
     Troupe-Principal     who asks; believed only beside a valid Troupe-Signature
+    Troupe-Roles         the roles of the principal, joined by commas; believed as it is
     Troupe-Object        the body is in the object store under this name (bodies above the broker's limit)
     Content-Type         application/json (the default) or application/msgpack
     traceparent          W3C trace context
@@ -29,6 +30,7 @@ CHAIN = "Troupe-Chain"
 ANSWER = "Troupe-Answer"
 THEN = "Troupe-Then"
 PRINCIPAL = "Troupe-Principal"
+ROLES = "Troupe-Roles"
 SIGNATURE = "Troupe-Signature"
 OBJECT = "Troupe-Object"
 CONTENT_TYPE = "Content-Type"

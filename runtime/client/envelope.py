@@ -11,7 +11,7 @@ from runtime.client.objects import MESSAGE_MARGIN_BYTES, Objects, digest_of
 from runtime.clock import Clock
 from runtime.errors import CallFailed
 from schemas import headers, subjects
-from schemas.signature import sign
+from schemas.signature import join_roles, sign
 
 SIGNATURE_MARGIN_S = 300.0
 """How much longer than its call a signature holds, for clocks that differ."""
@@ -27,6 +27,7 @@ class Envelope(NamedTuple):
     deadline_s: seconds from now after which the command is no longer wanted, and not processed.
     headers: further headers, such as `traceparent`.
     principal: who asks; pods believe it only with a signature, which clients with a signing key add.
+    roles: the principal's; believed as it is.
     """
 
     session: str | None = None
@@ -34,6 +35,7 @@ class Envelope(NamedTuple):
     deadline_s: float | None = None
     headers: dict[str, str] | None = None
     principal: str | None = None
+    roles: tuple[str, ...] = ()
 
     def traced(self, traceparent: str) -> Envelope:
         """The same with this trace context."""
@@ -48,6 +50,7 @@ class Fields(TypedDict, total=False):
     deadline_s: float | None
     headers: dict[str, str] | None
     principal: str | None
+    roles: tuple[str, ...]
 
 
 PLAIN = Envelope()
@@ -77,6 +80,9 @@ class Packing:
         lines = self._lines(envelope)
         if envelope.principal is not None:
             lines[headers.PRINCIPAL] = envelope.principal
+            roles = _roles(envelope.roles) if envelope.roles else ""
+            if roles:
+                lines[headers.ROLES] = roles
             if self._signing_key is not None:
                 lines[headers.SIGNATURE] = sign(
                     self._signing_key,
@@ -84,6 +90,7 @@ class Packing:
                     id=id,
                     body=body,
                     principal=envelope.principal,
+                    roles=roles,
                     expires_at=self._clock.now() + timeout_s + SIGNATURE_MARGIN_S,
                 )
         if not self.fits(body):
@@ -111,3 +118,10 @@ class Packing:
         if envelope.deadline_s is not None:
             lines[headers.DEADLINE] = str(int((self._clock.now() + envelope.deadline_s) * 1000))
         return lines
+
+
+def _roles(roles: tuple[str, ...]) -> str:
+    try:
+        return join_roles(roles)
+    except ValueError as error:
+        raise CallFailed("bad_request", str(error)) from error

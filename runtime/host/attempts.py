@@ -81,14 +81,15 @@ class Attempts:
         return None
 
     def _turn(self, work: Work, command: Command, attempt: int) -> Turn:
-        headers = command.headers
+        headers, principal = command.headers, self._principal_of(command)
         return Turn(
             work.address,
             command.id,
             work.seq,
             self._plan.now,
             attempt=attempt,
-            principal=self._principal_of(command),
+            principal=principal,
+            roles=command.roles,
             session=headers.get(names.SESSION),
             correlation_id=headers.get(names.CORRELATION),
             headers=headers,

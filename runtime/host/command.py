@@ -39,6 +39,7 @@ class Command:
         size: bytes of its message.
         absent: its body is still in the object store; `fetched` are the bytes it has there.
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
+        roles: the principal's, once it is proved.
         dropped: the values of headers that could not be used.
         doomed: why it is parked instead of tried (again).
         deadly: whether that is because it ends its process, so that it is never tried again.
@@ -62,6 +63,7 @@ class Command:
         "method",
         "parks",
         "problem",
+        "roles",
         "size",
         "stream_at",
         "stream_seq",
@@ -98,6 +100,7 @@ class Command:
         self.doomed = ""
         self.deadly = False
         self.timer: tuple[str, str] | None = None
+        self.roles: tuple[str, ...] = ()
 
     @property
     def reply_to(self) -> str | None:

@@ -34,7 +34,7 @@ REPLY_WITHIN_S = 30.0
 LOOK_AGAIN_S = 2.0
 _ACKNOWLEDGED = "a"
 _PASSED = (names.ID, names.DEADLINE, names.SESSION, names.CORRELATION, names.CAUSATION, names.CONTENT_TYPE,
-           names.TRACEPARENT, names.PRINCIPAL, names.SIGNATURE)  # fmt: skip
+           names.TRACEPARENT, names.PRINCIPAL, names.ROLES, names.SIGNATURE)  # fmt: skip
 
 Capabilities = Callable[[], Awaitable[list[Any]]]
 """What every kind that was ever registered can do, as the log keeps it."""

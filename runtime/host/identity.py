@@ -7,7 +7,7 @@ import logging
 from runtime.errors import Misconfigured
 from runtime.host.command import Command
 from schemas import headers as names
-from schemas.signature import BadSignature, check_secret, verify
+from schemas.signature import BadSignature, check_secret, split_roles, verify
 
 _log = logging.getLogger("troupe.identity")
 
@@ -22,11 +22,11 @@ class Identity:
             raise Misconfigured(f"RUNTIME_SIGNING_KEY: {error}") from error
 
     def principal_of(self, command: Command) -> str | None:
-        """The command's principal when it is proved, else None."""
+        """The command's principal when it is proved, else None; with it `command.roles` are set."""
         if self._secret is None:
             return None
         principal = command.headers.get(names.PRINCIPAL)
-        signature = command.headers.get(names.SIGNATURE)
+        signature, roles = command.headers.get(names.SIGNATURE), command.headers.get(names.ROLES, "")
         if principal is None or signature is None:
             return None
         address = command.address
@@ -35,9 +35,10 @@ class Identity:
         try:
             verify(
                 self._secret, signature, subject=subject, id=command.id, body=command.body, principal=principal,
-                now=stored_at,
+                now=stored_at, roles=roles,
             )  # fmt: skip
         except BadSignature as error:
             _log.warning("%s claims to be from %r: %s", command, principal, error)
             return None
+        command.roles = split_roles(roles)
         return principal

@@ -19,3 +19,9 @@ def sign(ctx: KeyValue) -> str | None:
     """Gives who asked, as far as that was proved."""
     ctx.set("by", ctx.turn.principal)
     return ctx.turn.principal
+
+
+@note.write
+def roles(ctx: KeyValue) -> list[str]:
+    """Gives the roles of who asked, as far as they were proved."""
+    return list(ctx.turn.roles)

@@ -35,7 +35,7 @@ async def noting(path: str) -> str:
 async def asked_by(ctx: Turn, path: str) -> list[Any]:
     """Waits for the file, then says who asked, and at which attempt that is."""
     await wait_for(path)
-    return [ctx.principal, ctx.attempt]
+    return [ctx.principal, ctx.roles, ctx.attempt]
 
 
 def test_given_a_log_that_does_not_commit_when_an_execution_is_asked_for_then_it_does_not_run_before(
@@ -83,9 +83,11 @@ def test_given_an_execution_when_its_next_owner_starts_it_again_then_it_knows_wh
             names.REPLY: inbox,
             names.DEADLINE: str(FAR_MS),
             names.PRINCIPAL: "ann",
+            names.ROLES: "admin",
             names.SIGNATURE: sign(
-                SECRET.encode(), subject=subject, id="one", body=body, principal="ann", expires_at=FAR_MS / 1000
-            ),
+                SECRET.encode(), subject=subject, id="one", body=body, principal="ann", roles="admin",
+                expires_at=FAR_MS / 1000,
+            ),  # fmt: skip
         }
         async with system.pod(asked_by, signing_key=SECRET) as pod:
             await connection.publish(subject, body, headers=told)
@@ -99,6 +101,6 @@ def test_given_an_execution_when_its_next_owner_starts_it_again_then_it_knows_wh
             await until(lambda: system.sql("SELECT attempts FROM pending") == [(2,)])
             path.touch()
             await until(lambda: answers)
-            assert msgspec.json.decode(answers[0])["result"] == ["ann", 2]
+            assert msgspec.json.decode(answers[0])["result"] == ["ann", ["admin"], 2]
 
     run(scenario())

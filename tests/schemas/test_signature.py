@@ -6,7 +6,7 @@ from typing import TypedDict
 
 import pytest
 
-from schemas.signature import BadSignature, check_secret, sign, verify
+from schemas.signature import BadSignature, check_secret, join_roles, sign, verify
 
 SECRET = b"s" * 32
 
@@ -89,3 +89,22 @@ def test_a_short_secret_is_refused_with_a_way_to_make_a_good_one() -> None:
     with pytest.raises(ValueError, match="token_urlsafe"):
         check_secret("guessable")
     assert check_secret("k" * 32) == b"k" * 32
+
+
+def test_given_roles_then_they_are_signed_with_the_message() -> None:
+    roles = join_roles(["manager", "admin", "admin"])
+    assert roles == "admin,manager"
+    signature = sign(SECRET, **MESSAGE, roles=roles, expires_at=2_000)
+    assert signature.startswith("v2.")
+    verify(SECRET, signature, **MESSAGE, roles=roles, now=1_000)
+    for claimed in ("", "admin", "admin,manager,root", "manager,admin", "admin,manager\n"):
+        with pytest.raises(BadSignature):
+            verify(SECRET, signature, **MESSAGE, roles=claimed, now=1_000)
+    with pytest.raises(BadSignature):
+        verify(SECRET, sign(SECRET, **MESSAGE, expires_at=2_000), **MESSAGE, roles="admin", now=1_000)
+
+
+@pytest.mark.parametrize("role", ["", "a b", "a,b", "ü", "a\nb", "x" * 101])
+def test_given_a_role_that_is_no_word_then_it_is_refused(role: str) -> None:
+    with pytest.raises(ValueError, match="a role is"):
+        join_roles([role])
