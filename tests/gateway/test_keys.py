@@ -156,7 +156,8 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(shared_system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    made = {"ann": new_key("acme", "ann", ("manager", "admin")), "bob": new_key("acme", "bob"), "eve": new_key("globex", "eve")}
+    ann, bob, eve = new_key("acme", "ann", ("manager", "admin")), new_key("acme", "bob"), new_key("globex", "eve")
+    made = {"ann": ann, "bob": bob, "eve": eve}
     path = tmp_path_factory.mktemp("keys") / "keys"
     path.write_text("\n".join(line for _, line in made.values()))
     shared_system.start_pod(KINDS, "tests.gateway.kinds", signing_key=SIGNING_KEY)
@@ -228,7 +229,8 @@ def test_given_a_dead_letter_then_only_its_own_tenant_sees_it_and_who_settles_it
 
 
 def test_given_headers_that_claim_something_then_only_the_key_counts(guarded: Guarded) -> None:
-    claims = {"Troupe-Principal": "root", "Troupe-Roles": "root", "Troupe-Tenant": "globex", "X-API-Key": guarded.keys["eve"]}
+    claims = {"Troupe-Principal": "root", "Troupe-Roles": "root", "Troupe-Tenant": "globex"}
+    claims["X-API-Key"] = guarded.keys["eve"]
     answer = guarded.gateway.intent("note", "signed", "sign", headers={**guarded.headers("ann"), **claims})
     assert answer.json()["result"] == "ann"
     answer = guarded.gateway.intent("note", "signed", "roles", headers={**guarded.headers("ann"), **claims})
