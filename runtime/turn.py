@@ -212,10 +212,19 @@ class Turn:
 
         One that has ended by then stays as it is.
         """
+        self._say_to_run(kind, key, control.CANCEL, control.Cancel(run, reason))
+
+    def signal_run(self, kind: Kind | str, key: str, run: str, name: str, value: Any = None) -> None:
+        """Sends a signal to a run of another actor of this tenant, after the commit; see `Run.signal`.
+
+        One that has ended by then does not hear it. `value` is anything that has a JSON form.
+        """
+        self._say_to_run(kind, key, control.SIGNAL, control.Signal(run, name, value))
+
+    def _say_to_run(self, kind: Kind | str, key: str, method: str, body: Any) -> None:
         name = check_name(kind if isinstance(kind, str) else kind.name, "kind")
         encode_token(key)
-        body = encode_json(control.Cancel(run, reason))
-        self.messages.append(Message(Address(self.address.tenant, name, key), control.CANCEL, body))
+        self.messages.append(Message(Address(self.address.tenant, name, key), method, encode_json(body)))
 
     def ask(
         self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0

@@ -87,7 +87,7 @@ def test_given_an_execution_when_its_next_owner_starts_it_again_then_it_knows_wh
             names.SIGNATURE: sign(
                 SECRET.encode(), subject=subject, id="one", body=body, principal="ann", roles="admin",
                 expires_at=FAR_MS / 1000,
-            ),  # fmt: skip
+            ),
         }
         async with system.pod(asked_by, signing_key=SECRET) as pod:
             await connection.publish(subject, body, headers=told)
