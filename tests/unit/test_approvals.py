@@ -46,9 +46,8 @@ def test_given_a_request_when_a_role_approves_then_the_run_is_told_and_the_desk_
     here.ask(approval, "a1", "request", spec(required_roles=("manager",)))
     assert shown(here) == ["a1"]
     assert described(here).spec.payload == {"amount": 900}
-    done = here.ask(
-        approval, "a1", "decide", {"approve": True, "comment": "fine"}, principal="ann", roles=("manager",), type=Outcome
-    )
+    decision = {"approve": True, "comment": "fine"}
+    done = here.ask(approval, "a1", "decide", decision, principal="ann", roles=("manager",), type=Outcome)
     assert (done.status, done.by, done.comment, done.approved) == ("approved", "ann", "fine", True)
     assert outcome_of(here) == done
     assert shown(here) == []
