@@ -9,6 +9,7 @@ from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from gateway.approvals import ROUTES as APPROVALS
 from gateway.context import Gateway
 from gateway.controls import cancel_run, signal_run, update_run
 from gateway.dead import drop_dead_letter, get_dead, get_dead_letter, replay_dead_letter
@@ -55,6 +56,7 @@ def create_app(settings: GatewaySettings) -> Litestar:
             replay_dead_letter,
             drop_dead_letter,
             *SCHEDULES,
+            *APPROVALS,
             get_capabilities,
             get_functions,
             get_health,

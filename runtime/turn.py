@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed
+from runtime.human import Human
 from schemas import control
 from schemas.address import Address, actor_id, check_name, encode_token
 from schemas.headers import MAX_ID_LENGTH, is_id
@@ -99,6 +100,7 @@ class Turn:
     __slots__ = (
         "_asked",
         "_asker",
+        "_human",
         "_mail",
         "_random",
         "_reply",
@@ -144,6 +146,7 @@ class Turn:
         self.messages: list[Message] = []
         self.timers: list[SetTimer | CancelTimer] = []
         self._asker: Asker | None = None
+        self._human: Human | None = None
         self._asked: Counter[tuple[Address, str]] | None = None
         self._steps: Steps | None = None
         self._mail: Mail | None = None
@@ -165,6 +168,13 @@ class Turn:
     def uuid(self) -> str:
         """A UUID (version 4 in form) that is the same on every attempt of this command."""
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    @property
+    def human(self) -> Human:
+        """The people that an `async` handler asks: `await ctx.human.approval(…)`."""
+        if self._human is None:
+            self._human = Human(self)
+        return self._human
 
     def reply(self, value: Any) -> None:
         """What the caller gets as the command's result, once committed. Any value that has a JSON form."""

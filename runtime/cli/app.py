@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from runtime.cli import (
     actors,
+    approvals,
     db,
     dead,
     dev,
@@ -52,7 +53,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 NOUNS = (
-    actors, runs, schedules, gateway, intake, log, dead, partitions, groups, db, infra, keys, version, init, dev,
+    actors, runs, schedules, approvals, gateway, intake, log, dead, partitions, groups, db, infra, keys, version, init,
+    dev,
 )  # fmt: skip
 for noun in NOUNS:
     noun.register(app)

@@ -24,6 +24,8 @@ class Reach(NamedTuple):
     data_dir: Path | None
     tenant: str | None
     timeout_s: float
+    signing_key: bytes | None = None
+    """Proves who asks."""
 
     def run(self, job: Callable[[Client], Awaitable[T]]) -> T:
         """Runs `job` with a client and gives its result. Raises NotConnected, and what the job raises."""
@@ -35,7 +37,13 @@ class Reach(NamedTuple):
         # An error of the connection is raised as well: a person needs to read it once.
         logging.getLogger("troupe").setLevel(os.environ.get("RUNTIME_LOG_LEVEL", "CRITICAL"))
         url = nats_url(self.data_dir)
-        connecting = Client.connect(url, self.tenant, name="troupe-cli", connect_timeout_s=min(self.timeout_s, 5.0))
+        connecting = Client.connect(
+            url,
+            self.tenant,
+            name="troupe-cli",
+            connect_timeout_s=min(self.timeout_s, 5.0),
+            signing_key=self.signing_key,
+        )
         async with await connecting as client:
             return await job(client)
 

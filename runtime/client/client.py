@@ -16,6 +16,7 @@ import msgspec
 
 from runtime.client import connection as connections
 from runtime.client import tracing
+from runtime.client.approvals import Approvals
 from runtime.client.calls import Calls, Watch
 from runtime.client.connection import Connection
 from runtime.client.envelope import PLAIN, Envelope, Fields, Packing
@@ -72,6 +73,7 @@ class Client:
         self._inbox = self._calls.inbox
         self._services = Services(connection, self._inbox)
         self.schedules = Schedules(self)
+        self.approvals = Approvals(self)
         """What starts commands again and again."""
         self._owned: Connection | None = None
         self._info: Info | None = None

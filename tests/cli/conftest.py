@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.schedules import MODULE
+from schemas import approvals, schedules
 from tests.cli.command import Runtime
 from tests.support.system import KINDS, System
 
 
 @pytest.fixture(scope="module")
 def runtime(shared_system: System) -> Runtime:
-    """`runtime …` with a pod that runs the kinds of tests.support.kinds, and schedules."""
-    shared_system.start_pod(KINDS, MODULE)
+    """`runtime …` with a pod that runs the kinds of tests.support.kinds, schedules and approvals."""
+    shared_system.start_pod(KINDS, schedules.MODULE, approvals.MODULE)
     return Runtime(shared_system.environment())

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from runtime.errors import CallFailed
+from schemas.approvals import KIND as APPROVAL
+from schemas.approvals import Run, Spec
 from schemas.runs import encode_run_id
 from tests.cli.command import Runtime
 from tests.cli.test_usage import ALL
@@ -29,6 +31,10 @@ ENDING: dict[str, Words] = {
     "actors pause": ("counter", "walked", "--reason", "a walk"),
     "actors resume": ("counter", "walked"),
     "actors tail": ("counter", "walked", "--count", "1"),
+    "approvals list": (),
+    "approvals show": ("walked",),
+    "approvals approve": ("walked", "--comment", "a walk"),
+    "approvals reject": ("refused",),
     "db migrate": (),
     "dead drop": ("1",),
     "dead list": (),
@@ -66,6 +72,7 @@ ORDER = (
 
 LASTING: dict[str, Words] = {
     "actors up": (KINDS,),
+    "approvals up": (),
     "dev": (KINDS, "--port", "0"),
     "gateway up": ("--port", "0"),
     "intake up": (),
@@ -94,6 +101,8 @@ def parked(runtime: Runtime, shared_system: System) -> None:
                 with pytest.raises(CallFailed):
                     await client.ask("counter", key, "boom")
             await client.submit("clerk", "walked", "serve", id="walked")
+            for id in ("walked", "refused"):
+                await client.ask(APPROVAL, id, "request", Spec("walk", Run("clerk", "walked", "walked")))
 
     asyncio.run(fail())
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.schedules import MODULE
+from schemas import approvals, schedules
 from tests.gateway.process import GatewayProcess
 from tests.support.system import KINDS, System
 
@@ -16,7 +16,7 @@ OWN_KINDS = "tests.gateway.kinds"
 @pytest.fixture(scope="module")
 def world(shared_system: System) -> System:
     """A system with one pod, for all tests of a module."""
-    shared_system.start_pod(KINDS, OWN_KINDS, MODULE)
+    shared_system.start_pod(KINDS, OWN_KINDS, schedules.MODULE, approvals.MODULE)
     return shared_system
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from runtime.function import function
 from runtime.keyvalue import KeyValue, keyvalue
+from runtime.turn import Turn
 
 note = keyvalue("note")
 
@@ -25,3 +29,12 @@ def sign(ctx: KeyValue) -> str | None:
 def roles(ctx: KeyValue) -> list[str]:
     """Gives the roles of who asked, as far as they were proved."""
     return list(ctx.turn.roles)
+
+
+@function(name="refunding", timeout_s=None)
+async def refunding(ctx: Turn, amount: int) -> dict[str, Any]:
+    """Has a manager decide, and says what came of it."""
+    outcome = await ctx.human.approval(
+        "refund", {"amount": amount}, required_roles=["manager"], timeout_s=86_400, escalate_to=["director"]
+    )
+    return {"approved": outcome.approved, "by": outcome.by, "comment": outcome.comment}
