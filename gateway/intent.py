@@ -14,7 +14,7 @@ from gateway.auth import Caller
 from gateway.context import Gateway, command_id, decoded, gateway_of, json_body
 from gateway.errors import ErrorDocument, respond
 from gateway.responses import AnyRequest, Json, header
-from gateway.streams import EventStream, Sink, follow_command, format_of
+from gateway.streams import EventStream, Sink, follow_command, format_of, wants_stream
 from runtime.client import Client, Envelope, Run
 from runtime.errors import CallFailed
 from schemas import headers as h
@@ -131,6 +131,7 @@ async def post_run(request: AnyRequest) -> Response[Any]:
 async def invoke(request: AnyRequest, function: str, wait_s: float = 10.0, key: str | None = None) -> Response[Any]:
     """Runs a function; the body is its arguments. What takes longer than `wait_s` seconds gets 202 and links.
 
+    With `Accept: text/event-stream`, or NDJSON, the run's facts are streamed: what a generator yields as it goes on.
     `key` groups invocations in the log; by default each has its own.
     """
     gateway = gateway_of(request)
@@ -143,7 +144,10 @@ async def invoke(request: AnyRequest, function: str, wait_s: float = 10.0, key: 
     if capability is not None and capability.type != "function":
         raise CallFailed("unknown_kind", f"{function!r} is not a function but of type {capability.type}: POST /intent")
     # A repeat must reach the actor that knows the id.
-    run = RunBody(function, key or id or secrets.token_hex(8), RUN)
+    own_key = key or id or secrets.token_hex(8)
+    if wants_stream(request):
+        return await _stream(gateway, client, request, caller, IntentBody(function, own_key, RUN), body, id)
+    run = RunBody(function, own_key, RUN)
     envelope = _envelope(request, caller, run)
     if wait_s == 0:
         return await accept(client, run, body, id, envelope)

@@ -388,6 +388,12 @@ def format_of(request: AnyRequest, asked: str | None = None) -> Format:
     return "ndjson" if "ndjson" in accept or "jsonl" in accept else "sse"
 
 
+def wants_stream(request: AnyRequest) -> bool:
+    """Whether a request asks for a stream by what it accepts."""
+    accept = header(request, b"accept") or ""
+    return any(word in accept for word in ("text/event-stream", "ndjson", "jsonl"))
+
+
 def _one_line(data: bytes) -> bytes:
     """JSON without line breaks, which can only be white space in it."""
     if b"\n" in data or b"\r" in data:

@@ -3,21 +3,38 @@
     @function
     async def charge(ctx: Turn, order: Order) -> Receipt: ...
 
-It has no state, so nothing of it is folded; what it asks of `ctx` takes effect once it is done.
+It has no state, so nothing of it is folded; what it asks of `ctx` takes effect once it is done. What a generator yields
+is committed while it goes on, see runtime.yields.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing, closing
 from typing import Any, overload
 
-from runtime.arguments import Arguments, Result, hints_of, name_of
+import msgspec
+
+from runtime.arguments import Arguments, Result, hints_of
 from runtime.errors import BadDefinition
 from runtime.kind import Behaviour, Decided, Execution, Kind, StoredEvent
 from runtime.policy import RetryPolicy
 from runtime.turn import Turn
+from runtime.yields import Yields
+from schemas.wire import Method as MethodInfo
 
 RUN = "run"
 """The one method of a function."""
@@ -31,7 +48,7 @@ class Function(Kind):
 
     def __init__(self, name: str, handler: Callable[..., Any], retry: RetryPolicy, timeout_s: float | None) -> None:
         super().__init__(name, Behaviour(retry, "continue"))
-        self._methods[RUN] = _Run(handler, timeout_s)
+        self._methods[RUN] = _run_of(handler, timeout_s)
         self.handler = handler
         self.description = (handler.__doc__ or "").strip()
 
@@ -63,16 +80,20 @@ class _Run(Execution):
         parameters = list(inspect.signature(handler).parameters.values())
         self._takes_context = bool(parameters) and parameters[0].name == "ctx"
         rest = parameters[1:] if self._takes_context else parameters
-        super().__init__(RUN, handler, Arguments(handler, rest, hints), Result(handler, hints.get("return", Any)))
+        returns = Result(handler, self._result_annotation(hints.get("return", Any)))
+        super().__init__(RUN, handler, Arguments(handler, rest, hints), returns)
         self._is_async = inspect.iscoroutinefunction(handler)
-        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-            raise BadDefinition(f"{name_of(handler)} is a generator: return the values as a list")
         self.timeout_s = timeout_s
 
-    async def run(self, state: Any, payload: Any, turn: Turn) -> Decided:
+    def _result_annotation(self, annotation: Any) -> Any:
+        return annotation
+
+    def _arguments(self, payload: Any, turn: Turn) -> tuple[Any, ...]:
         arguments = self.arguments.spread(payload)
-        if self._takes_context:
-            arguments = (turn, *arguments)
+        return (turn, *arguments) if self._takes_context else arguments
+
+    async def run(self, state: Any, payload: Any, turn: Turn) -> Decided:
+        arguments = self._arguments(payload, turn)
         async with asyncio.timeout(self.timeout_s):
             if self._is_async:
                 value = await self.handler(*arguments)
@@ -80,6 +101,69 @@ class _Run(Execution):
                 # A plain function may block: its own thread keeps it from holding up anybody else.
                 value = await asyncio.to_thread(self.handler, *arguments)
         return Decided([], None, self.result.encode(value))
+
+
+class _Generate(_Run):
+    """The run of a generator: its values are committed as it goes on, and its result is how many there were."""
+
+    def __init__(self, handler: Callable[..., Any], timeout_s: float | None) -> None:
+        super().__init__(handler, timeout_s)
+        self._is_async = inspect.isasyncgenfunction(handler)
+        yielded = typing.get_args(hints_of(handler).get("return", Any))
+        self._value = Result(handler, yielded[0] if yielded else Any)
+
+    def _result_annotation(self, annotation: Any) -> Any:
+        if annotation is not Any and typing.get_origin(annotation) not in _GENERATORS:
+            raise BadDefinition(
+                f"a generator is said to return {annotation}: annotate it with AsyncIterator[…] or Iterator[…] of what "
+                "it yields"
+            )
+        return int
+
+    def describe(self) -> MethodInfo:
+        """See Method.describe."""
+        return msgspec.structs.replace(super().describe(), yields=self._value.schema())
+
+    async def run(self, state: Any, payload: Any, turn: Turn) -> Decided:
+        arguments, out = self._arguments(payload, turn), turn.yields
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                if self._is_async:
+                    await self._generate(self.handler(*arguments), out)
+                else:
+                    await asyncio.to_thread(self._generate_in_thread, arguments, out, asyncio.get_running_loop())
+        except Exception:
+            await out.flush()  # what it had yielded before it failed is not yielded again
+            raise
+        return Decided([], None, self.result.encode(await out.flush()))
+
+    async def _generate(self, values: AsyncGenerator[Any, Any], out: Yields) -> None:
+        async with aclosing(values):
+            following: Awaitable[Any] = anext(values)
+            while True:
+                try:
+                    value = await following
+                except StopAsyncIteration:
+                    return
+                try:
+                    await out.put(self._value.encode(value))
+                except BaseException as error:  # noqa: BLE001  # it hears what happens to it where it stands
+                    following = values.athrow(error)
+                else:
+                    following = anext(values)
+
+    def _generate_in_thread(self, arguments: Sequence[Any], out: Yields, loop: asyncio.AbstractEventLoop) -> None:
+        with closing(self.handler(*arguments)) as values:
+            for value in values:
+                asyncio.run_coroutine_threadsafe(out.put(self._value.encode(value)), loop).result()
+
+
+_GENERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator, Iterator, Iterable, Generator)
+
+
+def _run_of(handler: Callable[..., Any], timeout_s: float | None) -> _Run:
+    generates = inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
+    return _Generate(handler, timeout_s) if generates else _Run(handler, timeout_s)
 
 
 @overload
@@ -95,7 +179,7 @@ def function(
     retry: RetryPolicy | None = None,
     timeout_s: float | None = 60.0,
 ) -> Any:
-    """Defines a function: `(…)` or `(ctx, …)`, plain or `async`.
+    """Defines a function: `(…)` or `(ctx, …)`, plain or `async`; or a generator, whose callers get what it yields.
 
     Args:
         name: the kind under which it is called; the function's own name by default.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runtime.journal import Steps
     from runtime.kind import Kind
     from runtime.mail import Mail, Request
+    from runtime.yields import Yields
 
 MAX_TIMER_NAME_LENGTH = 200
 MAX_MESSAGE_BYTES = 1_000_000
@@ -105,6 +106,7 @@ class Turn:
         "_random",
         "_reply",
         "_steps",
+        "_yields",
         "address",
         "attempt",
         "command_id",
@@ -150,6 +152,7 @@ class Turn:
         self._asked: Counter[tuple[Address, str]] | None = None
         self._steps: Steps | None = None
         self._mail: Mail | None = None
+        self._yields: Yields | None = None
         self._reply: Any = None
         self._random: random.Random | None = None
 
@@ -307,6 +310,24 @@ class Turn:
         Updates that are not answered when the handler ends fail with `not_running`.
         """
         return self._waits().update(name, returns, timeout_s)
+
+    def yielded(self) -> int:
+        """How many values former attempts of this generator have yielded; from here on it goes on behind them.
+
+        A generator that does not ask begins anew, and as many of its values are dropped.
+        """
+        return self.yields.resume()
+
+    @property
+    def yields(self) -> Yields:
+        """What a generator yields; for who runs it."""
+        if self._yields is None:
+            raise BadResult("only a generator that a pod or a World runs may yield: see runtime.function")
+        return self._yields
+
+    def yields_through(self, yields: Yields) -> None:
+        """Lets the handler yield; for who runs an execution."""
+        self._yields = yields
 
     def _waits(self) -> Mail:
         if self._mail is None:

@@ -17,6 +17,7 @@ from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.mail import Mail, Message, Said
 from runtime.turn import Asker, Question, Turn
+from runtime.yields import Yields, divided
 from schemas import chain
 from schemas.address import Address, actor_id, encode_token
 from schemas.chain import MAX_CALLS, Call
@@ -212,7 +213,9 @@ class Actor:
             tenant, kind, key = command.address
             run = f"{actor_id(tenant, kind, encode_token(key))}/{command.id}"
             keeper = _Keeper(recorded, lambda event: self._record(command, [event]))
-            steps = Steps(str(command.address), run, command.id, turn.attempt, keeper, recorded)
+            taken, yielded = divided(recorded)
+            steps = Steps(str(command.address), run, command.id, turn.attempt, keeper, taken)
+            turn.yields_through(Yields(command.id, turn.attempt, keeper, yielded))
             mail = Mail(steps, self._clock.now, self._sleep, alone=True)
             for said in self._said:
                 if said.message.run == command.id:

@@ -64,13 +64,17 @@ class Intent(msgspec.Struct, omit_defaults=True):
 
 
 class Method(msgspec.Struct, omit_defaults=True):
-    """A method as capabilities show it. `flavor`: command, query or execution. Schemas are JSON Schema 2020-12."""
+    """A method as capabilities show it. `flavor`: command, query or execution. Schemas are JSON Schema 2020-12.
+
+    `yields` is the schema of what a generator yields, whose result is how many values that were.
+    """
 
     name: str
     flavor: Literal["command", "query", "execution"]
     arguments: dict[str, Any] = {}
     result: dict[str, Any] = {}
     description: str = ""
+    yields: dict[str, Any] | None = None
 
 
 class Capability(msgspec.Struct, omit_defaults=True):

@@ -179,6 +179,7 @@ def call(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the answer, or end once the broker has the command.")
     ] = True,
+    stream: Annotated[bool, typer.Option("--stream", help="Print what a generator yields, a line a value.")] = False,
     tenant: Tenant = None,
     data: DataDir = None,
     timeout_s: TimeoutS = 30.0,
@@ -190,6 +191,7 @@ def call(
     be processed, and calling again with the same --id is safe.
     """
     from runtime.cli.arguments import body_of
+    from runtime.client import Envelope
 
     body = body_of(arguments or [])
 
@@ -200,7 +202,21 @@ def call(
             return {"seq": reply.seq, "result": reply.result}
         return await _send(client, (kind, key, method), body, id=id, session=session, wait=wait, timeout_s=timeout_s)
 
-    answered = Reach(data, tenant, timeout_s).run(ask)
+    async def follow(client: Client) -> dict[str, Any]:
+        _method(await _capabilities(client, timeout_s), kind, method)
+        envelope = Envelope(session=session)
+        run = await client.submit_body(kind, key, method, body, id=id, timeout_s=timeout_s, envelope=envelope)
+        async with aclosing(client.values(run)) as values:
+            async for number, value in values:
+                if as_json:
+                    print_json({"number": number, "value": value})
+                else:
+                    print_line(as_text(value))
+        return {}
+
+    answered = Reach(data, tenant, timeout_s).run(follow if stream else ask)
+    if stream:
+        return
     if as_json:
         print_json(answered)
     elif "result" in answered:

@@ -12,6 +12,7 @@
     store.py        publishing that the broker acknowledges
     objects.py      bodies too large for a message
     runs.py         a submitted command that may be taken up again anywhere
+    values.py       what a generator's run yields
     schedules.py    what starts commands again and again
     ordered.py      reading a stream in order, from a sequence, with bounded memory
     feed.py         one such cursor for all who watch sessions in one process

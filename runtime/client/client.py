@@ -29,6 +29,7 @@ from runtime.client.schedules import Schedules
 from runtime.client.sending import Sending
 from runtime.client.services import Services
 from runtime.client.tail import PAGE, LogPage, tail
+from runtime.client.values import values as values_of
 from runtime.clock import Clock, system_clock
 from runtime.errors import CallFailed
 from runtime.turn import method_and_payload
@@ -253,6 +254,37 @@ class Client:
         # A pod that could not fetch a large body never knew its digest.
         digest = digest_of(method, body) if self._sending.fits(body) else None
         return Run(self, kind, key, id, digest, watch)
+
+    async def stream(
+        self,
+        kind: Kind | str,
+        key: str,
+        command: Any,
+        args: Any = None,
+        *,
+        type: Any = Any,
+        id: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        **envelope: Unpack[Fields],
+    ) -> AsyncGenerator[Any, None]:
+        """Runs a generator, and gives what it yields, each value decoded to `type` once it is committed.
+
+        With the same `id` anybody gets the same values again, whatever died meanwhile; to go on behind those that one
+        has, see `values`. `timeout_s` is for storing the command. Raises what the run fails with, behind its values.
+        """
+        run = await self.submit(kind, key, command, args, id=id, timeout_s=timeout_s, **envelope)
+        async with aclosing(self.values(run, type=type)) as values:
+            async for _, value in values:
+                yield value
+
+    async def values(
+        self, run: Run | str, *, after: int = 0, type: Any = Any
+    ) -> AsyncGenerator[tuple[int, Any], None]:
+        """(number, value) of what a run, or the run of that id, yields, from its value number `after` on to its end."""
+        one = self.run(run) if isinstance(run, str) else run
+        async with aclosing(values_of(self, one, after, type)) as values:
+            async for numbered in values:
+                yield numbered
 
     async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
         """Says an intent in a session, and returns its id once the broker has stored it; the session shows the rest."""

@@ -15,6 +15,7 @@ from runtime.journal import STEP, Entry, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX
 from runtime.mail import ANSWER, Mail, Said, said_of
 from runtime.suspension import Suspension
+from runtime.yields import Yields, divided
 
 T = TypeVar("T")
 
@@ -86,9 +87,12 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._open: set[asyncio.Future[None]] = set()
         self._closed = False
+        steps, yielded = divided(entries)
         self.steps = Steps(
-            str(command.address), f"{command.actor}/{command.id}", command.id, start.attempt, self, entries
+            str(command.address), f"{command.actor}/{command.id}", command.id, start.attempt, self, steps
         )
+        self.yields = Yields(command.id, start.attempt, self, yielded)
+        self.steps.begun |= yielded > 0
         self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
         self.mail = Mail(self.steps, clock.now)
         self._suspension = Suspension(self.steps, self.mail, suspend_after_s)
