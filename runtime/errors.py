@@ -65,7 +65,16 @@ class HandlerError(TroupeError):
 
 
 class Retry(HandlerError):
-    """Raise it from a handler to be tried again, if the policy has attempts left."""
+    """Raise it from a handler to be tried again, if the policy has attempts left.
+
+    `after_s` is how long to wait before that, in seconds; by default what the policy says.
+    """
+
+    def __init__(self, message: str | None = None, *, after_s: float | None = None) -> None:
+        super().__init__(message or "The handler asks for another attempt.")
+        if after_s is not None and not 0 <= after_s < float("inf"):
+            raise ValueError(f"after_s is a number of seconds of at least 0, not {after_s!r}")
+        self.after_s = after_s
 
 
 class BadResult(HandlerError):

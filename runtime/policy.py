@@ -6,13 +6,17 @@ import dataclasses
 import math
 from typing import Literal
 
+from runtime.errors import Retry
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how fast a failing message is tried again.
 
     `max_attempts` counts the first try. The wait before attempt n+1 is `first_delay_s * factor ** (n - 1)`, at most
-    `max_delay_s`, times a random number in [1 - jitter, 1]. Errors in `never` are not retried.
+    `max_delay_s`, times a random number in [1 - jitter, 1]; a handler that raises `Retry(after_s=…)` says it itself.
+    Errors in `never` are not retried: classes, or names such as "ValueError" or "httpx.ConnectError", also of a base
+    class, so that whoever defines the policy need not import them.
     """
 
     max_attempts: int = 3
@@ -20,7 +24,7 @@ class RetryPolicy:
     factor: float = 2.0
     max_delay_s: float = 30.0
     jitter: float = 0.2
-    never: tuple[type[BaseException], ...] = ()
+    never: tuple[type[BaseException] | str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -28,6 +32,21 @@ class RetryPolicy:
         finite = all(map(math.isfinite, (self.first_delay_s, self.max_delay_s, self.factor)))
         if not finite or self.first_delay_s < 0 or self.max_delay_s < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
             raise ValueError("delays are finite and not negative, factor is at least 1, jitter is between 0 and 1")
+
+    def gives_up(self, error: BaseException) -> bool:
+        """Whether an error is one of those that are not retried."""
+        return any(
+            isinstance(error, one)
+            if isinstance(one, type)
+            else any(one in (cls.__name__, f"{cls.__module__}.{cls.__qualname__}") for cls in type(error).__mro__)
+            for one in self.never
+        )
+
+    def wait_s(self, error: BaseException, attempts: int, random: float) -> float:
+        """Seconds to wait after `attempts` failed tries, of which the last one ended with `error`."""
+        if isinstance(error, Retry) and error.after_s is not None:
+            return error.after_s
+        return self.delay_s(attempts, random)
 
     def delay_s(self, attempts: int, random: float) -> float:
         """Seconds to wait after `attempts` failed tries; `random` is in [0, 1)."""

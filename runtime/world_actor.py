@@ -196,9 +196,10 @@ class Actor:
             except Rejected as error:
                 return Done(Outcome(failure=failure_of(error, command), cause=error))
             except Exception as error:
-                if attempt == policy.max_attempts or isinstance(error, (BadResult, *policy.never)) or is_cycle(error):
+                hopeless = isinstance(error, BadResult) or policy.gives_up(error) or is_cycle(error)
+                if attempt == policy.max_attempts or hopeless:
                     return self._park(command, attempt, error)
-                self._clock.advance(policy.delay_s(attempt, self._clock.random()))
+                self._clock.advance(policy.wait_s(error, attempt, self._clock.random()))
             else:
                 if decided.events:  # a shared handler's state is the one that it began with
                     self.state = decided.state

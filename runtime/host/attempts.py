@@ -218,9 +218,9 @@ class Attempts:
         if isinstance(error, (Rejected, Cancelled)):
             plan.fail(work, command, failure_of(error, command))
             return True
-        hopeless = isinstance(error, (BadResult, *policy.never)) or is_cycle(error)
+        hopeless = isinstance(error, BadResult) or policy.gives_up(error) or is_cycle(error)
         if attempt < policy.max_attempts and not hopeless:
-            delay = policy.delay_s(attempt, self._random())
+            delay = policy.wait_s(error, attempt, self._random())
             text = text_of(error)
             _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
             due_at = plan.now + delay

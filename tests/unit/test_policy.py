@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime import RetryPolicy
+from runtime import Retry, RetryPolicy
 
 
 @pytest.mark.parametrize(("attempts", "delay"), [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (5, 5.0), (5000, 5.0)])
@@ -56,3 +56,37 @@ def test_given_any_policy_when_a_delay_is_asked_for_then_it_is_within_its_bounds
 def test_given_a_policy_that_makes_no_sense_when_made_then_it_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least 1|not negative"):
         RetryPolicy(**fields)
+
+
+class Busy(ConnectionError):
+    """An error of somebody else's module."""
+
+
+@pytest.mark.parametrize(
+    ("never", "gives_up"),
+    [
+        ((), False),
+        ((ConnectionError,), True),
+        ((ValueError,), False),
+        (("Busy",), True),
+        (("ConnectionError",), True),
+        (("builtins.OSError",), True),
+        ((f"{__name__}.Busy",), True),
+        (("Bus", "usy", "elsewhere.Busy"), False),
+        ((ValueError, "Busy"), True),
+    ],
+)
+def test_given_classes_or_names_that_are_not_retried_when_an_error_is_one_of_them_then_it_is_not(
+    never: Any, gives_up: bool
+) -> None:
+    assert RetryPolicy(never=never).gives_up(Busy("later")) is gives_up
+
+
+def test_given_a_handler_that_says_when_it_wants_to_be_tried_again_then_the_policy_is_not_asked() -> None:
+    policy = RetryPolicy(first_delay_s=1.0, jitter=0.0, max_delay_s=5.0)
+    assert policy.wait_s(Retry("busy", after_s=60.0), 1, 0.5) == 60.0
+    assert policy.wait_s(Retry("busy"), 2, 0.5) == 2.0
+    assert policy.wait_s(ValueError("busy"), 3, 0.5) == 4.0
+    for wrong in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError):
+            Retry("busy", after_s=wrong)

@@ -423,6 +423,7 @@ def fails_with(error: Exception, **policy: Any) -> World:
         (KeyError("x"), {"max_attempts": 1}, 1),
         (KeyError("x"), {"never": (LookupError,)}, 1),
         (OSError("x"), {"never": (LookupError,), "max_attempts": 2}, 2),
+        (KeyError("x"), {"never": ("LookupError",)}, 1),
     ],
     ids=str,
 )
