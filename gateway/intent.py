@@ -33,7 +33,8 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True):
     """A command: `method` of the actor `kind`/`key` with `args`, which may be any JSON.
 
     `id` makes a repeat harmless: it is answered, not done again. `session` shows what comes of it to that session's
-    watchers. `deadline_ms` is the Unix time in milliseconds after which it is no longer wanted.
+    watchers. `deadline_ms` is the Unix time in milliseconds after which it is no longer wanted; `start_at_ms` that
+    before which it has no turn, which `delay_s` says in seconds from now.
     """
 
     kind: str
@@ -43,6 +44,8 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True):
     id: str | None = None
     session: str | None = None
     deadline_ms: Milliseconds | None = None
+    delay_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    start_at_ms: Milliseconds | None = None
 
 
 class IntentBody(RunBody, forbid_unknown_fields=True):
@@ -128,11 +131,13 @@ async def post_run(request: AnyRequest) -> Response[Any]:
 
 
 @post("/invoke/{function:str}", status_code=200, responses=ANSWERS, summary="Run a function")
-async def invoke(request: AnyRequest, function: str, wait_s: float = 10.0, key: str | None = None) -> Response[Any]:
+async def invoke(
+    request: AnyRequest, function: str, wait_s: float = 10.0, key: str | None = None, delay_s: float | None = None
+) -> Response[Any]:
     """Runs a function; the body is its arguments. What takes longer than `wait_s` seconds gets 202 and links.
 
     With `Accept: text/event-stream`, or NDJSON, the run's facts are streamed: what a generator yields as it goes on.
-    `key` groups invocations in the log; by default each has its own.
+    `key` groups invocations in the log; by default each has its own. With `delay_s` it starts later: that gets 202.
     """
     gateway = gateway_of(request)
     client, caller = await gateway.admit(request)
@@ -146,10 +151,11 @@ async def invoke(request: AnyRequest, function: str, wait_s: float = 10.0, key: 
     # A repeat must reach the actor that knows the id.
     own_key = key or id or secrets.token_hex(8)
     if wants_stream(request):
-        return await _stream(gateway, client, request, caller, IntentBody(function, own_key, RUN), body, id)
-    run = RunBody(function, own_key, RUN)
+        intent = IntentBody(function, own_key, RUN, delay_s=delay_s)
+        return await _stream(gateway, client, request, caller, intent, body, id)
+    run = RunBody(function, own_key, RUN, delay_s=delay_s)
     envelope = _envelope(request, caller, run)
-    if wait_s == 0:
+    if wait_s == 0 or delay_s:
         return await accept(client, run, body, id, envelope)
     return await wait(client, run, body, id, envelope, wait_s)
 
@@ -250,6 +256,15 @@ def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | N
         headers[h.TRACEPARENT] = trace
     if run.deadline_ms is not None:
         headers[h.DEADLINE] = str(run.deadline_ms)
-    if not headers and run.session is None and caller.principal is None:
+    later = run.delay_s is not None or run.start_at_ms is not None
+    if not headers and run.session is None and caller.principal is None and not later:
         return None
-    return Envelope(session=run.session, headers=headers, principal=caller.principal, roles=caller.roles)
+    start_at = None if run.start_at_ms is None else run.start_at_ms / 1000
+    return Envelope(
+        run.session,
+        headers=headers,
+        principal=caller.principal,
+        roles=caller.roles,
+        delay_s=run.delay_s,
+        start_at=start_at,
+    )

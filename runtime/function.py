@@ -46,9 +46,19 @@ class Function(Kind):
     type = "function"
     fold_version = "function-1"
 
-    def __init__(self, name: str, handler: Callable[..., Any], retry: RetryPolicy, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        handler: Callable[..., Any],
+        retry: RetryPolicy,
+        timeout_s: float | None,
+        debounce_s: float = 0.0,
+    ) -> None:
         super().__init__(name, Behaviour(retry, "continue"))
-        self._methods[RUN] = _run_of(handler, timeout_s)
+        if not 0 <= debounce_s < float("inf"):
+            raise BadDefinition(f"function {name!r}: debounce_s is a number of seconds of at least 0")
+        method = self._methods[RUN] = _run_of(handler, timeout_s)
+        method.debounce_s = debounce_s
         self.handler = handler
         self.description = (handler.__doc__ or "").strip()
 
@@ -170,7 +180,11 @@ def _run_of(handler: Callable[..., Any], timeout_s: float | None) -> _Run:
 def function(handler: Callable[..., Any]) -> Function: ...
 @overload
 def function(
-    *, name: str | None = None, retry: RetryPolicy | None = None, timeout_s: float | None = 60.0
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    timeout_s: float | None = 60.0,
+    debounce_s: float = 0.0,
 ) -> Callable[[Callable[..., Any]], Function]: ...
 def function(
     handler: Callable[..., Any] | None = None,
@@ -178,6 +192,7 @@ def function(
     name: str | None = None,
     retry: RetryPolicy | None = None,
     timeout_s: float | None = 60.0,
+    debounce_s: float = 0.0,
 ) -> Any:
     """Defines a function: `(…)` or `(ctx, …)`, plain or `async`; or a generator, whose callers get what it yields.
 
@@ -185,7 +200,11 @@ def function(
         name: the kind under which it is called; the function's own name by default.
         retry: what happens when it raises; three attempts by default.
         timeout_s: seconds per attempt, or None for no limit.
+        debounce_s: seconds for which no other call of a key may come before one runs; of several, the last one does.
+            A call's result is then `{"run", "start_at"}` at once: the id of the run that it becomes if no other comes.
     """
-    if handler is None:
-        return lambda given: Function(name or given.__name__, given, retry or RetryPolicy(), timeout_s)
-    return Function(name or handler.__name__, handler, retry or RetryPolicy(), timeout_s)
+
+    def define(given: Callable[..., Any]) -> Function:
+        return Function(name or given.__name__, given, retry or RetryPolicy(), timeout_s, debounce_s)
+
+    return define if handler is None else define(handler)

@@ -57,6 +57,8 @@ class Method(abc.ABC):
     flavor: ClassVar[Literal["command", "query", "execution"]]
     exclusive: bool = True
     """Whether it has the actor's key to itself, and waits for what holds it."""
+    debounce_s: float = 0.0
+    """Seconds for which no other command may come before one runs; of several, the last one does. 0: each runs."""
 
     def __init__(self, name: str, handler: Any, arguments: Arguments, result: Result) -> None:
         self.name = _defined_name(name, "method")

@@ -4,6 +4,7 @@
     Troupe-Reply         the subject to reply to, under `_INBOX.<tenant>.`
     Troupe-Reply-Mode    `batch`: replies may come as a list, many in one message (docs/protocol.md)
     Troupe-Deadline      Unix milliseconds after which the command is no longer wanted
+    Troupe-Start-At      Unix milliseconds before which the command has no turn
     Troupe-Session       the session whose stream shows what came of it
     Troupe-Correlation   one id for everything that follows from one request
     Troupe-Causation     the id of the command or event that caused this one
@@ -23,6 +24,7 @@ ID = "Troupe-Id"
 REPLY = "Troupe-Reply"
 REPLY_MODE = "Troupe-Reply-Mode"
 DEADLINE = "Troupe-Deadline"
+START_AT = "Troupe-Start-At"
 SESSION = "Troupe-Session"
 CORRELATION = "Troupe-Correlation"
 CAUSATION = "Troupe-Causation"

@@ -26,7 +26,7 @@ from runtime.cli.reach import Reach
 from runtime.errors import CallFailed, Misconfigured
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client import Client, Envelope
     from schemas.wire import Capability, LogEvent, Method
 
 
@@ -179,6 +179,9 @@ def call(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the answer, or end once the broker has the command.")
     ] = True,
+    delay: Annotated[
+        float | None, typer.Option("--delay", min=0, help="Seconds before which it does not begin.")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print what a generator yields, a line a value.")] = False,
     tenant: Tenant = None,
     data: DataDir = None,
@@ -194,17 +197,17 @@ def call(
     from runtime.client import Envelope
 
     body = body_of(arguments or [])
+    envelope = Envelope(session=session, delay_s=delay)
 
     async def ask(client: Client) -> dict[str, Any]:
         found = _method(await _capabilities(client, timeout_s), kind, method)
         if found.flavor == "query":
             reply = await client.read(kind, key, method, body, timeout_s=timeout_s)
             return {"seq": reply.seq, "result": reply.result}
-        return await _send(client, (kind, key, method), body, id=id, session=session, wait=wait, timeout_s=timeout_s)
+        return await _send(client, (kind, key, method), body, envelope, id=id, wait=wait, timeout_s=timeout_s)
 
     async def follow(client: Client) -> dict[str, Any]:
         _method(await _capabilities(client, timeout_s), kind, method)
-        envelope = Envelope(session=session)
         run = await client.submit_body(kind, key, method, body, id=id, timeout_s=timeout_s, envelope=envelope)
         async with aclosing(client.values(run)) as values:
             async for number, value in values:
@@ -325,16 +328,14 @@ async def _send(
     client: Client,
     address: tuple[str, str, str],
     body: bytes,
+    envelope: Envelope,
     *,
     id: str | None,
-    session: str | None,
     wait: bool,
     timeout_s: float,
 ) -> dict[str, Any]:
-    from runtime.client.envelope import Envelope
     from runtime.client.failures import error_of
 
-    envelope = Envelope(session=session)
     if not wait:
         run = await client.submit_body(*address, body, id=id, timeout_s=timeout_s, envelope=envelope)
         return {"id": run.command_id, "run": run.id}

@@ -10,6 +10,7 @@ from runtime.client.failures import address_checked, checked_id
 from runtime.client.objects import MESSAGE_MARGIN_BYTES, Objects, digest_of
 from runtime.clock import Clock
 from runtime.errors import CallFailed
+from runtime.turn import MAX_DUE_AT
 from schemas import headers, subjects
 from schemas.signature import join_roles, sign
 
@@ -25,6 +26,7 @@ class Envelope(NamedTuple):
     session: the session whose watchers see what comes of it.
     correlation_id: one id for everything that follows from one request.
     deadline_s: seconds from now after which the command is no longer wanted, and not processed.
+    delay_s, start_at: seconds from now, or a Unix time, before which the command has no turn; one of them.
     headers: further headers, such as `traceparent`.
     principal: who asks; pods believe it only with a signature, which clients with a signing key add.
     roles: the principal's; believed as it is.
@@ -36,6 +38,8 @@ class Envelope(NamedTuple):
     headers: dict[str, str] | None = None
     principal: str | None = None
     roles: tuple[str, ...] = ()
+    delay_s: float | None = None
+    start_at: float | None = None
 
     def traced(self, traceparent: str) -> Envelope:
         """The same with this trace context."""
@@ -51,6 +55,8 @@ class Fields(TypedDict, total=False):
     headers: dict[str, str] | None
     principal: str | None
     roles: tuple[str, ...]
+    delay_s: float | None
+    start_at: float | None
 
 
 PLAIN = Envelope()
@@ -117,6 +123,8 @@ class Packing:
             lines[headers.CORRELATION] = checked_id(envelope.correlation_id)
         if envelope.deadline_s is not None:
             lines[headers.DEADLINE] = str(int((self._clock.now() + envelope.deadline_s) * 1000))
+        if envelope.delay_s is not None or envelope.start_at is not None:
+            lines[headers.START_AT] = str(int(self._start_at(envelope) * 1000))
         return lines
 
 
@@ -125,3 +133,11 @@ def _roles(roles: tuple[str, ...]) -> str:
         return join_roles(roles)
     except ValueError as error:
         raise CallFailed("bad_request", str(error)) from error
+
+    def _start_at(self, envelope: Envelope) -> float:
+        if envelope.start_at is not None and envelope.delay_s is not None:
+            raise CallFailed("bad_request", "a command starts after delay_s seconds or at start_at: give one of them")
+        at = envelope.start_at if envelope.start_at is not None else self._clock.now() + (envelope.delay_s or 0.0)
+        if not 0 <= at <= MAX_DUE_AT:
+            raise CallFailed("bad_request", f"a command starts between the years 1970 and 9999, not at {at!r}")
+        return at

@@ -118,6 +118,12 @@ class Command:
         return self.headers.get(names.CONTENT_TYPE)
 
     @property
+    def start_at(self) -> float:
+        """Unix seconds before which it has no turn; 0 for at once."""
+        given = self.headers.get(names.START_AT)
+        return 0.0 if given is None else int(given) / 1000
+
+    @property
     def probe_key(self) -> int:
         """Tells this command from the lane's others when attempts are counted: its place in the stream, or a digest."""
         return self.stream_seq or -1 - zlib.crc32(self.id.encode())
@@ -238,6 +244,10 @@ def _check_headers(command: Command, tenant: str) -> None:
     if deadline is not None and not _DEADLINE.match(deadline):
         command.problem = Failure("bad_request", f"{names.DEADLINE} {deadline[:40]!r} is not Unix milliseconds")
         command.dropped += headers.pop(names.DEADLINE)
+    start_at = headers.get(names.START_AT)
+    if start_at is not None and not _DEADLINE.match(start_at):
+        command.problem = Failure("bad_request", f"{names.START_AT} {start_at[:40]!r} is not Unix milliseconds")
+        command.dropped += headers.pop(names.START_AT)
     headers.pop(names.TIMER, None)
     if names.CHAIN in headers:
         try:
@@ -274,6 +284,13 @@ def from_timer(lane: Lane, row: TimerRow) -> Command:
     command.id = row.fire_id
     command.timer = (row.actor, row.name)
     return command
+
+
+def is_delayed(row: PendingRow, now: float) -> bool:
+    """Whether a pending command has not had its first turn, because it is to start later."""
+    if row.holds or row.state != "waiting" or row.attempts or names.START_AT not in row.headers:
+        return False
+    return int(_headers_decoder.decode(row.headers)[names.START_AT]) / 1000 > now
 
 
 def from_pending(lane: Lane, row: PendingRow) -> Command:

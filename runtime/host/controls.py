@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from runtime.arguments import MAX_KEPT_NESTING, MAX_NESTING, UNENCODABLE, encode_json, nests_too_deep
-from runtime.host.command import Command, from_pending, to_pending
+from runtime.host.command import Command, from_pending, is_delayed, to_pending
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow
 from runtime.kind import Execution
@@ -139,7 +139,7 @@ def _update(
 def _say(plan: Plan, work: Work, command: Command, what: str, message: Message, run: PendingRow) -> None:
     plan.record(work, command, what, encode_json(message).decode(), run=message.run)
     plan.said.append((work.lane, work.actor, Said(work.seq, what, message)))
-    if run.state == "waiting" and run.due_at is not None:  # it is suspended
+    if run.state == "waiting" and run.due_at is not None and not is_delayed(run, plan.now):  # it is suspended
         _wake(plan, work, run)
 
 
@@ -152,7 +152,7 @@ def _wake(plan: Plan, work: Work, run: PendingRow) -> None:
 def _cancel(plan: Plan, work: Work, command: Command, row: PendingRow, body: control.Cancel) -> None:
     """Cancels a run. What has not begun, and has nothing to undo, ends here."""
     method = work.kind.methods.get(row.method)
-    begun = isinstance(method, Execution) or row.state == "running"
+    begun = (isinstance(method, Execution) and not is_delayed(row, plan.now)) or row.state == "running"
     if begun:
         _say(plan, work, command, CANCEL, Message(body.run, command.id, body.reason), row)
         if row.state == "backoff":

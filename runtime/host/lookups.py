@@ -12,6 +12,7 @@ from runtime.host.ports import Cold, Fence, Wanted
 from runtime.kind import Kind
 from runtime.mail import ANSWERED
 from schemas.control import METHODS
+from schemas.headers import START_AT
 
 
 class Lookups:
@@ -53,7 +54,7 @@ class Lookups:
                 wanted.commands.append((actor, item.id))
                 if lane.refusals:
                     wanted.refused.append((actor, item.id))
-                if actor in lane.held or self._runs_beside(item):
+                if actor in lane.held or self._runs_beside(item) or START_AT in item.headers:
                     wanted.held.append((actor, item.id))
                     late.add(actor)
                 if item.timer is not None:

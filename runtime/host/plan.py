@@ -316,17 +316,23 @@ class Plan:
             place = (work.actor, timer.name)
             if isinstance(timer, SetTimer):
                 fire_id = blake2b(f"{work.actor}/{timer.name}/{command.id}".encode(), digest_size=16).hexdigest()
-                self.timers[place] = fire_id
-                tenant, kind, key = work.address
-                self.changes.timers[place] = TimerRow(
-                    work.actor, timer.name, work.lane.lane, timer.due_at, fire_id, tenant, kind, key, timer.method,
-                    _encode(passed).decode(), timer.body,
-                )  # fmt: skip
-                self.next_due = timer.due_at if self.next_due is None else min(self.next_due, timer.due_at)
+                headers_row = _encode(passed).decode()
+                self.set_timer(work, timer.name, timer.due_at, fire_id, timer.method, headers_row, timer.body)
             else:
                 self.timers[place] = None
                 self.changes.timers.pop(place, None)
                 self.changes.timers_done.append(place)
+
+    def set_timer(
+        self, work: Work, name: str, due_at: float, fire_id: str, method: str, headers: str, body: bytes
+    ) -> None:
+        """Sets an actor's timer, in place of the one of that name."""
+        place, (tenant, kind, key) = (work.actor, name), work.address
+        self.timers[place] = fire_id
+        self.changes.timers[place] = TimerRow(
+            work.actor, name, work.lane.lane, due_at, fire_id, tenant, kind, key, method, headers, body
+        )
+        self.next_due = due_at if self.next_due is None else min(self.next_due, due_at)
 
     def _post(self, lane: Lane, message_id: str, subject: str, headers: str, body: bytes) -> None:
         ord_ = self.ords[lane] = self.ords.get(lane, lane.outbox_ord) + 1
@@ -382,11 +388,15 @@ class Plan:
         attempts: int,
         due_at: float | None = None,
         error: str | None = None,
+        *,
+        holds: bool | None = None,
     ) -> None:
-        """Changes a pending row. Of several changes of one row the last counts."""
+        """Changes a pending row. Of several changes of one row the last counts; `holds` is whether it takes its key."""
         updates = self.changes.pending_updates
         at = self._updated.setdefault((actor, command_id), len(updates))
-        updates[at : at + 1] = [PendingUpdate(actor, command_id, state, attempts, due_at, error)]
+        if holds is None and at < len(updates):
+            holds = updates[at].holds
+        updates[at : at + 1] = [PendingUpdate(actor, command_id, state, attempts, due_at, error, holds)]
 
     def go_on(self, lane: Lane, row: PendingRow, delay_s: float) -> None:
         """Lets a pending command go on after so many seconds, or earlier if that was decided before."""

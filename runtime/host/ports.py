@@ -188,6 +188,8 @@ class PendingUpdate(NamedTuple):
     attempts: int
     due_at: float | None
     error: str | None
+    holds: bool | None = None
+    """Whether it holds its key from now on; None for as before."""
 
 
 class OutboxRow(NamedTuple):

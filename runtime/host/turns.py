@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from runtime.failure import CYCLE
-from runtime.host import controls, handling, orders
+from runtime.host import controls, handling, later, orders
 from runtime.host.asking import cycle_of
 from runtime.host.attempts import Attempts
 from runtime.host.command import Command, from_pending, to_pending
@@ -124,6 +124,10 @@ class Turns(Attempts):
             text = f"kind {kind.name!r} has no method {command.method!r}; it has {known}"
             plan.refuse(work.lane, command, Failure("unknown_method", text))
             return
+        if later.is_wanted(method, command, plan.now):
+            if self._payload(work, method, command) is not None:
+                later.put_off(plan, work, method, command)
+            return
         if work.held and method.exclusive and (reason := cycle_of(command)) is not None:
             plan.refuse(work.lane, command, Failure(CYCLE, reason), work.seq)
             return
@@ -200,6 +204,11 @@ class Turns(Attempts):
             else:
                 plan.reruns.append((work.lane, row, row.due_at - plan.now))
             return False
+        if method is not None and method.exclusive and not row.holds and names.START_AT in command.headers:
+            taken = later.take_key(plan, work, row)
+            if taken is None:
+                return False
+            row = taken
         done = False
         plan.gone_on.add(place)
         blamed = row.state != "running" or place not in work.lane.excused

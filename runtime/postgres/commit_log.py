@@ -233,7 +233,8 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         ))  # fmt: skip
     if changes.pending_updates:
         c = list(zip(*changes.pending_updates, strict=True))
-        out.append(("update_pending", (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]))))
+        changed = (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]), plain(c[6]))
+        out.append(("update_pending", changed))
     return out + _rarer_writes(changes)
 
 

@@ -102,9 +102,10 @@ FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[
 ORDER BY u.n
 
 -- name: update_pending
-UPDATE pending p SET state = u.state, attempts = u.attempts, due_at = to_timestamp(u.due_at), error = u.error
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::text[])
-     u(actor, command_id, state, attempts, due_at, error)
+UPDATE pending p SET state = u.state, attempts = u.attempts, due_at = to_timestamp(u.due_at), error = u.error,
+                     holds = coalesce(u.holds, p.holds)
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::text[], %s::bool[])
+     u(actor, command_id, state, attempts, due_at, error, holds)
 WHERE p.actor = u.actor AND p.command_id = u.command_id
 
 -- name: delete_pending

@@ -351,8 +351,9 @@ class Store:
             rows = self.pending.get(update.actor, {})
             if update.command_id in rows:
                 rows[update.command_id] = rows[update.command_id]._replace(
-                    state=update.state, attempts=update.attempts, due_at=update.due_at, error=update.error
-                )
+                    state=update.state, attempts=update.attempts, due_at=update.due_at, error=update.error,
+                    holds=rows[update.command_id].holds if update.holds is None else update.holds,
+                )  # fmt: skip
         for lane, upto in changes.outbox_done:
             self.outbox[lane] = {ord_: row for ord_, row in self.outbox[lane].items() if ord_ > upto}
         for message in changes.outbox:
