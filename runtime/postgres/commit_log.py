@@ -233,7 +233,7 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         ))  # fmt: skip
     if changes.pending_updates:
         c = list(zip(*changes.pending_updates, strict=True))
-        changed = (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]), plain(c[6]))
+        changed = (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]), numbers(c[6]))
         out.append(("update_pending", changed))
     return out + _rarer_writes(changes)
 
