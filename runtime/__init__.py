@@ -5,6 +5,9 @@ What a program that defines or calls actors needs is here: `from runtime import 
     entity.py     typed event-sourced actors: a handler gives events, `apply` folds them
     keyvalue.py   actors with named values, on the same engine
     function.py   stateless work, retried until it is done or parked
+    yields.py     what generators yield, committed while they go on
+    limits.py     how many runs of a function go on at a time, over all pods
+    cron.py       when something that recurs is due next
     turn.py       what a handler may see and ask for while it handles one message
     arguments.py  from a body to a handler's arguments, from its result to JSON
     kind.py       the one shape in which the engine sees all three
@@ -46,6 +49,7 @@ from runtime.errors import (
 )
 from runtime.function import Function, function
 from runtime.keyvalue import KeyValue, KeyValueEntity, keyvalue
+from runtime.limits import Limits
 from runtime.policy import Retention, RetryPolicy
 from runtime.turn import Turn
 
@@ -63,6 +67,7 @@ __all__ = [
     "Function",
     "KeyValue",
     "KeyValueEntity",
+    "Limits",
     "Misconfigured",
     "NotConnected",
     "Rejected",

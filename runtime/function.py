@@ -31,13 +31,19 @@ import msgspec
 from runtime.arguments import Arguments, Result, hints_of
 from runtime.errors import BadDefinition
 from runtime.kind import Behaviour, Decided, Execution, Kind, StoredEvent
+from runtime.limits import KEY as LIMITER_KEY
+from runtime.limits import PERMIT, Limits, limiter_of
 from runtime.policy import RetryPolicy
 from runtime.turn import Turn
 from runtime.yields import Yields
+from schemas.headers import PRIORITY
 from schemas.wire import Method as MethodInfo
 
 RUN = "run"
 """The one method of a function."""
+
+ASKING_S = 86_400.0
+"""How long a run waits to hear from the actor that hands out permits, which is away for some time at most."""
 
 
 class Function(Kind):
@@ -53,12 +59,18 @@ class Function(Kind):
         retry: RetryPolicy,
         timeout_s: float | None,
         debounce_s: float = 0.0,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__(name, Behaviour(retry, "continue"))
         if not 0 <= debounce_s < float("inf"):
             raise BadDefinition(f"function {name!r}: debounce_s is a number of seconds of at least 0")
         method = self._methods[RUN] = _run_of(handler, timeout_s)
         method.debounce_s = debounce_s
+        if limits is not None and limits == Limits(per_key=1, backlog=limits.backlog):
+            method.exclusive = True  # what holds a key is known without anybody's permit
+        elif limits is not None:
+            self.companion = limiter_of(name)
+            method.limits, method.limiter = limits, self.companion.name
         self.handler = handler
         self.description = (handler.__doc__ or "").strip()
 
@@ -84,6 +96,7 @@ class Function(Kind):
 class _Run(Execution):
     # Two calls of one key may run side by side: there is no state that one could spoil for the other.
     exclusive = False
+    limits: Limits | None = None
 
     def __init__(self, handler: Callable[..., Any], timeout_s: float | None) -> None:
         hints = hints_of(handler)
@@ -102,7 +115,17 @@ class _Run(Execution):
         arguments = self.arguments.spread(payload)
         return (turn, *arguments) if self._takes_context else arguments
 
+    async def _permit(self, turn: Turn) -> None:
+        """Returns once the limits let this run begin. One that starts anew has its permit still."""
+        if self.limiter is None or not turn.gated:
+            return
+        priority = int(turn.headers.get(PRIORITY, 0))
+        asked = {"key": turn.key, "run": turn.command_id, "limits": self.limits, "priority": priority}
+        if not await turn.ask(self.limiter, LIMITER_KEY, "acquire", asked, type=bool, timeout_s=ASKING_S):
+            await turn.signal(PERMIT)
+
     async def run(self, state: Any, payload: Any, turn: Turn) -> Decided:
+        await self._permit(turn)
         arguments = self._arguments(payload, turn)
         async with asyncio.timeout(self.timeout_s):
             if self._is_async:
@@ -135,6 +158,7 @@ class _Generate(_Run):
         return msgspec.structs.replace(super().describe(), yields=self._value.schema())
 
     async def run(self, state: Any, payload: Any, turn: Turn) -> Decided:
+        await self._permit(turn)
         arguments, out = self._arguments(payload, turn), turn.yields
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -185,6 +209,7 @@ def function(
     retry: RetryPolicy | None = None,
     timeout_s: float | None = 60.0,
     debounce_s: float = 0.0,
+    limits: Limits | None = None,
 ) -> Callable[[Callable[..., Any]], Function]: ...
 def function(
     handler: Callable[..., Any] | None = None,
@@ -193,6 +218,7 @@ def function(
     retry: RetryPolicy | None = None,
     timeout_s: float | None = 60.0,
     debounce_s: float = 0.0,
+    limits: Limits | None = None,
 ) -> Any:
     """Defines a function: `(…)` or `(ctx, …)`, plain or `async`; or a generator, whose callers get what it yields.
 
@@ -202,9 +228,10 @@ def function(
         timeout_s: seconds per attempt, or None for no limit.
         debounce_s: seconds for which no other call of a key may come before one runs; of several, the last one does.
             A call's result is then `{"run", "start_at"}` at once: the id of the run that it becomes if no other comes.
+        limits: how many runs go on at a time, and begin in a while, over all pods; see Limits.
     """
 
     def define(given: Callable[..., Any]) -> Function:
-        return Function(name or given.__name__, given, retry or RetryPolicy(), timeout_s, debounce_s)
+        return Function(name or given.__name__, given, retry or RetryPolicy(), timeout_s, debounce_s, limits)
 
     return define if handler is None else define(handler)

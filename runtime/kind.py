@@ -57,6 +57,8 @@ class Method(abc.ABC):
     flavor: ClassVar[Literal["command", "query", "execution"]]
     exclusive: bool = True
     """Whether it has the actor's key to itself, and waits for what holds it."""
+    limiter: str | None = None
+    """The kind of the actor that is to be told when a run has ended; see runtime.limits."""
     debounce_s: float = 0.0
     """Seconds for which no other command may come before one runs; of several, the last one does. 0: each runs."""
 
@@ -138,6 +140,8 @@ class Kind(abc.ABC):
         self.behaviour = behaviour
         self._methods: dict[str, Method] = {}
         self.description = ""
+        self.companion: Kind | None = None
+        """A kind that is served wherever this one is."""
 
     @property
     def methods(self) -> Mapping[str, Method]:

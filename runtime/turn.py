@@ -96,6 +96,7 @@ class Turn:
         session: the session whose stream shows what comes of this, or None.
         correlation_id: the id shared by everything that follows from one request.
         headers: the trace context and other headers that travelled with the command.
+        gated: whether limits hold for it: in pods they do, in a World they do not.
     """
 
     __slots__ = (
@@ -111,6 +112,7 @@ class Turn:
         "attempt",
         "command_id",
         "correlation_id",
+        "gated",
         "headers",
         "messages",
         "now",
@@ -153,6 +155,7 @@ class Turn:
         self._steps: Steps | None = None
         self._mail: Mail | None = None
         self._yields: Yields | None = None
+        self.gated = False
         self._reply: Any = None
         self._random: random.Random | None = None
 
@@ -238,6 +241,16 @@ class Turn:
         name = check_name(kind if isinstance(kind, str) else kind.name, "kind")
         encode_token(key)
         self.messages.append(Message(Address(self.address.tenant, name, key), method, encode_json(body)))
+
+    def signal_run(self, kind: Kind | str, key: str, run: str, name: str, value: Any = None) -> None:
+        """Signals a running command of another actor of this tenant, by its id, after the commit; see `Run.signal`.
+
+        One that has ended by then hears nothing.
+        """
+        known = check_name(kind if isinstance(kind, str) else kind.name, "kind")
+        encode_token(key)
+        body = encode_json(control.Signal(run, name, value))
+        self.messages.append(Message(Address(self.address.tenant, known, key), control.SIGNAL, body))
 
     def ask(
         self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0

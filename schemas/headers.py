@@ -5,6 +5,7 @@
     Troupe-Reply-Mode    `batch`: replies may come as a list, many in one message (docs/protocol.md)
     Troupe-Deadline      Unix milliseconds after which the command is no longer wanted
     Troupe-Start-At      Unix milliseconds before which the command has no turn
+    Troupe-Priority      -100 to 100, 0 by default: of runs that wait for a permit, higher ones go first
     Troupe-Session       the session whose stream shows what came of it
     Troupe-Correlation   one id for everything that follows from one request
     Troupe-Causation     the id of the command or event that caused this one
@@ -25,6 +26,7 @@ REPLY = "Troupe-Reply"
 REPLY_MODE = "Troupe-Reply-Mode"
 DEADLINE = "Troupe-Deadline"
 START_AT = "Troupe-Start-At"
+PRIORITY = "Troupe-Priority"
 SESSION = "Troupe-Session"
 CORRELATION = "Troupe-Correlation"
 CAUSATION = "Troupe-Causation"
@@ -40,6 +42,11 @@ TRACEPARENT = "traceparent"
 
 TIMER = "Troupe-Timer"
 """In rows of the engine's own only: the name of the timer whose command waits. Nobody sends it."""
+
+PERMIT = "Troupe-Permit"
+"""In rows of the engine's own only: the kind of the actor that is told of the run's end. Nobody sends it."""
+
+MAX_PRIORITY = 100
 
 BATCH_REPLIES = "batch"
 

@@ -27,6 +27,7 @@ class Envelope(NamedTuple):
     correlation_id: one id for everything that follows from one request.
     deadline_s: seconds from now after which the command is no longer wanted, and not processed.
     delay_s, start_at: seconds from now, or a Unix time, before which the command has no turn; one of them.
+    priority: of runs that wait for a permit of their function (Limits), higher ones go first; -100 to 100.
     headers: further headers, such as `traceparent`.
     principal: who asks; pods believe it only with a signature, which clients with a signing key add.
     roles: the principal's; believed as it is.
@@ -40,6 +41,7 @@ class Envelope(NamedTuple):
     roles: tuple[str, ...] = ()
     delay_s: float | None = None
     start_at: float | None = None
+    priority: int = 0
 
     def traced(self, traceparent: str) -> Envelope:
         """The same with this trace context."""
@@ -57,6 +59,7 @@ class Fields(TypedDict, total=False):
     roles: tuple[str, ...]
     delay_s: float | None
     start_at: float | None
+    priority: int
 
 
 PLAIN = Envelope()
@@ -123,6 +126,8 @@ class Packing:
             lines[headers.CORRELATION] = checked_id(envelope.correlation_id)
         if envelope.deadline_s is not None:
             lines[headers.DEADLINE] = str(int((self._clock.now() + envelope.deadline_s) * 1000))
+        if envelope.priority:
+            lines[headers.PRIORITY] = str(envelope.priority)
         if envelope.delay_s is not None or envelope.start_at is not None:
             lines[headers.START_AT] = str(int(self._start_at(envelope) * 1000))
         return lines

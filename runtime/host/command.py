@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _REPLY = re.compile(r"[!-)+-=?-~]{1,500}\Z")
 """Printable ASCII without spaces and wildcards: a reply subject goes into the protocol's lines as it is."""
 
+_PRIORITY = re.compile(r"-?[0-9]{1,3}\Z")
 _DEADLINE = re.compile(r"[0-9]{1,15}\Z")
 
 _headers_decoder = msgspec.json.Decoder(dict[str, str])
@@ -248,27 +249,33 @@ def _check_headers(command: Command, tenant: str) -> None:
     if start_at is not None and not _DEADLINE.match(start_at):
         command.problem = Failure("bad_request", f"{names.START_AT} {start_at[:40]!r} is not Unix milliseconds")
         command.dropped += headers.pop(names.START_AT)
+    priority = headers.get(names.PRIORITY)
+    if priority is not None and not (_PRIORITY.match(priority) and abs(int(priority)) <= names.MAX_PRIORITY):
+        text = f"{names.PRIORITY} {priority[:40]!r} is no number from -{names.MAX_PRIORITY} to {names.MAX_PRIORITY}"
+        command.problem = Failure("bad_request", text)
+        command.dropped += headers.pop(names.PRIORITY)
+    headers.pop(names.PERMIT, None)
     headers.pop(names.TIMER, None)
-    if names.CHAIN in headers:
-        try:
-            chain.parse(headers[names.CHAIN])
-        except ValueError:
-            del headers[names.CHAIN]
-    if names.ANSWER in headers:
-        try:
-            control.parse_return_address(tenant, headers[names.ANSWER])
-        except ValueError:
-            del headers[names.ANSWER]
-    if names.THEN in headers:
-        try:
-            control.parse_then_address(tenant, headers[names.THEN])
-        except ValueError:
-            del headers[names.THEN]
+    _drop_unreadable(headers, tenant)
     if headers.keys() & _DESCRIBING:
         for name in _DESCRIBING:
             value = headers.get(name)
             if value is not None and not names.is_id(value):
                 del headers[name]  # a command is not refused for these
+
+
+def _drop_unreadable(headers: dict[str, str], tenant: str) -> None:
+    """Drops what says who waits or is to be told, where it says nobody."""
+    for name, parse in (
+        (names.CHAIN, chain.parse),
+        (names.ANSWER, partial(control.parse_return_address, tenant)),
+        (names.THEN, partial(control.parse_then_address, tenant)),
+    ):
+        if name in headers:
+            try:
+                parse(headers[name])
+            except ValueError:
+                del headers[name]
 
 
 def from_timer(lane: Lane, row: TimerRow) -> Command:

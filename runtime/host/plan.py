@@ -32,6 +32,7 @@ from runtime.host.ports import (
     TimerRow,
 )
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, made_of
+from runtime.limits import KEY as LIMITER_KEY
 from runtime.turn import SetTimer, Turn
 from schemas import control, subjects
 from schemas import headers as names
@@ -276,6 +277,8 @@ class Plan:
             self._answer_run(command, result, failure)
         if names.THEN in command.headers:
             self._answer_then(command, result, failure)
+        if names.PERMIT in command.headers:
+            self._release(command)
 
     def _answer_run(self, command: Command, result: bytes, failure: Failure | None) -> None:
         """Answers an execution that asked: by outbox, so that it comes to whatever pod runs it then."""
@@ -286,6 +289,14 @@ class Plan:
         passed = {name: command.headers[name] for name in _PASSED if name in command.headers}
         block = _encode(passed | {names.CAUSATION: command.id, names.ID: id}).decode()
         self._post(command.lane, id, subjects.command(address, control.ANSWER), block, body)
+
+    def _release(self, command: Command) -> None:
+        """Gives back the permit of a run that has ended, see runtime.limits."""
+        tenant, _, key = command.address
+        id = blake2b(f"{command.actor}/{command.id}/permit".encode(), digest_size=16).hexdigest()
+        subject = subjects.command(Address(tenant, command.headers[names.PERMIT], LIMITER_KEY), "release")
+        block = _encode({names.CAUSATION: command.id, names.ID: id}).decode()
+        self._post(command.lane, id, subject, block, _encode({"key": key, "run": command.id}))
 
     def _answer_then(self, command: Command, result: bytes, failure: Failure | None) -> None:
         """Tells the actor that sent a command what became of it: once, however often the command is repeated."""

@@ -124,6 +124,8 @@ class Turns(Attempts):
             text = f"kind {kind.name!r} has no method {command.method!r}; it has {known}"
             plan.refuse(work.lane, command, Failure("unknown_method", text))
             return
+        if method.limiter is not None:
+            command.headers[names.PERMIT] = method.limiter
         if later.is_wanted(method, command, plan.now):
             if self._payload(work, method, command) is not None:
                 later.put_off(plan, work, method, command)

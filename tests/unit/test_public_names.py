@@ -22,6 +22,7 @@ PUBLIC = {
     "Function",
     "KeyValue",
     "KeyValueEntity",
+    "Limits",
     "Misconfigured",
     "NotConnected",
     "Rejected",

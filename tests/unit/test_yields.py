@@ -74,10 +74,14 @@ def test_given_a_generator_that_fails_when_tried_again_then_no_value_comes_twice
 def test_given_a_generator_that_takes_steps_when_tried_again_then_each_step_ran_once() -> None:
     ran: list[int] = []
 
+    def note(number: int) -> int:
+        ran.append(number)
+        return number
+
     @function(retry=QUICK)
     async def stepping(ctx: Turn) -> AsyncIterator[int]:
         for number in range(4):
-            yield await ctx.step("one", lambda number=number: ran.append(number) or number)
+            yield await ctx.step("one", note, number)
         if ctx.attempt == 1:
             raise ValueError("again")
 
