@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import datetime
 
 import msgspec
 import nats
 import nats.errors
 from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 
 from schemas.wire import Fact
 from tests.chaos.record import Seen
 
+READ_AGAIN = 10_000
+"""So many messages are read a second time by a new cursor: more than a power cut takes."""
+
 
 class Watch:
-    """Reads CMD from its start, through every crash of the broker.
+    """Reads CMD from its start, through every crash of the broker. After a power cut sequences are given out again.
 
     `stored` has, for each actor, the ids of its commands in the order of their first place in the stream.
     """
@@ -26,6 +31,7 @@ class Watch:
         self._url = url
         self.last = 0
         self.stored: dict[str, dict[str, int]] = {}
+        self._times: dict[int, datetime] = {}
         self.missed = 0
         """Messages that were trimmed before they were read here."""
 
@@ -45,7 +51,7 @@ class Watch:
     async def _read(self, connection: Nats) -> None:
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=self.last + 1,
+            opt_start_seq=max(1, self.last - READ_AGAIN),
             ack_policy=AckPolicy.NONE,
             mem_storage=True,
             inactive_threshold=30,
@@ -55,17 +61,19 @@ class Watch:
         try:
             while True:
                 for message in await cursor.fetch(500, timeout=1):
-                    self._note(message.subject, message.metadata.sequence.stream, message.headers or {})
+                    self._note(message.subject, message.metadata, message.headers or {})
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await cursor.unsubscribe()
 
-    def _note(self, subject: str, sequence: int, headers: dict[str, str]) -> None:
-        if sequence <= self.last:
+    def _note(self, subject: str, metadata: Msg.Metadata, headers: dict[str, str]) -> None:
+        sequence = metadata.sequence.stream
+        if self._times.get(sequence) == metadata.timestamp:
             return
-        if self.last and sequence != self.last + 1:
+        if self.last and sequence > self.last + 1:
             self.missed += sequence - self.last - 1
         self.last = sequence
+        self._times[sequence] = metadata.timestamp
         actor = "/".join(subject.split(".")[2:5])
         self.stored.setdefault(actor, {}).setdefault(headers.get("Troupe-Id", ""), sequence)
 
