@@ -13,6 +13,7 @@ load.py        the load, a process of its own: programs.py by actor, over calls.
                and web.py (HTTP); readers.py reads sessions
 record.py      what the load writes down
 watch.py       what the broker stored
+untaken.py     what of it no lane has taken
 log.py         what a run left in Postgres
 closing.py     what is asked of the system at the end
 evidence.py    all of that together, and the verdict

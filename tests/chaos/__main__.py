@@ -1,4 +1,4 @@
-"""python -m tests.chaos [--seconds N] [--seed N] [--faults kill,stop,…] [--pods N] [--data DIR] [--planted BUG]"""
+"""python -m tests.chaos [--seconds N] [--seed N] [--faults kill,stop,…] [--pods N] [--split] [--data DIR] …"""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from tests.chaos.run import Outcome, run
 from tests.chaos.settings import FAULTS, ChaosSettings
 from tests.chaos.world import KINDS as WORLD_KINDS
 
+SPLIT_EVERY = 2
+"""Of so many seeds one has several servers, unless it is said."""
+
 
 def main() -> int:
     """Runs chaos; 0 only when nothing was lost, doubled, reordered or stuck."""
@@ -32,6 +35,10 @@ def main() -> int:
     parser.add_argument("--pods", type=int, default=3)
     parser.add_argument("--rate", type=float, default=usual.rate, help="commands a second the load aims at")
     parser.add_argument("--every", type=float, default=usual.fault_every_s, help="mean seconds between faults")
+    parser.add_argument(
+        "--split", action=argparse.BooleanOptionalAction, default=None,
+        help="two Postgres servers, two streams of commands; unless it is said, every other seed of the usual faults",
+    )  # fmt: skip
     parser.add_argument("--data", type=Path, default=None, help="an empty directory for everything; it is kept")
     planted = [bug.name for bug in BUGS]
     parser.add_argument("--planted", choices=planted, help="a short run whose pods have this bug, and its faults")
@@ -42,13 +49,18 @@ def main() -> int:
         return 0
     if unknown := set(faults) - set(KINDS):
         parser.error(f"there is no fault {', '.join(sorted(unknown))}: use {', '.join(KINDS)}")
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    split = given.split if given.split is not None else given.faults is None and seed % SPLIT_EVERY == 0
+    if split and "restore" in faults:
+        parser.error("a restored backup of one of several servers takes back nothing on the others: use --no-split")
     settings = ChaosSettings(
         seconds=given.seconds,
-        seed=random.SystemRandom().randrange(10**6) if given.seed is None else given.seed,
+        seed=seed,
         faults=faults,
         pods=given.pods,
         rate=given.rate,
         fault_every_s=given.every,
+        split=split,
         settle_s=usual.settle_s + (OUTAGE_S if any(KINDS[name].outage for name in faults) else 0.0),
     )
     modules: Sequence[str] = (WORLD_KINDS,)

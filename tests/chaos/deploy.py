@@ -7,6 +7,7 @@ import time
 
 from runtime.client import Client
 from runtime.errors import TroupeError
+from schemas.subjects import CMD_STREAM
 from tests.chaos.world import World
 
 PATIENCE_S = 60.0
@@ -55,10 +56,16 @@ class Deploy:
         async with await Client.connect(world.system.nats_url, connect_timeout_s=PATIENCE_S) as client:
             while time.monotonic() < end:
                 try:
-                    await client.service("promote", {"group": version}, timeout_s=10)
+                    for group in self._groups(version):
+                        await client.service("promote", {"group": group}, timeout_s=10)
                     return True
                 except TroupeError:  # its pods do not own their lanes yet, or a server is away
                     if not any(pod.name.startswith(f"{version}-") for pod in world.running()):
                         await world.start_pod(version)
                     await asyncio.sleep(0.3)
         return False
+
+    def _groups(self, version: str) -> list[str]:
+        """The groups of a version: one for each stream of commands."""
+        streams = self._world.stage.streams
+        return [version, *[f"{version}-{stream}" for stream in streams if stream != CMD_STREAM]]

@@ -31,14 +31,15 @@ SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.46, "e": 0.04}
 SAMPLES_PER_S = 40.0
 
 
-def mix(seed: int, keys: int, *, http: bool) -> dict[str, list[str]]:
-    """program → the keys that have it, the same in every tenant.
+def mix(seed: int, keys: int, *, http: bool, only: str = "") -> dict[str, list[str]]:
+    """program → the keys that have it, the same in every tenant. `only` are the programs that there are, if not all.
 
     s: one command in flight; r: the same in plain nats-py; h: the same over HTTP; p: published and not waited for;
     l: several in flight, transfers, timers; e: errands.
     """
     chance = random.Random(f"mix/{seed}")
-    weights = {name: share * chance.uniform(0.6, 1.4) for name, share in SHARES.items() if http or name != "h"}
+    wanted = {name: share for name, share in SHARES.items() if (http or name != "h") and (not only or name in only)}
+    weights = {name: share * chance.uniform(0.6, 1.4) for name, share in wanted.items()}
     names = [*weights, *chance.choices(list(weights), list(weights.values()), k=keys)][:keys]  # one of each at least
     return {name: [f"{name}{number}" for number, one in enumerate(names) if one == name] for name in weights}
 
@@ -57,7 +58,7 @@ class Load:
         begun = time.monotonic()
         self._end = begun + plan.seconds
         self._deadline = self._end + plan.settle_s
-        self._keys = mix(plan.seed, plan.keys, http=bool(plan.gateways))
+        self._keys = mix(plan.seed, plan.keys, http=bool(plan.gateways), only=plan.programs)
         self._calls = Calls(self.record, clients, raw, web, self._deadline)
         self._think_s = plan.keys * len(TENANTS) / plan.rate
         self._programs = self._made()
@@ -94,7 +95,7 @@ class Load:
                     kind = "errand" if letter == "e" else "counter"
                     actor = f"{tenant}/{kind}/{key}"
                     session = key if letter in "srh" and number * 3 + place < plan.sessions else ""
-                    others = [f"{tenant}/counter/{other}" for other in keys["l"]]
+                    others = [f"{tenant}/counter/{other}" for other in keys.get("l", ())]
                     program = {"l": Loose, "p": Publish, "e": Errand}.get(letter, Strict)
                     found.append(program(calls, actor, session, others, chance, self._think_s, self._end))
         return found

@@ -15,7 +15,10 @@ Via = Literal["client", "raw", "http", "publish"]
 
 
 class LoadPlan(msgspec.Struct):
-    """What the driver tells the load's process. `gateways` are URLs, `api_keys` are by tenant."""
+    """What the driver tells the load's process. `gateways` are URLs, `api_keys` are by tenant.
+
+    `programs` are the letters of programs.py that run; all of them when it is empty.
+    """
 
     nats_url: str
     gateways: list[str]
@@ -27,6 +30,7 @@ class LoadPlan(msgspec.Struct):
     rate: float
     sessions: int
     record: str
+    programs: str = ""
 
 
 class Entry(msgspec.Struct, array_like=True):

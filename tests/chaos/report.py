@@ -22,13 +22,14 @@ def summary(
     verdict: Verdict,
     settings: ChaosSettings,
     history: Sequence[Fault],
-    watch: Watch,
+    watches: Sequence[Watch],
     deployed: Sequence[str],
 ) -> list[str]:
     """What a run was, whatever its verdict."""
     log, record = evidence.log, evidence.record
     per_minute = verdict.acknowledged / settings.seconds * 60
     kinds = Counter(f"{entry.method} by {entry.via}" for entry in record.entries)
+    stored, missed = sum(watch.last for watch in watches), sum(watch.missed for watch in watches)
     return [
         f"faults: {fault_counts(history)}",
         f"{log.size} events of {len(log.events)} actors; {per_minute:,.0f} acknowledged commands a minute",
@@ -37,7 +38,7 @@ def summary(
         streams(record),
         f"steps: {len(evidence.outside)} marks",
         *deployed,
-        f"{watch.last} messages in the stream, {watch.missed} of them trimmed before they were looked at",
+        f"{stored} messages in the streams, {missed} of them trimmed before they were looked at",
         *([f"{verdict.excused} acknowledgements by the broker alone were void"] if verdict.excused else []),
         waits(record),
         *takeovers(history, log),

@@ -8,7 +8,7 @@ import dataclasses
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,10 +23,11 @@ from tests.chaos.faults import Fault, Faults
 from tests.chaos.log import left, owners, read_log
 from tests.chaos.record import LoadPlan, Record
 from tests.chaos.settings import ChaosSettings
+from tests.chaos.untaken import untaken
 from tests.chaos.verify import verify
 from tests.chaos.watch import Watch, read_facts
 from tests.chaos.world import KINDS, World, first_answer
-from tests.support.system import ROOT, PodProcess
+from tests.support.system import ROOT, PodProcess, System
 
 Say = Callable[[str], None]
 
@@ -67,8 +68,9 @@ async def _run(world: World, say: Say) -> Outcome:
     )
     await first_answer(world)
     say(f"seed {settings.seed}: {settings.pods} pods own {settings.partitions} lanes; {settings.seconds:g} s of load")
-    watch = Watch(world.system.nats_url)
-    watching = asyncio.ensure_future(watch.run())
+    stored: dict[str, dict[str, int]] = {}
+    watches = [Watch(world.system.nats_url, stream, stored) for stream in world.stage.streams]
+    watching = asyncio.gather(*[watch.run() for watch in watches])
     record_path = world.data_dir / "record"
     load = start_load(world, record_path)
     begun = time.time()
@@ -81,10 +83,10 @@ async def _run(world: World, say: Say) -> Outcome:
     await deploying
     code = await asyncio.to_thread(load.wait)
     trouble = [] if code == 0 else [f"the load ended with exit code {code}"]
-    unsettled = await _settle(world, watch)
+    unsettled = await _settle(world, watches)
     await _end(watching)
     seen = record.read(record_path) if record_path.exists() else Record([], [])
-    evidence = await _evidence(world, seen, watch, faults.history)
+    evidence = await _evidence(world, seen, stored, faults.history)
     unsettled += await probe(world.system)
     world.running()
     for pod in world.pods[1:]:
@@ -95,7 +97,7 @@ async def _run(world: World, say: Say) -> Outcome:
     verdict = verify(evidence)
     verdict.stuck += [finding for finding in unsettled if finding not in verdict.stuck]
     trouble += deploy.trouble + world.died
-    for line in report.summary(evidence, verdict, settings, faults.history, watch, deploy.told):
+    for line in report.summary(evidence, verdict, settings, faults.history, watches, deploy.told):
         say(line)
     for text in trouble:
         say(f"TROUBLE: {text}")
@@ -105,7 +107,9 @@ async def _run(world: World, say: Say) -> Outcome:
     return Outcome(verdict, faults.history, trouble, report.last_line(verdict, faults.history))
 
 
-async def _evidence(world: World, seen: Record, watch: Watch, history: Sequence[Fault]) -> Evidence:
+async def _evidence(
+    world: World, seen: Record, stored: Mapping[str, Mapping[str, int]], history: Sequence[Fault]
+) -> Evidence:
     """Everything that can be known once nothing is left to do."""
     actors = {entry.actor for entry in seen.entries} | {entry.target for entry in seen.entries if entry.target}
     owned = await asyncio.to_thread(owners, world.system)
@@ -114,7 +118,7 @@ async def _evidence(world: World, seen: Record, watch: Watch, history: Sequence[
     facts = await read_facts(world.system.nats_url)
     log = await asyncio.to_thread(read_log, world.system, actors)
     outside = await asyncio.to_thread(read_outside, world.outside)
-    return Evidence(log, seen, watch.stored, looks, facts, outside, world.pids_frozen, allowed(history), owned)
+    return Evidence(log, seen, stored, looks, facts, outside, world.pids_frozen, allowed(history), owned)
 
 
 async def _terminate(world: World, pod: PodProcess) -> None:
@@ -136,24 +140,30 @@ def start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
         settings.rate,
         settings.sessions,
         str(record_path),
+        settings.programs,
     )
     command = [sys.executable, "-m", "tests.chaos.load", msgspec.json.encode(plan).decode()]
     return subprocess.Popen(command, cwd=ROOT, env=world.system.environment())
 
 
-async def _settle(world: World, watch: Watch) -> list[Finding]:
+async def _settle(world: World, watches: Sequence[Watch]) -> list[Finding]:
     """Waits until nothing is left to do, or the time for it is over; gives what is left then."""
     end = time.monotonic() + world.settings.settle_s
-    while (undone := await asyncio.to_thread(left, world.system)) and time.monotonic() < end:
+    while (undone := await _undone(world.system)) and time.monotonic() < end:
         await asyncio.sleep(0.2)
-    before = -1
-    while before != watch.last:  # the watch reads on for as long as there is something
-        before = watch.last
+    before = [-1]
+    while before != [watch.last for watch in watches]:  # they read on for as long as there is something
+        before = [watch.last for watch in watches]
         await asyncio.sleep(1.5)
     return undone
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _undone(system: System) -> list[Finding]:
+    """What is not taken from the streams, and then what is not done of that."""
+    return await untaken(system) or await asyncio.to_thread(left, system)
+
+
+async def _end(task: asyncio.Future[list[None]]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -36,7 +36,9 @@ class ChaosSettings:
         gateways: processes; none, and nothing goes through HTTP.
         sessions: how many counters a tenant have a session that is read, over NATS and over HTTP.
         promotions: how many pinned versions are started and promoted during the load.
-        partitions: of the stream.
+        programs: the letters of programs.py that the load has, all of them when empty; `e` and `l` need `l`.
+        partitions: of each stream.
+        split: two Postgres servers, and a stream of its own for one of the kinds (docs/adr/0014).
         trim_lag_s: how long pods leave processed commands in the stream.
         settle_s: seconds after the faults within which everything must have been answered and sent.
     """
@@ -51,7 +53,9 @@ class ChaosSettings:
     rate: float = 2000.0
     sessions: int = 6
     promotions: int = 2
+    programs: str = ""
     partitions: int = PodSettings("", "").partitions
+    split: bool = False
     settle_s: float = 60.0
     trim_lag_s: float = 20.0
     warm_up_s: float = 2.0
@@ -60,7 +64,7 @@ class ChaosSettings:
     def finale(self) -> ChaosSettings:
         """The run that this one ends with, unless its faults were chosen."""
         name = FINALES[self.seed % len(FINALES)]
-        return dataclasses.replace(self, seconds=FINALE_S, faults=(name,), promotions=0)
+        return dataclasses.replace(self, seconds=FINALE_S, faults=(name,), promotions=0, split=False)
 
     @property
     def least_faults(self) -> int:

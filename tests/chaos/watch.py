@@ -22,15 +22,17 @@ READ_AGAIN = 10_000
 
 
 class Watch:
-    """Reads CMD from its start, through every crash of the broker. After a power cut sequences are given out again.
+    """Reads a stream of commands from its start, through every crash of the broker.
 
-    `stored` has, for each actor, the ids of its commands in the order of their first place in the stream.
+    After a power cut sequences are given out again. `stored` has, for each actor, the ids of its commands in the order
+    of their first place in the stream; several watches may share it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, stream: str, stored: dict[str, dict[str, int]]) -> None:
         self._url = url
+        self._stream = stream
         self.last = 0
-        self.stored: dict[str, dict[str, int]] = {}
+        self.stored = stored
         self._times: dict[int, datetime] = {}
         self.missed = 0
         """Messages that were trimmed before they were read here."""
@@ -57,7 +59,7 @@ class Watch:
             inactive_threshold=30,
         )
         js = connection.jetstream(timeout=2)
-        cursor = await js.pull_subscribe("", stream="CMD", config=config)
+        cursor = await js.pull_subscribe("", stream=self._stream, config=config)
         try:
             while True:
                 for message in await cursor.fetch(500, timeout=1):

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gateway.keys import new_key
 from runtime.infra.ports import free_port
@@ -37,6 +38,20 @@ class Gateway(PodProcess):
         return f"http://127.0.0.1:{self.port}"
 
 
+class Whole(System):
+    """What there is on all servers of a stage together, for those who check: not by the ways that faults break."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(Servers(stage.nats_url, stage.postgres.url, "embedded"), "troupe")
+        self.postgres_url = stage.postgres_url
+        found = [Servers(stage.nats_url, server.url, "embedded") for server in stage.databases.values()]
+        self._each = [System(servers, "troupe") for servers in found]
+
+    def sql(self, statement: str, *parameters: Any) -> list[Any]:
+        """The rows of every server, one's after the other's."""
+        return [row for one in self._each for row in one.sql(statement, *parameters)]
+
+
 class World:
     """A stage of its own under `data_dir`, pods as processes that serve `modules`, and gateways.
 
@@ -47,8 +62,8 @@ class World:
         self.settings = settings
         self.modules = modules
         self.data_dir = data_dir
-        self.stage = Stage(needs_of(settings.faults), data_dir)
-        self.system = System(Servers(self.stage.nats_url, self.stage.postgres_url, "embedded"), "troupe")
+        self.stage = Stage(needs_of(settings.faults), data_dir, split=settings.split)
+        self.system = Whole(self.stage)
         self.system.partitions = settings.partitions
         self.pods: list[PodProcess] = []
         self.up: set[PodProcess] = set()
@@ -119,7 +134,7 @@ class World:
     def owned_lanes(self, pod: PodProcess) -> list[tuple[int, int]]:
         """(lane, epoch) of a pod, by the log; empty when the log cannot be asked."""
         with contextlib.suppress(Exception):
-            rows = self.system.sql("SELECT lane, epoch FROM partitions WHERE owner = %s", pod.name)
+            rows = self.system.sql(_OWNED, [pod.pid])
             return [(row[0], row[1]) for row in rows]
         return []
 
@@ -210,13 +225,15 @@ def _api_keys(path: Path) -> dict[str, str]:
     return {tenant: key for tenant, (key, _) in made.items()}
 
 
+_OWNED = "SELECT p.lane, p.epoch FROM partitions p JOIN pods d ON d.id = p.owner WHERE d.pid = ANY(%s)"
+
+
 async def first_answer(world: World, timeout_s: float = START_TIMEOUT_S) -> None:
     """Returns when every lane has an owner that reads it."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        names = [pod.name for pod in world.running()]
-        rows = world.system.sql("SELECT count(*) FROM partitions WHERE owner = ANY(%s)", names)
-        if rows[0][0] == world.settings.partitions:
+        owned = world.system.sql(_OWNED, [pod.pid for pod in world.running()])
+        if len(owned) == world.settings.partitions * len(world.stage.streams):
             return
         await asyncio.sleep(0.05)
     raise TimeoutError(f"the pods did not take all lanes within {timeout_s:g} s")

@@ -21,7 +21,8 @@ REST_S = 3.0
 
 
 async def postgres_disk(faults: Faults) -> None:
-    await _fill(faults, "disk-postgres", "postgres", faults.stage.postgres_in_use)
+    name = faults.database()
+    await _fill(faults, "disk-postgres", name, faults.stage.postgres_in_use)
 
 
 async def nats_disk(faults: Faults) -> None:
@@ -53,7 +54,7 @@ async def _free(faults: Faults, fault: Fault, name: str, seconds: float, in_use:
     try:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(faults.stage.quotas[name].free)
-        if await _revive(faults.stage.postgres if name == "postgres" else faults.stage.nats):
+        if await _revive(faults.stage.databases.get(name, faults.stage.nats)):
             fault.detail += ", and the server started again"
         fault.until = time.time()
         await asyncio.sleep(REST_S)

@@ -67,6 +67,11 @@ class Faults:
             await asyncio.sleep(0.05)
         return self.chance.choice(running)
 
+    def database(self) -> str:
+        """The name of a Postgres server."""
+        names = list(self.stage.databases)
+        return self.chance.choice(names) if len(names) > 1 else names[0]
+
     async def lanes_of(self, pod: PodProcess) -> list[tuple[int, int]]:
         """(lane, epoch) of a pod, by the log."""
         return await asyncio.to_thread(self.world.owned_lanes, pod)

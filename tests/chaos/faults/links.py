@@ -43,6 +43,8 @@ def injecting(mode: Mode) -> Callable[[Faults], Awaitable[None]]:
         name = faults.chance.choice([name for name, links in known.items() if pair in links])
         manner, seconds = _manner(faults, mode)
         links = list(known[name][pair])
+        if len(links) > 1 and pair.endswith("-postgres"):  # one server's away, and the others are not
+            links = [faults.chance.choice(links)]
         connections = sum([await asyncio.to_thread(faults.stage.links.set, link, manner) for link in links])
         detail = f"{pair}, {connections} connections"
         detail += f", its {manner.end} end reset" if mode == "half-open" else f", for {seconds} s"

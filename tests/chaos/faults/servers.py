@@ -45,8 +45,9 @@ async def _crash_nats(faults: Faults, kind: str, down_s: float) -> None:
 
 async def _crash_postgres(faults: Faults, kind: str, down_s: float) -> None:
     async with faults.stage.postgres_in_use:
-        fault = faults.note(kind, "PostgreSQL", f"down for {down_s} s")
-        await database.crash(faults.stage.postgres, down_s)
+        name = faults.database()
+        fault = faults.note(kind, name, f"down for {down_s} s")
+        await database.crash(faults.stage.databases[name], down_s)
         fault.until = time.time()
 
 

@@ -17,9 +17,14 @@ from tests.chaos.settings import ChaosSettings
 
 @dataclasses.dataclass(frozen=True)
 class Bug:
-    """A planted bug: the faults that bring it out, the words under which it may be found, and what a finding says.
+    """A planted bug, and the run that brings it out.
 
-    `rate` is the load's, in commands a second.
+    Attributes:
+        faults: the faults that matter.
+        words: under which of the verdict's words it may be found.
+        says: what a finding of it says.
+        rate: of the load, in commands a second.
+        programs: of the load: those whose commands no other rule of the engine protects from this bug.
     """
 
     name: str
@@ -27,6 +32,7 @@ class Bug:
     words: tuple[str, ...]
     says: str
     rate: float = 600.0
+    programs: str = ""
 
     @property
     def module(self) -> str:
@@ -41,9 +47,12 @@ class Bug:
 
 BUGS: Sequence[Bug] = (
     # A pod that is frozen in a transaction has no connection when it wakes, and reads everything anew: few are to be.
-    Bug("skip_epoch", ("stop",), ("reordered",), "epoch", rate=120.0),
+    # So does one that writes a row which another pod has written, of an execution or of a message on its way: only
+    # additions are asked for.
+    Bug("skip_epoch", ("stop",), ("reordered",), "epoch", rate=120.0, programs="sr"),
     Bug("reply_before_commit", ("postgres", "kill"), ("reordered",), "had been told"),
-    Bug("checkpoint_before_commit", ("postgres", "kill"), ("lost",), "should have counted"),
+    # What a caller waits for it asks again, and so makes good: what is lost is what only the broker was told.
+    Bug("checkpoint_before_commit", ("kill",), ("lost",), "should have counted", programs="p"),
     Bug("forget_inbox", ("nats",), ("duplicated",), "should have counted"),
 )
 
@@ -52,5 +61,5 @@ def settings_for(bug: Bug, seed: int, seconds: float = 12.0) -> ChaosSettings:
     """A short run that is to bring the bug out."""
     return ChaosSettings(
         seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=60, rate=bug.rate, partitions=8,
-        gateways=0, sessions=0, promotions=0, settle_s=15.0,
+        gateways=0, sessions=0, promotions=0, settle_s=15.0, programs=bug.programs,
     )  # fmt: skip

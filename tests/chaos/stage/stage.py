@@ -9,6 +9,7 @@ from pathlib import Path
 from runtime.infra import Infra, NatsServer, PostgresServer
 from runtime.infra.credentials import SUPERUSER, Credentials
 from runtime.infra.ports import free_port
+from schemas.subjects import CMD_STREAM
 from tests.chaos.stage.clocks import WallClock
 from tests.chaos.stage.cluster import Cluster
 from tests.chaos.stage.database import Backup
@@ -16,6 +17,8 @@ from tests.chaos.stage.quota import Quota
 from tests.support.links import Links
 
 REPLICAS = 3
+OWN_STREAM = "ERRANDS"
+"""Where the commands of the kind `errand` are on a stage that is split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +49,22 @@ class Needs:
 class Stage:
     """Servers of its own under `data_dir`. Starting takes seconds; not from a running event loop.
 
+    One that is `split` has two Postgres servers, and a stream of its own for one kind's commands (docs/adr/0014).
+
     Attributes:
         nats_url, postgres_url: the servers themselves, for those who check.
+        databases: the Postgres servers, by their names.
         links: by name, see `environment`; None when processes reach the servers directly.
         link_names: process name → pair (`pod-nats`, …) → the names of its links.
         nats_in_use, postgres_in_use: held by a fault of that server while it lasts.
         history_in_use: held by a fault that needs the stream as it is, or takes something of it.
     """
 
-    def __init__(self, needs: Needs, data_dir: Path) -> None:
+    def __init__(self, needs: Needs, data_dir: Path, *, split: bool = False) -> None:
         self.data_dir = data_dir
         self.needs = needs
+        self.split = split
+        self.databases: dict[str, PostgresServer] = {}
         self.nats_in_use, self.postgres_in_use, self.history_in_use = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self.links: Links | None = None
         self.link_names: dict[str, dict[str, list[str]]] = {}
@@ -67,30 +75,43 @@ class Stage:
         servers = data_dir / "servers"
         try:
             if needs.quotas:
-                self.quotas = {name: Quota(servers / name) for name in ("nats", "postgres")}
+                self.quotas = {name: Quota(servers / name) for name in ("nats", *self.database_names)}
             self._start(servers)
             if needs.links:
                 self.links = Links()
         except BaseException:
             self.close()
             raise
+        self.postgres = self.databases["postgres"]
         password = Credentials.load_or_create(servers / "credentials.json").postgres_superuser_password
         superuser_url = f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self.postgres.port}/postgres"
         self.backup = Backup(self.postgres, superuser_url, data_dir)
 
     def _start(self, servers: Path) -> None:
+        servers.mkdir(parents=True, exist_ok=True)
+        credentials = Credentials.load_or_create(servers / "credentials.json")
         if not self.needs.cluster:
             self._infra = Infra.start(servers)
             self.nats: NatsServer = self._infra.nats
-            self.postgres = self._infra.postgres
-            return
-        servers.mkdir(parents=True, exist_ok=True)
-        credentials = Credentials.load_or_create(servers / "credentials.json")
-        self.postgres = PostgresServer(servers / "postgres", free_port(), credentials)
-        self.cluster = Cluster(servers, credentials.nats_password)
-        self.nats = self.cluster.members[0]
-        self.postgres.start()
-        asyncio.run(self.cluster.start())
+            self.databases["postgres"] = self._infra.postgres
+        else:
+            self.cluster = Cluster(servers, credentials.nats_password)
+            self.nats = self.cluster.members[0]
+            asyncio.run(self.cluster.start())
+        for name in self.database_names:
+            if name not in self.databases:
+                self.databases[name] = PostgresServer(servers / name, free_port(), credentials)
+                self.databases[name].start()
+
+    @property
+    def database_names(self) -> tuple[str, ...]:
+        """What the Postgres servers are called."""
+        return ("postgres", "postgres-2") if self.split else ("postgres",)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of commands."""
+        return (CMD_STREAM, OWN_STREAM) if self.split else (CMD_STREAM,)
 
     @property
     def nats_url(self) -> str:
@@ -99,8 +120,8 @@ class Stage:
 
     @property
     def postgres_url(self) -> str:
-        """The database."""
-        return self.postgres.url
+        """The database, or both of them, separated by a space."""
+        return " ".join(server.url for server in self.databases.values())
 
     def environment(self, role: str, name: str) -> dict[str, str]:
         """How the process `name` (a `pod`, `gateway` or `client`) reaches the servers, and what clock it has."""
@@ -112,6 +133,8 @@ class Stage:
                 given |= self.clocks[name].environment()
         if self.cluster is not None:
             given["RUNTIME_REPLICAS"] = str(REPLICAS)
+        if self.split:
+            given["RUNTIME_CMD_STREAMS"] = f"{OWN_STREAM}=errand"
         return given
 
     def release(self, name: str) -> None:
@@ -128,11 +151,12 @@ class Stage:
         pair = f"{role}-{server}"
         names: list[str] = []
         through = []
-        for number, url in enumerate(urls.split(",")):
+        between = "," if server == "nats" else " "
+        for number, url in enumerate(urls.split(between)):
             names.append(f"{pair} of {name}, {number}")
             through.append(self.links.open(names[-1], url))
         self.link_names.setdefault(name, {})[pair] = names
-        return ",".join(through)
+        return between.join(through)
 
     def close(self) -> None:
         """Ends everything."""
@@ -143,7 +167,8 @@ class Stage:
                 self._infra.close()
             elif self.cluster is not None:
                 self.cluster.stop()
-                self.postgres.stop()
+            for server in self.databases.values():
+                server.stop()  # repeating it is harmless
         finally:
             for quota in self.quotas.values():
                 quota.close()
