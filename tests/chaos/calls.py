@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,17 +17,20 @@ import msgspec
 from runtime.client import Client, Envelope
 from runtime.client.envelope import PLAIN
 from runtime.errors import CallFailed, TroupeError
+from schemas import control
 from schemas.address import Address
 from schemas.wire import Reply
 from tests.chaos.raw import RawCaller
-from tests.chaos.record import Entry, Look, Record, Via
+from tests.chaos.record import Entry, Look, Outcome, Record, Via
 from tests.chaos.web import Web
 
 LOOK_TIMEOUT_S = 30.0
 FULL_PAUSE_S = 0.2
+SAY_PAUSE_S = 0.1
 TWICE, LATER, OTHERWISE = 0.01, 0.02, 0.025
 """Shares of the commands that are asked twice at once, asked again later, and sent again with other arguments."""
 
+_ENDS: dict[str, Outcome] = {"rejected": "rejected", "cancelled": "cancelled"}
 _int_or_none = msgspec.json.Decoder(int | None)
 _look = msgspec.json.Decoder(tuple[int, int])
 
@@ -73,7 +78,7 @@ class Calls:
         asked_as, entry.id, entry.seq = entry.id, reply.id, reply.seq
         self.told[entry.actor] = max(self.told[entry.actor], reply.seq)
         if reply.error is not None:
-            entry.outcome = "rejected" if reply.error.code == "rejected" else "failed"
+            entry.outcome = _ENDS.get(reply.error.code, "failed")
             entry.error = f"{reply.error.code}: {reply.error.message}"
             return entry
         entry.outcome = "done"
@@ -97,6 +102,21 @@ class Calls:
         entry.waited_s = time.monotonic() - started
         entry.outcome = "stored"
         return entry
+
+    async def say(
+        self, actor: str, method: str, body: control.Signal | control.Cancel, ended: asyncio.Future[Any]
+    ) -> None:
+        """Tells a run something that has not `ended`; said before it was accepted, it is said again under a new id."""
+        address, encoded = address_of(actor), msgspec.json.encode(body)
+        for number in itertools.count():
+            call = partial(self._clients[address.tenant].call, address.kind, address.key, method, encoded)
+            with contextlib.suppress(TroupeError, TimeoutError):
+                reply = await self._by_client(partial(_in_time, call, f"{body.run}-{number}"))
+                if reply.error is None or reply.error.code != "not_running":
+                    return
+            if ended.done() or time.monotonic() > self._deadline:
+                return
+            await asyncio.sleep(SAY_PAUSE_S)
 
     async def look(self, actor: str, caller: str) -> Look | None:
         """Asks a counter for its state; None when nobody answered."""
@@ -123,8 +143,10 @@ class Calls:
         entry.again = (_int_or_none.decode(reply.result), reply.seq)
 
     async def _reuse(self, entry: Entry, args: dict[str, Any], id_: str, *, named: bool) -> None:
-        """Sends the same id with another amount, which must be refused."""
-        body = msgspec.json.encode({**args, "amount": args["amount"] + 1})
+        """Sends the same id with other numbers, which must be refused."""
+        body = msgspec.json.encode({
+            name: value + 1 if isinstance(value, (int, float)) else value for name, value in args.items()
+        })  # fmt: skip
         try:
             reply = await self._call(entry, body, id_, named=named)
         except (TroupeError, TimeoutError) as error:
@@ -159,6 +181,10 @@ class Calls:
 
     def _left(self) -> float:
         return max(self._deadline - time.monotonic(), 0.1)
+
+
+def _in_time(call: Callable[..., Awaitable[Reply]], id: str, left_s: float) -> Awaitable[Reply]:
+    return call(id=id, timeout_s=left_s)
 
 
 def entry_of(actor: str, number: int, method: str, amount: int, *, via: Via, session: str, target: str = "") -> Entry:

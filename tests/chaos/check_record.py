@@ -11,7 +11,15 @@ from tests.chaos.log import Event
 from tests.chaos.record import Entry
 from tests.chaos.rewritten import Rewritten, caused_by
 
-STEP, ANSWER = "troupe.step", "troupe.answer"
+STEP, ANSWER, SIGNAL, CANCEL = "troupe.step", "troupe.answer", "troupe.signal", "troupe.cancel"
+TOLD = {"run": ANSWER, "wait": SIGNAL, "leave": CANCEL}
+"""What each execution is told, once. A signal or a cancel comes when its sender likes: before or after any step."""
+
+OWN = {"run": (STEP, ANSWER, STEP, "ValueSet"), "wait": (STEP, STEP, STEP, STEP, "ValueSet")}
+"""The events of each execution that comes to a result; its waiting for time and for a signal are steps."""
+
+LEFT = (0, 2, 3)
+"""How many one has taken that was cancelled: none before it began; else that it was told, and its undoing."""
 
 
 def check(evidence: Evidence, verdict: Verdict) -> None:
@@ -49,7 +57,7 @@ def _check_answers(evidence: Evidence, entry: Entry, rewritten: Rewritten, verdi
     if kept is None:
         if entry.outcome != "stored":
             verdict.lost.append((entry.actor, f"{name} was answered and has no inbox entry"))
-    elif kept[1] != (rewritten.outcome(entry) == "rejected"):
+    elif kept[1] != (rewritten.outcome(entry) in ("rejected", "cancelled")):
         verdict.lost.append((entry.actor, f"{name} was answered as {entry.outcome}, and the inbox says {kept[2]}"))
     elif rewritten.answer_may_differ(entry):
         if not kept[1]:
@@ -79,8 +87,10 @@ def _check_events(
     if not mine and entry.outcome == "stored" and evidence.may_be_missing(entry.actor, entry.id):
         verdict.excused += 1
         return
-    if entry.method == "run" and rewritten.ran_again(entry):
-        expected, mine = _without_answers(evidence, entry, expected, mine, verdict)
+    if entry.method in TOLD:
+        expected, mine = _without_told(evidence, entry, rewritten, expected, mine, verdict)
+    if entry.outcome == "cancelled" and len(mine) in LEFT:
+        expected = [(STEP, 0)] * len(mine)
     _compare(entry.actor, name, expected, mine, verdict)
     answered = entry.outcome == "done" and not rewritten.answer_may_differ(entry)
     if expected and len(mine) == len(expected) and answered and mine[-1].seq != entry.seq:
@@ -95,26 +105,35 @@ def _check_events(
     _compare(entry.target or entry.actor, f"what follows from {name}", later, followed, verdict)
 
 
-def _without_answers(
-    evidence: Evidence, entry: Entry, expected: list[tuple[str, int]], mine: list[Event], verdict: Verdict
+def _without_told(
+    evidence: Evidence,
+    entry: Entry,
+    rewritten: Rewritten,
+    expected: list[tuple[str, int]],
+    mine: list[Event],
+    verdict: Verdict,
 ) -> tuple[list[tuple[str, int]], list[Event]]:
-    """The rest, once the answers to an errand's question are compared: one of each log at most, at any place.
+    """The rest, once what an execution was told is compared: one of each log that there was at most.
 
-    The answer that a log which is gone had asked for comes from the stream, perhaps before the errand begins again.
+    What a log that is gone had asked for comes from the stream, perhaps before the execution begins again. Else the
+    answer to its question has its place between its steps, where it stays.
     """
-    answers = [event for event in mine if event.type == ANSWER]
-    if not 1 <= len(answers) <= 1 + len(evidence.allowed.restored):
-        found = f"command {entry.id} ({entry.method}) has {len(answers)} answers to its question"
-        (verdict.duplicated if answers else verdict.lost).append((entry.actor, found))
-    return [one for one in expected if one[0] != ANSWER], [event for event in mine if event.type != ANSWER]
+    what, again = TOLD[entry.method], rewritten.ran_again(entry)
+    if what == ANSWER and not again:
+        return expected, mine
+    told = [event for event in mine if event.type == what]
+    if not 1 <= len(told) <= (1 + len(evidence.allowed.restored) if again else 1):
+        found = f"command {entry.id} ({entry.method}) was told {len(told)} times by {what}"
+        (verdict.duplicated if told else verdict.lost).append((entry.actor, found))
+    return [one for one in expected if one[0] != what], [event for event in mine if event.type != what]
 
 
 def _own(entry: Entry) -> list[tuple[str, int]]:
-    """(type, amount) of the events that the command itself makes."""
+    """(type, amount) of the events that the command itself makes, without signals and cancels."""
     if entry.method == "forward":
         return [("Left", -entry.amount)]
-    if entry.method == "run":
-        return [(STEP, 0), (ANSWER, 0), (STEP, 0), ("ValueSet", 0)]
+    if entry.method in OWN:
+        return [(type, 0) for type in OWN[entry.method]]
     return [] if entry.method == "add_later" else [("Added", entry.amount)]
 
 

@@ -12,7 +12,7 @@ STEPS = ("before", "after")
 
 
 def check(evidence: Evidence, verdict: Verdict) -> None:
-    """Each errand's steps ran, and ran no more once they were completed."""
+    """Each errand's steps ran, and ran no more once they were completed; one that was cancelled has undone them."""
     ran: Counter[tuple[str, str]] = Counter()
     had: set[tuple[str, str]] = set()
     behind: set[tuple[str, str]] = set()
@@ -35,11 +35,13 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
             verdict.duplicated.append((mark.command, f"step {mark.step} ran again in process {mark.pid}"))
         ran[place] += 1
     for entry in evidence.record.entries:
-        if entry.method == "run" and entry.outcome == "done":
-            command = f"{entry.actor.split('/')[0]}/{entry.id}"
+        command = f"{entry.actor.split('/')[0]}/{entry.id}"
+        if entry.method in ("run", "wait") and entry.outcome == "done":
             for step in STEPS:
                 if not ran[command, step]:
                     verdict.lost.append((entry.actor, f"errand {entry.id} is done, and its step {step} never ran"))
+        if entry.outcome == "cancelled" and (command, "before") in had and not ran[command, "undo"]:
+            verdict.lost.append((entry.actor, f"errand {entry.id} was cancelled, and its step before is not undone"))
 
 
 def read_outside(path: Path) -> list[Mark]:

@@ -1,7 +1,8 @@
 """The actors under load.
 
     counter   additions from outside, transfers between counters by messages, timers; its sum is checked
-    errand    an execution: a step, a question to a counter, another step
+    errand    executions: `run` takes a step, asks a counter, and takes another step; `wait` sleeps and then waits for a
+              signal between its two; `leave` waits for what never comes, is cancelled, and undoes its step
 
 What a step does outside is a line in the file that CHAOS_OUTSIDE names, appended, so that all pods' lines are in one
 order: `ran` when the step's function runs, `had` once the handler has its result.
@@ -9,6 +10,7 @@ order: `ran` when the step's function runs, `had` once the handler has its resul
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from msgspec import Struct
@@ -118,6 +120,29 @@ async def run(ctx: KeyValue, to: str, amount: int) -> int:
     done: int = ctx.get("done", 0, type=int) + 1
     ctx.set("done", done)
     return done
+
+
+@errand.write
+async def wait(ctx: KeyValue, pause_s: float) -> int:
+    """A step, a pause, a signal, another step; gives the sum of all signals that this actor has taken."""
+    await _step(ctx, "before")
+    await ctx.sleep(pause_s)
+    taken: int = await ctx.signal("go", returns=int)
+    await _step(ctx, "after")
+    total: int = ctx.get("total", 0, type=int) + taken
+    ctx.set("total", total)
+    return total
+
+
+@errand.write
+async def leave(ctx: KeyValue) -> None:
+    """Waits until it is cancelled, and undoes what it did."""
+    try:
+        await _step(ctx, "before")
+        await ctx.signal("never")
+    except asyncio.CancelledError:
+        await _step(ctx, "undo")
+        raise
 
 
 async def _step(ctx: KeyValue, name: str) -> None:

@@ -4,6 +4,7 @@
     l       several in flight: additions, transfers to another of them, timers, retried failures, looks
     p       additions that are published straight to NATS, one after the other, without waiting for the actor
     e       errands, one after the other
+    w       errands that wait, one after the other: each is signalled, or cancelled
 
 A few per cent of the commands are asked twice under their id, at the same time or later: both answers must agree. Some
 are sent again with other arguments, which must be refused.
@@ -17,10 +18,15 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from schemas import control
 from tests.chaos.calls import Calls, address_of, entry_of
 from tests.chaos.record import Entry, Via
 
 IN_FLIGHT = 4
+LONGEST_PAUSE_S = 3.0
+CANCELLED = 0.3
+"""Of the errands that wait so many are cancelled."""
+
 LOOKS = 0.05
 """In one of so many programs' rounds the state is looked at."""
 
@@ -146,6 +152,32 @@ class Errand(Program):
             if entry.value != number:
                 found = f"errand {number} was answered with {entry.value}"
                 self.calls.record.misordered.append((self.actor, found))
+                return
+
+
+class Wait(Program):
+    """Executions that are told something while they wait."""
+
+    async def run(self) -> None:
+        total = number = 0
+        while await self.think():
+            number += 1
+            if self.chance.random() < CANCELLED:
+                entry = self.entry(number, "leave", 0)
+                going = asyncio.ensure_future(self.calls.send(entry, {}, self.chance))
+                await asyncio.sleep(self.chance.uniform(0.0, LONGEST_PAUSE_S))
+                await self.calls.say(self.actor, control.CANCEL, control.Cancel(entry.id, "changed its mind"), going)
+            else:
+                amount, pause_s = self.chance.randint(1, 99), round(self.chance.uniform(0.0, LONGEST_PAUSE_S), 3)
+                total += amount
+                entry = self.entry(number, "wait", amount)
+                going = asyncio.ensure_future(self.calls.send(entry, {"pause_s": pause_s}, self.chance))
+                await self.calls.say(self.actor, control.SIGNAL, control.Signal(entry.id, "go", amount), going)
+            if (await going).outcome == "stuck":
+                return
+            if entry.method == "wait" and (entry.value != total or entry.waited_s < pause_s):
+                found = f"wait {number} was answered with {entry.value} after {entry.waited_s:.3f} s; {total} is right"
+                self.calls.record.misordered.append((self.actor, f"{found}, and {pause_s} s or more"))
                 return
 
 

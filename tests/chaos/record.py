@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-Outcome = Literal["done", "rejected", "failed", "stuck", "stored"]
+Outcome = Literal["done", "rejected", "cancelled", "failed", "stuck", "stored"]
 Via = Literal["client", "raw", "http", "publish"]
 
 

@@ -23,6 +23,8 @@ from tests.support.system import ROOT, PodProcess, System
 START_TIMEOUT_S = 60.0
 KINDS = "tests.chaos.kinds"
 STREAM_HEARTBEAT_S = 2.0
+SUSPEND_AFTER_S = 0.5
+"""So that what waits is suspended while faults come."""
 
 
 class Gateway(PodProcess):
@@ -87,6 +89,7 @@ class World:
         place, group = f"pod {self._started}", group or self.group
         environment = self.system.environment(trim_lag_s=self.settings.trim_lag_s, group=group, code_version=group)
         environment["CHAOS_OUTSIDE"] = str(self.outside)
+        environment["RUNTIME_SUSPEND_AFTER_S"] = str(SUSPEND_AFTER_S)
         environment["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where it was
         environment |= self.stage.environment("pod", place)
         command = [sys.executable, "-m", "runtime.host.process", *self.modules]
