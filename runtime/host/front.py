@@ -9,10 +9,12 @@ refused before anything is stored.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+import nats.errors
 import nats.micro
 from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
@@ -30,8 +32,11 @@ from schemas.address import Address, BadAddress, decode_token, partition_of
 from schemas.errors import CODES
 from schemas.wire import Capability, Failure, Reply
 
+_log = logging.getLogger("troupe.front")
+
 REPLY_WITHIN_S = 30.0
 LOOK_AGAIN_S = 2.0
+WITHDRAW_S = 2.0
 _ACKNOWLEDGED = "a"
 _PASSED = (names.ID, names.DEADLINE, names.SESSION, names.CORRELATION, names.CAUSATION, names.CONTENT_TYPE,
            names.TRACEPARENT, names.PRINCIPAL, names.ROLES, names.SIGNATURE)  # fmt: skip
@@ -112,9 +117,13 @@ class Front:
         )
 
     async def close(self) -> None:
-        """Withdraws the service."""
+        """Withdraws the service; a broker that does not answer meanwhile hears of it by the end of the connection."""
         if self._service is not None and self._connection.is_connected:
-            await self._service.stop()
+            try:
+                async with asyncio.timeout(WITHDRAW_S):
+                    await self._service.stop()
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                _log.warning("the service was not withdrawn, and ends with its connection: %r", error)
         self._desk.close()
 
     async def _on_request(self, request: Request) -> None:

@@ -52,6 +52,8 @@ _log = logging.getLogger("troupe.pod")
 
 SWITCH_INTERVAL_S = 0.001
 STALLED_AFTER_LEASES = 2.0
+FLUSH_S = 2
+"""How long the broker may take to hear a leaving pod's last answers."""
 
 
 class Pod:
@@ -254,7 +256,7 @@ class Pod:
         if hasattr(self, "connection"):
             if self.connection.is_connected:
                 try:
-                    await self.connection.flush()
+                    await self.connection.flush(FLUSH_S)
                 except Exception as error:
                     _log.warning("the last answers may not have been sent, and are asked for again: %r", error)
             await self.connection.close()

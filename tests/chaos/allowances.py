@@ -39,18 +39,25 @@ class Allowances:
         may_be_missing: (`tenant.kind.key` as in subjects, command id): only the broker had it, and lost it. Its first
             place in the stream is void, and if nobody had an answer it may be without effect.
         facts_may_be_missing: subjects of EV from which facts were taken.
+        given_again: (first, last) sequences of EV that were taken, and are those of others now: who had come so far by
+            then, in any session, never hears of these.
         went_back: when the broker's sequences went back, in Unix seconds.
         restored: (from, to) in Unix seconds: answers given then may differ from the log's in value and sequence.
     """
 
     may_be_missing: frozenset[tuple[str, str]] = frozenset()
     facts_may_be_missing: frozenset[str] = frozenset()
+    given_again: tuple[tuple[int, int], ...] = ()
     went_back: tuple[float, ...] = ()
     restored: tuple[tuple[float, float], ...] = ()
 
     def answer_may_differ(self, answered_at: float) -> bool:
         """Whether the log may differ in value and sequence from an answer that came then (Unix seconds)."""
         return any(begin <= answered_at <= end for begin, end in self.restored)
+
+    def may_be_passed(self, sequence: int) -> bool:
+        """Whether a reader may have been behind this sequence of EV before it was given to the fact that has it now."""
+        return any(first <= sequence <= last for first, last in self.given_again)
 
 
 def allowed(history: Iterable[Fault]) -> Allowances:
@@ -66,6 +73,11 @@ def allowed(history: Iterable[Fault]) -> Allowances:
             if message.subject.startswith(COMMANDS)
         ),
         facts_may_be_missing=frozenset(message.subject for fault in lost for message in fault.lost.get(EV_STREAM, [])),
+        given_again=tuple(
+            (min(taken), max(taken))
+            for fault in lost
+            if (taken := [message.sequence for message in fault.lost.get(EV_STREAM, [])])
+        ),
         went_back=tuple(fault.at for fault in history if fault.kind == "power"),
         restored=tuple((fault.since, fault.until + FLIGHT_S) for fault in history if fault.kind == "restore"),
     )

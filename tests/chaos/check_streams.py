@@ -112,18 +112,20 @@ def _check_reading(session: Session, reading: Reading, facts: Sequence[Seen], ve
         for position in session.events.keys() - have - excused:
             verdict.lost.append((name, f"{where} has no fact of the event at {position}"))
         return
-    if not reading.ended and not session.may_lack:
+    passed = any(session.allowed.may_be_passed(fact.sequence) for fact in facts)
+    if not reading.ended and not session.may_lack and not passed:
         verdict.stuck.append((name, f"{where} had not seen everything when the time was over"))
     _check_against_stream(session, where, reading.seen, facts, verdict)
 
 
 def _out_of_reach(session: Session, seen: Sequence[Seen], facts: Sequence[Seen]) -> set[str]:
     """Positions that a reader may lack: their facts were taken, or have sequences that it had passed."""
+    again = {fact.position or "" for fact in facts if session.allowed.may_be_passed(fact.sequence)}
     if not session.may_lack:
-        return set()
+        return again
     passed = max((one.sequence for one in _ghosts(seen, facts)), default=0)
     reached = {fact.position for fact in facts if fact.sequence > passed}
-    return set(session.events) - reached
+    return set(session.events) - reached | again
 
 
 def _ghosts(seen: Sequence[Seen], facts: Sequence[Seen]) -> list[Seen]:
@@ -146,7 +148,7 @@ def _check_against_stream(
     ghosts = _ghosts(seen, facts)
     passed = max((one.sequence for one in ghosts), default=0) if session.may_lack else 0
     for sequence in sorted({fact.sequence for fact in facts} - {one.sequence for one in seen}):
-        if sequence > passed:
+        if sequence > passed and not session.allowed.may_be_passed(sequence):
             verdict.lost.append((session.name, f"{where} was never given {sequence}, which the stream holds"))
     for one in ghosts:
         if not session.may_lack:

@@ -566,3 +566,15 @@ def test_given_a_power_cut_when_a_reader_that_was_reset_lacks_an_event_then_only
     assert verify(evidence).good, found(evidence)
     reading.seen = [Seen(-1, "reset", "", None)]
     assert "has no fact of the event at 0:1" in found(evidence)
+
+
+def test_given_a_power_cut_when_a_reader_of_another_session_had_come_so_far_then_what_is_given_again_may_be_missing(
+) -> None:
+    evidence = right()
+    reading = evidence.record.readings[0]
+    reading.seen, reading.ended = evidence.facts[S][:2], False
+    evidence.allowed = Allowances(given_again=((5, 6),), went_back=(SECOND,))
+    assert verify(evidence).good, found(evidence)
+    evidence.allowed = Allowances(given_again=((5, 5),), went_back=(SECOND,))
+    assert words(verify(evidence)) == {"lost"}
+    assert "was never given 6" in found(evidence)
