@@ -232,12 +232,15 @@ class Leases:
                 self._giving[lane.lane] = self._tasks.start(job, f"handing over lane {lane.lane}")
 
     async def _hand_over(self, lane: Lane) -> None:
+        began = self._clock.monotonic()
         try:
             await self._drain(lane)
+            drained_s = self._clock.monotonic() - began
             if lane.alive:
                 self._lost(lane)
                 await self._ownership.release([(lane.lane, lane.epoch)])
                 self._released(self._group)
+                _log.info("lane %d is handed over: what was in hand took %.2f s", lane.lane, drained_s)
         except LogUnavailable as error:
             _log.warning("lane %d is not released yet: %s", lane.lane, error)
         finally:

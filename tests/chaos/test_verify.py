@@ -572,7 +572,7 @@ def test_given_a_power_cut_when_a_reader_of_another_session_had_come_so_far_then
 ) -> None:
     evidence = right()
     reading = evidence.record.readings[0]
-    reading.seen, reading.ended = evidence.facts[S][:2], False
+    reading.seen, reading.ended = list(evidence.facts[S][:2]), False
     evidence.allowed = Allowances(given_again=((5, 6),), went_back=(SECOND,))
     assert verify(evidence).good, found(evidence)
     evidence.allowed = Allowances(given_again=((5, 5),), went_back=(SECOND,))

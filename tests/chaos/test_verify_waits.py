@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.chaos.evidence import Evidence, Mark
 from tests.chaos.test_verify import change, entry, event, found, right, words
 from tests.chaos.verify import verify
@@ -12,7 +14,7 @@ W = "acme/errand/w"
 def waited() -> Evidence:
     """The right run, with an errand that was signalled and one that was cancelled."""
     evidence = right()
-    step, more = "troupe.step", {"epoch": 3, "code_version": "v2"}
+    step, more = "troupe.step", dict[str, Any](epoch=3, code_version="v2")
     evidence.log.events[W] = [
         event(W, 1, 13, step, "w-1", **more),
         event(W, 2, 14, "troupe.signal", "w-1", causation_id="w-1-0", **more),
