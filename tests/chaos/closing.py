@@ -18,13 +18,12 @@ from tests.chaos.settings import TENANTS
 from tests.support.system import System
 
 AT_ONCE = 32
-PATIENCE_S = 20.0
 PROBE = "probe"
 """A tenant of its own, whose actors are nobody's business but the probe's."""
 
 
-async def last_looks(system: System, actors: Iterable[str]) -> dict[str, Look]:
-    """What these counters say of themselves; those that do not answer are missing."""
+async def last_looks(system: System, actors: Iterable[str], patience_s: float) -> dict[str, Look]:
+    """What these counters say of themselves; those that do not answer within so many seconds are missing."""
     found: dict[str, Look] = {}
     async with await Client.connect(system.nats_url, TENANTS[0]) as client:
         clients = {tenant: await client.for_tenant(tenant) for tenant in TENANTS}
@@ -34,7 +33,7 @@ async def last_looks(system: System, actors: Iterable[str]) -> dict[str, Look]:
             tenant, kind, key = address_of(actor)
             async with room:
                 try:
-                    reply = await clients[tenant].read(kind, key, "look", b"", timeout_s=PATIENCE_S)
+                    reply = await clients[tenant].read(kind, key, "look", b"", timeout_s=patience_s)
                 except TroupeError:
                     return
             if reply.error is None:
@@ -47,8 +46,8 @@ async def last_looks(system: System, actors: Iterable[str]) -> dict[str, Look]:
     return found
 
 
-async def probe(system: System) -> list[Finding]:
-    """Sends one command to every partition; gives those that do not answer."""
+async def probe(system: System, patience_s: float) -> list[Finding]:
+    """Sends one command to every partition; gives those that do not answer within so many seconds."""
     keys: dict[int, str] = {}
     for number in itertools.count():
         if len(keys) == system.partitions:
@@ -60,7 +59,7 @@ async def probe(system: System) -> list[Finding]:
 
         async def ask(partition: int, key: str) -> None:
             try:
-                await client.ask("counter", key, "add", {"amount": 1}, timeout_s=PATIENCE_S)
+                await client.ask("counter", key, "add", {"amount": 1}, timeout_s=patience_s)
             except TroupeError as error:
                 stuck.append((f"partition {partition}", f"a command to {key} is not answered: {error}"))
 

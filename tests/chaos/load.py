@@ -97,7 +97,7 @@ class Load:
                     session = key if letter in "srh" and number * 3 + place < plan.sessions else ""
                     others = [f"{tenant}/counter/{other}" for other in keys.get("l", ())]
                     program = {"l": Loose, "p": Publish, "e": Errand, "w": Wait}.get(letter, Strict)
-                    found.append(program(calls, actor, session, others, chance, self._think_s, self._end))
+                    found.append(program(calls, actor, session, others, chance, self._think_s, self._end, plan.looks))
         return found
 
     def _readers(self) -> list[Reader]:

@@ -27,14 +27,14 @@ LONGEST_PAUSE_S = 3.0
 CANCELLED = 0.3
 """Of the errands that wait so many are cancelled."""
 
-LOOKS = 0.05
-"""In one of so many programs' rounds the state is looked at."""
-
 VIA: dict[str, Via] = {"r": "raw", "h": "http", "p": "publish"}
 
 
 class Program:
-    """One actor's. `others` are the actors that it may involve; it ends at `end`, on the monotonic clock."""
+    """One actor's. `others` are the actors that it may involve; it ends at `end`, on the monotonic clock.
+
+    In a share `looks` of its rounds it looks at the state.
+    """
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Program:
         chance: random.Random,
         think_s: float,
         end: float,
+        looks: float,
     ) -> None:
         self.calls = calls
         self.actor = actor
@@ -54,6 +55,7 @@ class Program:
         self.chance = chance
         self._think_s = think_s
         self._end = end
+        self.looks = looks
 
     async def run(self) -> None:
         """Sends commands until the time is over, and returns when the last one is answered."""
@@ -86,7 +88,7 @@ class Strict(Program):
                 found = f"command {number} was answered with value {entry.value}, seq {entry.seq}; {total} is right"
                 self.calls.record.misordered.append((self.actor, found))
                 return  # what follows would be wrong because of this one
-            if self.chance.random() < LOOKS:
+            if self.chance.random() < self.looks:
                 await self.calls.look(self.actor, self.actor)
 
 
@@ -118,7 +120,7 @@ class Loose(Program):
         elif what < 0.15:
             method = "flaky"
             args["fails"] = 1
-        elif what < 0.15 + LOOKS:
+        elif what < 0.15 + self.looks:
             return self.calls.look(self.actor, f"{self.actor}/{number}")  # they overtake one another
         return self.calls.send(self.entry(number, method, amount, target), args, self.chance)
 

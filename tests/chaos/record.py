@@ -31,6 +31,7 @@ class LoadPlan(msgspec.Struct):
     sessions: int
     record: str
     programs: str = ""
+    looks: float = 0.05
 
 
 class Entry(msgspec.Struct, array_like=True):

@@ -87,11 +87,11 @@ async def _run(world: World, say: Say) -> Outcome:
     await _end(watching)
     seen = record.read(record_path) if record_path.exists() else Record([], [])
     evidence = await _evidence(world, seen, stored, faults.history)
-    unsettled += await probe(world.system)
+    unsettled += await probe(world.system, settings.patience_s)
     world.running()
     for pod in world.pods[1:]:
         await _terminate(world, pod)
-    evidence.looks_of_one = await last_looks(world.system, evidence.last_looks)
+    evidence.looks_of_one = await last_looks(world.system, evidence.last_looks, settings.patience_s)
     for pod in list(world.pods):
         await _terminate(world, pod)
     verdict = verify(evidence)
@@ -113,7 +113,8 @@ async def _evidence(
     """Everything that can be known once nothing is left to do."""
     actors = {entry.actor for entry in seen.entries} | {entry.target for entry in seen.entries if entry.target}
     owned = await asyncio.to_thread(owners, world.system)
-    looks = await last_looks(world.system, {actor for actor in actors if actor.split("/")[1] == "counter"})
+    counters = {actor for actor in actors if actor.split("/")[1] == "counter"}
+    looks = await last_looks(world.system, counters, world.settings.patience_s)
     owned &= await asyncio.to_thread(owners, world.system)
     facts = await read_facts(world.system.nats_url)
     log = await asyncio.to_thread(read_log, world.system, actors)
@@ -141,6 +142,7 @@ def start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
         settings.sessions,
         str(record_path),
         settings.programs,
+        settings.looks,
     )
     command = [sys.executable, "-m", "tests.chaos.load", msgspec.json.encode(plan).decode()]
     return subprocess.Popen(command, cwd=ROOT, env=world.system.environment())

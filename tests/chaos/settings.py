@@ -37,10 +37,12 @@ class ChaosSettings:
         sessions: how many counters a tenant have a session that is read, over NATS and over HTTP.
         promotions: how many pinned versions are started and promoted during the load.
         programs: the letters of programs.py that the load has, all of them when empty; `e` and `l` need `l`.
+        looks: in so many of a program's rounds the state is looked at.
         partitions: of each stream.
         split: two Postgres servers, and a stream of its own for one of the kinds (docs/adr/0014).
         trim_lag_s: how long pods leave processed commands in the stream.
         settle_s: seconds after the faults within which everything must have been answered and sent.
+        patience_s: how long an answer may take at the end, when nothing is left to do.
     """
 
     seconds: float = 60.0
@@ -54,9 +56,11 @@ class ChaosSettings:
     sessions: int = 6
     promotions: int = 2
     programs: str = ""
+    looks: float = 0.05
     partitions: int = PodSettings("", "").partitions
     split: bool = False
     settle_s: float = 60.0
+    patience_s: float = 20.0
     trim_lag_s: float = 20.0
     warm_up_s: float = 2.0
     calm_s: float = 2.0

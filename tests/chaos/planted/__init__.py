@@ -25,6 +25,7 @@ class Bug:
         says: what a finding of it says.
         rate: of the load, in commands a second.
         programs: of the load: those whose commands no other rule of the engine protects from this bug.
+        looks: how often the load looks at a state that it was just told of.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Bug:
     says: str
     rate: float = 600.0
     programs: str = ""
+    looks: float = ChaosSettings.looks
 
     @property
     def module(self) -> str:
@@ -50,9 +52,9 @@ BUGS: Sequence[Bug] = (
     # So does one that writes a row which another pod has written, of an execution or of a message on its way: only
     # additions are asked for.
     Bug("skip_epoch", ("stop",), ("reordered",), "epoch", rate=120.0, programs="sr"),
-    Bug("reply_before_commit", ("postgres", "kill"), ("reordered",), "had been told"),
+    Bug("reply_before_commit", ("postgres", "kill"), ("lost", "reordered"), "was answered", programs="sr", looks=0.5),
     # What a caller waits for it asks again, and so makes good: what is lost is what only the broker was told.
-    Bug("checkpoint_before_commit", ("kill",), ("lost",), "should have counted", programs="p"),
+    Bug("checkpoint_before_commit", ("kill",), ("lost",), "should have counted", programs="p", rate=80.0),
     Bug("forget_inbox", ("nats",), ("duplicated",), "should have counted"),
 )
 
@@ -60,6 +62,7 @@ BUGS: Sequence[Bug] = (
 def settings_for(bug: Bug, seed: int, seconds: float = 12.0) -> ChaosSettings:
     """A short run that is to bring the bug out."""
     return ChaosSettings(
-        seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=60, rate=bug.rate, partitions=8,
-        gateways=0, sessions=0, promotions=0, settle_s=15.0, programs=bug.programs,
+        seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=30, rate=bug.rate, partitions=8,
+        gateways=0, sessions=0, promotions=0, settle_s=10.0, patience_s=3.0, programs=bug.programs,
+        looks=bug.looks,
     )  # fmt: skip
