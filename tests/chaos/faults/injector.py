@@ -62,8 +62,13 @@ class Faults:
         self._background.append(asyncio.ensure_future(job))
 
     async def pod(self, at_least: int = 2) -> PodProcess:
-        """A running pod; waits while fewer than `at_least` run, since somebody must be left to take over."""
+        """A running pod; waits while fewer than `at_least` run, since somebody must be left to take over.
+
+        Where pods ended by themselves, nobody else starts others.
+        """
         while len(running := self.world.running()) < at_least:
+            if len(self.world.pods) < at_least:
+                await self.world.start_pod()
             await asyncio.sleep(0.05)
         return self.chance.choice(running)
 
