@@ -34,8 +34,8 @@ check: setup ## ruff, mypy --strict, and the contracts between the rooms of the 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=, FAULTS=kill,nats,… (FAULTS=list tells all)
-	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+chaos: setup ## kill, freeze and replace under load, and count; SECONDS=, SEED=, FAULTS=kill,nats,… (FAULTS=list tells all), SPLIT=1
+	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SPLIT),--split)
 
 chaos-planted: setup ## give pods known bugs, one after the other: chaos must catch each of them
 	@$(BIN)/python -m tests.chaos.planted

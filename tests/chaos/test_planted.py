@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.planted import BUGS, Bug, settings_for
-from tests.chaos.run import run
+from tests.chaos.planted import BUGS, Bug
+from tests.chaos.planted.hunt import hunt
 from tests.support.system import ROOT
 
 
@@ -28,6 +27,4 @@ def test_given_a_planted_bug_when_a_pod_loads_it_then_it_still_fits_the_engine(b
 )
 def test_given_a_planted_bug_when_chaos_runs_then_it_is_caught(bug: Bug, tmp_path: Path) -> None:
     said: list[str] = []
-    outcome = asyncio.run(run(settings_for(bug, 1, 6.0), tmp_path, said.append, (bug.module,)))
-    assert not outcome.good
-    assert bug.caught(outcome.verdict), "\n".join([*said, outcome.line])
+    assert hunt(bug, 1, 6.0, tmp_path, said.append), "\n".join(said)

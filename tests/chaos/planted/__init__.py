@@ -3,7 +3,7 @@
 Each module changes the engine of the pod that loads it, and defines the actors under load as kinds.py does, so
 `--planted NAME` makes it what pods serve. The engine itself has no switch for any of this.
 
-`python -m tests.chaos.planted` runs them all (make chaos-planted); tests/chaos/test_planted.py some of them.
+`python -m tests.chaos.planted` hunts for them all (make chaos-planted), tests/chaos/test_planted.py for some of them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ BUGS: Sequence[Bug] = (
 )
 
 
-def settings_for(bug: Bug, seed: int, seconds: float = 12.0) -> ChaosSettings:
+def settings_for(bug: Bug, seed: int, seconds: float) -> ChaosSettings:
     """A short run that is to bring the bug out."""
     return ChaosSettings(
         seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=30, rate=bug.rate, partitions=8,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.planted import BUGS, settings_for
-from tests.chaos.run import run
+from tests.chaos.planted import BUGS
+from tests.chaos.planted.hunt import hunt
+
+SECONDS = 12.0
 
 
 def main() -> int:
@@ -22,10 +23,7 @@ def main() -> int:
     caught = 0
     for bug in bugs:
         with tempfile.TemporaryDirectory(prefix="troupe-planted-") as data:
-            outcome = asyncio.run(run(settings_for(bug, given.seed), Path(data), lambda line: None, (bug.module,)))
-        finding = bug.caught(outcome.verdict)
-        print(f"{bug.name}: {outcome.line}\n  " + (f"caught: {finding}" if finding else "NOT CAUGHT"), flush=True)
-        caught += finding is not None
+            caught += hunt(bug, given.seed, SECONDS, Path(data), lambda text: print(text, flush=True)) is not None
     print(f"planted {len(bugs)}, caught {caught}", flush=True)
     return 0 if caught == len(bugs) else 1
 
