@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import datetime
 
 import msgspec
 import nats
 import nats.errors
 from nats.aio.client import Client as Nats
-from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 
+from runtime.jetstream.reader import nanoseconds
 from schemas.wire import Fact
 from tests.chaos.record import Seen
 
 READ_AGAIN = 10_000
-"""So many messages are read a second time by a new cursor: more than a power cut takes."""
+"""So many messages are read a second time when the broker has lost the last one that was read: more than it loses."""
+
+
+class _Message(msgspec.Struct):
+    time: str
+
+
+class _Found(msgspec.Struct):
+    """What the broker says of one message: when it was stored, if it is there."""
+
+    message: _Message | None = None
 
 
 class Watch:
@@ -33,7 +42,8 @@ class Watch:
         self._stream = stream
         self.last = 0
         self.stored = stored
-        self._times: dict[int, datetime] = {}
+        self._times: dict[int, int] = {}
+        """When each message was stored, in Unix nanoseconds."""
         self.missed = 0
         """Messages that were trimmed before they were read here."""
 
@@ -53,7 +63,7 @@ class Watch:
     async def _read(self, connection: Nats) -> None:
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=max(1, self.last - READ_AGAIN),
+            opt_start_seq=await self._next(connection),
             ack_policy=AckPolicy.NONE,
             mem_storage=True,
             inactive_threshold=30,
@@ -63,19 +73,32 @@ class Watch:
         try:
             while True:
                 for message in await cursor.fetch(500, timeout=1):
-                    self._note(message.subject, message.metadata, message.headers or {})
+                    self._note(message.subject, message.reply, message.headers or {})
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await cursor.unsubscribe()
 
-    def _note(self, subject: str, metadata: Msg.Metadata, headers: dict[str, str]) -> None:
-        sequence = metadata.sequence.stream
-        if self._times.get(sequence) == metadata.timestamp:
+    async def _next(self, connection: Nats) -> int:
+        """Where a cursor is to begin."""
+        if not self.last:
+            return 1
+        asked = b'{"seq":%d}' % self.last
+        answer = await connection.request(f"$JS.API.STREAM.MSG.GET.{self._stream}", asked, timeout=2)
+        message = msgspec.json.decode(answer.data, type=_Found).message
+        if message is not None and nanoseconds(message.time) == self._times[self.last]:
+            return self.last + 1
+        return max(1, self.last - READ_AGAIN)
+
+    def _note(self, subject: str, reply: str, headers: dict[str, str]) -> None:
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>
+        stored, _, at, _ = reply.rsplit(".", 4)[1:]
+        sequence, stored_at = int(stored), int(at)
+        if self._times.get(sequence) == stored_at:
             return
         if self.last and sequence > self.last + 1:
             self.missed += sequence - self.last - 1
         self.last = sequence
-        self._times[sequence] = metadata.timestamp
+        self._times[sequence] = stored_at
         actor = "/".join(subject.split(".")[2:5])
         self.stored.setdefault(actor, {}).setdefault(headers.get("Troupe-Id", ""), sequence)
 
