@@ -242,16 +242,6 @@ class Turn:
         encode_token(key)
         self.messages.append(Message(Address(self.address.tenant, name, key), method, encode_json(body)))
 
-    def signal_run(self, kind: Kind | str, key: str, run: str, name: str, value: Any = None) -> None:
-        """Signals a running command of another actor of this tenant, by its id, after the commit; see `Run.signal`.
-
-        One that has ended by then hears nothing.
-        """
-        known = check_name(kind if isinstance(kind, str) else kind.name, "kind")
-        encode_token(key)
-        body = encode_json(control.Signal(run, name, value))
-        self.messages.append(Message(Address(self.address.tenant, known, key), control.SIGNAL, body))
-
     def ask(
         self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0
     ) -> Awaitable[Any]:

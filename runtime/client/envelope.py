@@ -132,13 +132,6 @@ class Packing:
             lines[headers.START_AT] = str(int(self._start_at(envelope) * 1000))
         return lines
 
-
-def _roles(roles: tuple[str, ...]) -> str:
-    try:
-        return join_roles(roles)
-    except ValueError as error:
-        raise CallFailed("bad_request", str(error)) from error
-
     def _start_at(self, envelope: Envelope) -> float:
         if envelope.start_at is not None and envelope.delay_s is not None:
             raise CallFailed("bad_request", "a command starts after delay_s seconds or at start_at: give one of them")
@@ -146,3 +139,10 @@ def _roles(roles: tuple[str, ...]) -> str:
         if not 0 <= at <= MAX_DUE_AT:
             raise CallFailed("bad_request", f"a command starts between the years 1970 and 9999, not at {at!r}")
         return at
+
+
+def _roles(roles: tuple[str, ...]) -> str:
+    try:
+        return join_roles(roles)
+    except ValueError as error:
+        raise CallFailed("bad_request", str(error)) from error
