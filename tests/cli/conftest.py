@@ -12,5 +12,5 @@ from tests.support.system import KINDS, System
 @pytest.fixture(scope="module")
 def runtime(shared_system: System) -> Runtime:
     """`runtime …` with a pod that runs the kinds of tests.support.kinds, schedules and approvals."""
-    shared_system.start_pod(KINDS, schedules.MODULE, approvals.MODULE)
+    shared_system.start_pod(KINDS, schedules.MODULE, approvals.MODULE, "tests.support.generators")
     return Runtime(shared_system.environment())

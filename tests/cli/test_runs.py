@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.cli.command import Runtime
+
+
+def test_given_a_generator_when_called_for_its_values_then_each_is_a_line(runtime: Runtime, tmp_path: Path) -> None:
+    arguments = ("actors", "call", "counting", "cli", "run", f"path={tmp_path / 'notes'}", "values=3", "--id", "values")
+    assert runtime.ok(*arguments, "--stream").out == "0\n1\n2\n"
+    assert runtime.ok(*arguments, "--stream", "--json").lines == [{"number": n, "value": n} for n in range(3)]
+    assert runtime.ok(*arguments).out == "3\n"
+
+
+def test_given_a_call_that_starts_later_when_cancelled_then_it_never_ran(runtime: Runtime) -> None:
+    later = ("actors", "call", "counter", "later", "add", "amount=1", "--delay", "3600", "--no-wait", "--json")
+    run = runtime.ok(*later).json["run"]
+    runtime.ok("runs", "cancel", run)
+    assert "cancelled" in runtime.fails(1, "runs", "show", run)
 
 
 def test_given_a_running_handler_when_it_is_told_then_it_answers_and_ends(runtime: Runtime) -> None:

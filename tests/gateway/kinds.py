@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from runtime.function import function
@@ -38,3 +39,10 @@ async def refunding(ctx: Turn, amount: int) -> dict[str, Any]:
         "refund", {"amount": amount}, required_roles=["manager"], timeout_s=86_400, escalate_to=["director"]
     )
     return {"approved": outcome.approved, "by": outcome.by, "comment": outcome.comment}
+
+
+@function
+async def letters(text: str) -> AsyncIterator[str]:
+    """Yields the letters of a text."""
+    for letter in text:
+        yield letter
