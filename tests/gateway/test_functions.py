@@ -10,14 +10,14 @@ from tests.gateway.process import GatewayProcess, error_of
 def test_given_a_generator_when_invoked_for_a_stream_then_its_values_come_in_order_and_its_number_at_the_end(
     shared_gateway: GatewayProcess,
 ) -> None:
-    asked = {"json": {"text": "abcde"}, "headers": {"Accept": "application/x-ndjson"}}
-    with shared_gateway.http.stream("POST", "/invoke/letters", **asked) as response:
+    accepts = {"Accept": "application/x-ndjson"}
+    with shared_gateway.http.stream("POST", "/invoke/letters", json={"text": "abcde"}, headers=accepts) as response:
         assert response.status_code == 200
         told = [json.loads(line) for line in response.iter_lines() if line.strip()]
     facts = [one["fact"] for one in told if "fact" in one]
     values = [fact["data"] for fact in facts if fact["type"] == "event" and fact["data"]["step"] == "$yield"]
     assert [value for one in values for value in one["result"]] == list("abcde")
-    assert [one["occurrence"] for one in values][0] == 0
+    assert values[0]["occurrence"] == 0
     assert (facts[-1]["type"], facts[-1]["data"]) == ("result", 5)
     plain = shared_gateway.http.post("/invoke/letters", json={"text": "abc"})
     assert plain.json()["result"] == 3
