@@ -24,6 +24,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, closing
+from math import inf
 from typing import Any, overload
 
 import msgspec
@@ -115,6 +116,12 @@ class _Run(Execution):
         arguments = self.arguments.spread(payload)
         return (turn, *arguments) if self._takes_context else arguments
 
+    def _timeout_s(self, turn: Turn) -> float | None:
+        if turn.expires_at == inf:
+            return self.timeout_s
+        left_s = max(turn.expires_at - turn.time(), 0.0)
+        return left_s if self.timeout_s is None else min(self.timeout_s, left_s)
+
     async def _permit(self, turn: Turn) -> None:
         """Returns once the limits let this run begin. One that starts anew has its permit still."""
         if self.limiter is None or not turn.gated:
@@ -127,7 +134,7 @@ class _Run(Execution):
     async def run(self, state: Any, payload: Any, turn: Turn) -> Decided:
         await self._permit(turn)
         arguments = self._arguments(payload, turn)
-        async with asyncio.timeout(self.timeout_s):
+        async with asyncio.timeout(self._timeout_s(turn)):
             if self._is_async:
                 value = await self.handler(*arguments)
             else:
@@ -161,7 +168,7 @@ class _Generate(_Run):
         await self._permit(turn)
         arguments, out = self._arguments(payload, turn), turn.yields
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(self._timeout_s(turn)):
                 if self._is_async:
                     await self._generate(self.handler(*arguments), out)
                 else:
@@ -225,7 +232,7 @@ def function(
     Args:
         name: the kind under which it is called; the function's own name by default.
         retry: what happens when it raises; three attempts by default.
-        timeout_s: seconds per attempt, or None for no limit.
+        timeout_s: seconds per attempt, or None for no limit; for all attempts see RetryPolicy.max_elapsed_s.
         debounce_s: seconds for which no other call of a key may come before one runs; of several, the last one does.
             A call's result is then `{"run", "start_at"}` at once: the id of the run that it becomes if no other comes.
         limits: how many runs go on at a time, and begin in a while, over all pods; see Limits.

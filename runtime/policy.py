@@ -16,7 +16,8 @@ class RetryPolicy:
     `max_attempts` counts the first try. The wait before attempt n+1 is `first_delay_s * factor ** (n - 1)`, at most
     `max_delay_s`, times a random number in [1 - jitter, 1]; a handler that raises `Retry(after_s=…)` says it itself.
     Errors in `never` are not retried: classes, or names such as "ValueError" or "httpx.ConnectError", also of a base
-    class, so that whoever defines the policy need not import them.
+    class, so that whoever defines the policy need not import them. With `max_elapsed_s`, no attempt is made later than
+    so many seconds after the message was accepted (or was to start), and one of a function ends by then.
     """
 
     max_attempts: int = 3
@@ -25,6 +26,7 @@ class RetryPolicy:
     max_delay_s: float = 30.0
     jitter: float = 0.2
     never: tuple[type[BaseException] | str, ...] = ()
+    max_elapsed_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -32,6 +34,8 @@ class RetryPolicy:
         finite = all(map(math.isfinite, (self.first_delay_s, self.max_delay_s, self.factor)))
         if not finite or self.first_delay_s < 0 or self.max_delay_s < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
             raise ValueError("delays are finite and not negative, factor is at least 1, jitter is between 0 and 1")
+        if self.max_elapsed_s is not None and not 0 < self.max_elapsed_s < math.inf:
+            raise ValueError("max_elapsed_s is a number of seconds of more than 0, or None")
 
     def gives_up(self, error: BaseException) -> bool:
         """Whether an error is one of those that are not retried."""

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from runtime.arguments import encode_json, json_decoder
@@ -96,6 +97,7 @@ class Turn:
         session: the session whose stream shows what comes of this, or None.
         correlation_id: the id shared by everything that follows from one request.
         headers: the trace context and other headers that travelled with the command.
+        expires_at: Unix seconds by which the handler's attempt is over; inf for no time.
         gated: whether limits hold for it: in pods they do, in a World they do not.
     """
 
@@ -112,6 +114,7 @@ class Turn:
         "attempt",
         "command_id",
         "correlation_id",
+        "expires_at",
         "gated",
         "headers",
         "messages",
@@ -156,6 +159,7 @@ class Turn:
         self._mail: Mail | None = None
         self._yields: Yields | None = None
         self.gated = False
+        self.expires_at = inf
         self._reply: Any = None
         self._random: random.Random | None = None
 
@@ -320,6 +324,10 @@ class Turn:
         A generator that does not ask begins anew, and as many of its values are dropped.
         """
         return self.yields.resume()
+
+    def time(self) -> float:
+        """Unix seconds at this moment, other on each attempt; for who runs an execution."""
+        return self.now if self._mail is None else self._mail.now()
 
     @property
     def yields(self) -> Yields:

@@ -7,6 +7,7 @@ import contextvars
 import dataclasses
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any
 
 from runtime.arguments import InvalidArguments, encode_json, json_decoder
@@ -189,8 +190,10 @@ class Actor:
         if method.exclusive and (reason := chain.refusal(command.calls, call)) is not None:
             return Done(Outcome.of(CYCLE, reason))
         policy = self.kind.behaviour.retry
+        expires_at = inf if policy.max_elapsed_s is None else self._clock.now() + policy.max_elapsed_s
         for attempt in range(1, policy.max_attempts + 1):
             turn = self._turn(command, attempt)
+            turn.expires_at = expires_at
             try:
                 decided = self._decide(method, payload, turn, command)
             except Rejected as error:
@@ -199,7 +202,10 @@ class Actor:
                 hopeless = isinstance(error, BadResult) or policy.gives_up(error) or is_cycle(error)
                 if attempt == policy.max_attempts or hopeless:
                     return self._park(command, attempt, error)
-                self._clock.advance(policy.wait_s(error, attempt, self._clock.random()))
+                delay = policy.wait_s(error, attempt, self._clock.random())
+                if self._clock.now() + delay > expires_at:
+                    return self._park(command, attempt, error)
+                self._clock.advance(delay)
             else:
                 if decided.events:  # a shared handler's state is the one that it began with
                     self.state = decided.state

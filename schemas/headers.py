@@ -43,6 +43,9 @@ TRACEPARENT = "traceparent"
 TIMER = "Troupe-Timer"
 """In rows of the engine's own only: the name of the timer whose command waits. Nobody sends it."""
 
+FIRST_AT = "Troupe-First-At"
+"""In rows of the engine's own only: when it was accepted, in Unix milliseconds. Nobody sends it."""
+
 PERMIT = "Troupe-Permit"
 """In rows of the engine's own only: the kind of the actor that is told of the run's end. Nobody sends it."""
 

@@ -142,6 +142,7 @@ class Attempts:
                 work.held += 1
             plan.accepted(work, command)
         turn = self._turn(work, command, attempt)
+        turn.expires_at = command.expires_at(work.kind.behaviour.retry)
         isolated = not isinstance(method, Execution)
         plan.starts.append(Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated, known))
 
@@ -219,8 +220,11 @@ class Attempts:
             plan.fail(work, command, failure_of(error, command))
             return True
         hopeless = isinstance(error, BadResult) or policy.gives_up(error) or is_cycle(error)
-        if attempt < policy.max_attempts and not hopeless:
-            delay = policy.wait_s(error, attempt, self._random())
+        if (
+            attempt < policy.max_attempts
+            and not hopeless
+            and plan.now + (delay := policy.wait_s(error, attempt, self._random())) <= command.expires_at(policy)
+        ):
             text = text_of(error)
             _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
             due_at = plan.now + delay

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import zlib
 from functools import lru_cache, partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from runtime.client.connection import parse_headers
 from runtime.host.ports import PendingRow, TimerRow
+from runtime.policy import RetryPolicy
 from schemas import chain, control, subjects
 from schemas import headers as names
 from schemas.address import MAX_TOKEN_BYTES, Address, BadAddress, actor_id, check_name, decode_token, encode_token
@@ -123,6 +125,13 @@ class Command:
         """Unix seconds before which it has no turn; 0 for at once."""
         given = self.headers.get(names.START_AT)
         return 0.0 if given is None else int(given) / 1000
+
+    def expires_at(self, policy: RetryPolicy) -> float:
+        """Unix seconds after which no attempt is made; inf for never."""
+        first = self.headers.get(names.FIRST_AT)
+        if first is None or policy.max_elapsed_s is None:
+            return inf
+        return max(int(first) / 1000, self.start_at) + policy.max_elapsed_s
 
     @property
     def probe_key(self) -> int:
@@ -255,6 +264,7 @@ def _check_headers(command: Command, tenant: str) -> None:
         command.problem = Failure("bad_request", text)
         command.dropped += headers.pop(names.PRIORITY)
     headers.pop(names.PERMIT, None)
+    headers.pop(names.FIRST_AT, None)
     headers.pop(names.TIMER, None)
     _drop_unreadable(headers, tenant)
     if headers.keys() & _DESCRIBING:

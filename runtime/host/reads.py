@@ -257,7 +257,8 @@ class Reads:
         if row["status"] != "parked":
             raise Refused("rejected", f"dead letter {number} was {row['status']} already")
         headers = msgspec.json.decode(row["headers"], type=dict[str, str])
-        headers.pop(names.DEADLINE, None)  # it has passed, and a person wants it done now
+        for passed in (names.DEADLINE, names.FIRST_AT):
+            headers.pop(passed, None)  # it has passed, and a person wants it done now
         body = row["body"]
         if question.what == "replay" and (name := headers.pop(names.OBJECT, None)) is not None:
             try:

@@ -126,6 +126,8 @@ class Turns(Attempts):
             return
         if method.limiter is not None:
             command.headers[names.PERMIT] = method.limiter
+        if kind.behaviour.retry.max_elapsed_s is not None:
+            command.headers[names.FIRST_AT] = str(int(plan.now * 1000))
         if later.is_wanted(method, command, plan.now):
             if self._payload(work, method, command) is not None:
                 later.put_off(plan, work, method, command)

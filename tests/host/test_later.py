@@ -140,3 +140,20 @@ def test_given_calls_of_a_debounced_function_when_it_is_quiet_then_the_last_one_
 
     run(scenario())
     assert sorted(lines(path)) == ["x2", "y2"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_given_a_time_for_all_attempts_when_it_is_over_then_there_are_no_more(
+    system: System, tmp_path: Path, waits: bool
+) -> None:
+    system.start_pod(MODULE)
+    path = tmp_path / "notes"
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            with pytest.raises(CallFailed, match="time-out" if waits else "again"):
+                await client.ask("hurried", "k", "run", {"path": str(path), "waits": waits}, timeout_s=60)
+
+    run(scenario())
+    assert 1 <= len(lines(path)) < 10, "a hundred attempts would be allowed"
+    assert system.sql("SELECT count(*) FROM pending") == [(0,)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runtime.function import function
 from runtime.keyvalue import KeyValue, keyvalue
+from runtime.policy import RetryPolicy
 from tests.support.steppers import note, wait_for
 
 desk = keyvalue("desk")
@@ -39,3 +40,12 @@ async def later(path: str, text: str) -> str:
 async def last(path: str, text: str) -> str:
     """Notes a text; of several calls the last one's."""
     return note(path, text)
+
+
+@function(retry=RetryPolicy(max_attempts=100, first_delay_s=0.2, factor=1.0, max_elapsed_s=1.0), timeout_s=None)
+async def hurried(path: str, waits: bool) -> None:
+    """Fails, or waits for ever."""
+    note(path, "attempt")
+    if waits:
+        await wait_for(f"{path}.go")
+    raise ValueError("again")

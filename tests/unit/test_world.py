@@ -424,6 +424,7 @@ def fails_with(error: Exception, **policy: Any) -> World:
         (KeyError("x"), {"never": (LookupError,)}, 1),
         (OSError("x"), {"never": (LookupError,), "max_attempts": 2}, 2),
         (KeyError("x"), {"never": ("LookupError",)}, 1),
+        (OSError("x"), {"first_delay_s": 1.0, "factor": 1.0, "jitter": 0, "max_attempts": 9, "max_elapsed_s": 3.5}, 4),
     ],
     ids=str,
 )
