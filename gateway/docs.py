@@ -17,6 +17,7 @@ from gateway.controls import CancelBody, SignalBody, UpdateBody
 from gateway.dead import Resolution
 from gateway.intent import IntentBody, RunBody
 from gateway.responses import AnyRequest, Json
+from gateway.schedules import BackfillBody, NoteBody, ScheduleBody, TriggerBody
 
 BODIES: dict[str, type[msgspec.Struct] | None] = {
     "/intent": IntentBody,
@@ -26,6 +27,11 @@ BODIES: dict[str, type[msgspec.Struct] | None] = {
     "/runs/{run_id}/update": UpdateBody,
     "/runs/{run_id}/cancel": CancelBody,
     "/dead/{letter}/replay": Resolution,
+    "/schedules/{name}": ScheduleBody,
+    "/schedules/{name}/pause": NoteBody,
+    "/schedules/{name}/resume": NoteBody,
+    "/schedules/{name}/trigger": TriggerBody,
+    "/schedules/{name}/backfill": BackfillBody,
 }
 COMMANDS = ("/intent", "/runs", "/invoke/{function}")
 EXAMPLES = {
@@ -36,6 +42,11 @@ EXAMPLES = {
     "/runs/{run_id}/update": {"name": "limit", "value": 100},
     "/runs/{run_id}/cancel": {"reason": "not wanted any more"},
     "/dead/{letter}/replay": {"reason": "mended in 2.1"},
+    "/schedules/{name}": {"kind": "report", "cron": "0 3 * * *", "timezone": "Europe/Berlin"},
+    "/schedules/{name}/pause": {"note": "holidays"},
+    "/schedules/{name}/resume": {"note": "back again"},
+    "/schedules/{name}/trigger": {"overlap": "allow"},
+    "/schedules/{name}/backfill": {"start": 1_767_225_600.0, "end": 1_767_398_400.0},
 }
 _REF = "#/components/schemas/{name}"
 
@@ -48,7 +59,8 @@ def document(app: Litestar, *, keys: bool) -> dict[str, Any]:
     components = schema.setdefault("components", {})
     components.setdefault("schemas", {}).update(found)
     for path, body in BODIES.items():
-        operation = schema["paths"][path]["post"]
+        methods = schema["paths"][path]
+        operation = methods.get("post") or methods["put"]
         described = {} if body is None else {"$ref": _REF.format(name=body.__name__)}
         media = {"schema": described, "example": EXAMPLES[path]}
         operation["requestBody"] = {"required": True, "content": {"application/json": media}}
