@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runtime.host.keeping import Keeping
 from runtime.host.ports import (
     Changes,
     CommitLog,
@@ -25,10 +26,11 @@ from runtime.host.ports import (
 )
 from runtime.host.reading import TimerSource
 from runtime.postgres.commit_log import PostgresCommitLog
+from runtime.postgres.keeping import PostgresKeeping
 from runtime.postgres.migrate import migrate
 from runtime.postgres.ownership import PostgresOwnership
 from runtime.postgres.timers import PostgresTimers
-from tests.simulation.log import Line, SimulatedCommitLog, SimulatedOwnership, SimulatedTimers
+from tests.simulation.log import Line, SimulatedCommitLog, SimulatedKeeping, SimulatedOwnership, SimulatedTimers
 from tests.simulation.scheduler import Node, Scheduler
 from tests.simulation.store import REFUSED, Store
 from tests.support.system import System, run
@@ -64,6 +66,10 @@ class Bench:
         """The timer rows."""
         raise AssertionError("each log has its own")
 
+    def keeping(self) -> Keeping:
+        """What keeping house asks."""
+        raise AssertionError("each log has its own")
+
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
         """Runs a test to its end."""
         raise AssertionError("each log has its own")
@@ -88,6 +94,9 @@ class OnPostgres(Bench):
 
     def timers(self) -> TimerSource:
         return self._keep(PostgresTimers(self._system.postgres_url, KINDS))  # type: ignore[no-any-return]  # as given
+
+    def keeping(self) -> Keeping:
+        return self._keep(PostgresKeeping(self._system.postgres_url))  # type: ignore[no-any-return]  # as given
 
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
         async def whole() -> None:
@@ -118,6 +127,9 @@ class InMemory(Bench):
 
     def timers(self) -> TimerSource:
         return SimulatedTimers(Line(self._node, self._store))
+
+    def keeping(self) -> Keeping:
+        return SimulatedKeeping(Line(self._node, self._store))
 
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
         async def whole() -> None:
@@ -328,5 +340,20 @@ def test_given_attempts_when_they_are_counted_then_those_of_one_message_add_up_a
         assert await log.probe([(0, 9, 6)]) == {}
         await log.absolve([(0, 1, 6)])
         assert await log.probe([(0, 1, 6)]) == {0: 3}
+
+    bench.run(scenario)
+
+
+def test_given_lanes_when_trimming_asks_what_is_needed_then_it_is_the_lowest_checkpoint_and_the_earliest_time(
+    bench: Bench,
+) -> None:
+    async def scenario() -> None:
+        await (await joined(bench, "one")).take([0, 1])
+        log, keeping = bench.log("one"), bench.keeping()
+        assert await keeping.needed() == (0, [], 0)
+        # A broker that went back in time has stored a lower sequence later.
+        await log.begin(Wanted([Fence(0, 1, 40, 2_000, 0), Fence(1, 1, 30, 3_000, 0)]))
+        await log.commit(Changes())
+        assert await keeping.needed() == (30, [], 2_000)
 
     bench.run(scenario)

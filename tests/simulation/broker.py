@@ -86,26 +86,26 @@ class Broker:
 
     def route(self, subject: str, reply: str, body: bytes, block: bytes, shown: str = "") -> bool:
         """Hands a message to who listens on `subject`; `shown` is what it says its subject is."""
-        found = self._subscriptions.get(subject)
+        known = self._subscriptions
+        found = known.get(subject)
         if not found:
-            tokens = subject.split(".")
-            if tokens[0] == "q":
-                pattern = f"q.{tokens[1]}.*.{tokens[3]}.*.*"
+            if subject.startswith("q."):
+                tokens = subject.split(".")
+                found = known.get(f"q.{tokens[1]}.*.{tokens[3]}.*.*")
             else:
-                pattern = ".".join(tokens[:-1]) + ".*"
-                if pattern not in self._subscriptions:
-                    pattern = ".".join(tokens[:-2]) + ".*.*"
-            found = self._subscriptions.get(pattern)
+                above = subject.rpartition(".")[0]
+                found = known.get(above + ".*") or known.get(above.rpartition(".")[0] + ".*.*")
+        if not found:
+            return False
         taken = False
         queued: list[tuple[Wire, Receiver]] = []
-        for wire, receiver, queue in found or ():
-            if not wire.listens:
-                continue
+        for wire, receiver, queue in found:
             if queue:
-                queued.append((wire, receiver))
-                continue
-            taken = True
-            wire.deliver(receiver, shown or subject, reply, body, block)
+                if wire.listens:
+                    queued.append((wire, receiver))
+            elif wire.listens:
+                taken = True
+                wire.deliver(receiver, shown or subject, reply, body, block)
         if queued:
             wire, receiver = queued[int(self.scheduler.rng.random() * len(queued))]
             wire.deliver(receiver, shown or subject, reply, body, block)

@@ -44,17 +44,17 @@ class Line:
     async def ask(self, statement: Callable[[], Any], *, lanes: Sequence[int] = ()) -> Any:
         """What a statement gives; `lanes` are rows that it writes. Raises LogUnavailable."""
         if not lanes:
-            return await Exchange(self, lambda answer: answer(_result(statement))).settled
+            return await Exchange(self, statement).settled
 
         def run(answer: Callable[[Any], None]) -> None:
             late = LogUnavailable("a lock was not given in time")
             self.store.when_free(lanes, lambda: answer(_result(statement)), lambda: answer(late))
 
-        return await Exchange(self, run).settled
+        return await Exchange(self, None, run).settled
 
     def exchange(self, run: Callable[[Callable[[Any], None]], None]) -> asyncio.Future[Any]:
         """Has `run` called at the server, with what takes its answer back. An exception is raised here."""
-        return Exchange(self, run).settled
+        return Exchange(self, None, run).settled
 
 
 def _result(statement: Callable[[], Any]) -> Any:
@@ -65,17 +65,27 @@ def _result(statement: Callable[[], Any]) -> Any:
 
 
 class Exchange:
-    """One question to the server, and its answer; the connection may break with either."""
+    """One question to the server, and its answer; the connection may break with either.
 
-    __slots__ = ("_fate", "_incarnation", "_line", "_run", "settled")
+    It is a statement that gives the answer, or what is called with what takes it.
+    """
 
-    def __init__(self, line: Line, run: Callable[[Callable[[Any], None]], None]) -> None:
+    __slots__ = ("_fate", "_incarnation", "_line", "_run", "_statement", "_value", "settled")
+
+    def __init__(
+        self,
+        line: Line,
+        statement: Callable[[], Any] | None,
+        run: Callable[[Callable[[Any], None]], None] | None = None,
+    ) -> None:
         store = line.store
         self._line = line
+        self._statement = statement
         self._run = run
         self._fate = store.scheduler.rng.random()
         self._incarnation = store.incarnation
-        self.settled = line.node.create_future()
+        self._value: Any = None
+        self.settled: asyncio.Future[Any] = store.scheduler.loop.create_future()
         store.scheduler.after(store.latency(), self._arrive)
 
     def _arrive(self) -> None:
@@ -84,31 +94,30 @@ class Exchange:
         if line.node.dead:
             return
         if now < store.down_until or now < line.cut_until:
-            store.scheduler.after(RECONNECT_S, partial(self._hand_over, LogUnavailable("nobody answers")))
+            self._break("nobody answers")
         elif store.incarnation != self._incarnation:
-            broke = LogUnavailable("the connection to Postgres broke: the server was started anew")
-            store.scheduler.after(RECONNECT_S, partial(self._hand_over, broke))
+            self._break("the connection to Postgres broke: the server was started anew")
         elif fate < store.break_p and fate <= store.break_p / 2:
-            broke = LogUnavailable("the connection to Postgres broke: the question is lost")
-            store.scheduler.after(RECONNECT_S, partial(self._hand_over, broke))
+            self._break("the connection to Postgres broke: the question is lost")
+        elif self._run is None:
+            assert self._statement is not None
+            self._answer(_result(self._statement))
         else:
             self._run(self._answer)
+
+    def _break(self, why: str) -> None:
+        self._value = LogUnavailable(why)
+        self._line.store.scheduler.after(RECONNECT_S, self._settle)
 
     def _answer(self, value: Any) -> None:
         store = self._line.store
         if store.break_p / 2 < self._fate < store.break_p:
             value = LogUnavailable("the connection to Postgres broke: the answer is lost")
-        store.scheduler.after(store.latency(), partial(self._hand_over, value))
+        self._value = value
+        store.scheduler.after(store.latency(), self._settle)
 
-    def _hand_over(self, value: Any) -> None:
-        self._line.node.call_soon(self._settle, value)
-
-    def _settle(self, value: Any) -> None:
-        if not self.settled.done():
-            if isinstance(value, BaseException):
-                self.settled.set_exception(value)
-            else:
-                self.settled.set_result(value)
+    def _settle(self) -> None:
+        self._line.node.settle(self.settled, self._value)
 
 
 class SimulatedCommitLog:
@@ -339,8 +348,11 @@ class SimulatedKeeping:
         self._line = line
 
     async def needed(self) -> Needed:
-        lanes = self._line.store.lanes
-        return Needed(await self._line.ask(lambda: min(row.checkpoint for row in lanes.values())), [])
+        return await self._line.ask(self._needed)  # type: ignore[no-any-return]  # as asked
+
+    def _needed(self) -> Needed:
+        lanes = self._line.store.lanes.values()
+        return Needed(min(row.checkpoint for row in lanes), [], min(row.checkpoint_at for row in lanes))
 
     async def unread_kinds(self) -> list[tuple[str, int]]:
         return await self._line.ask(list)  # type: ignore[no-any-return]  # as asked

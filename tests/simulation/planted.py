@@ -17,6 +17,7 @@ from runtime.host import command, executions, turns
 from runtime.host.aftermath import Aftermath
 from runtime.host.broker import Publisher
 from runtime.host.executions import Executions
+from runtime.host.housekeeping import Housekeeping
 from runtime.host.outbox import Outbox
 from runtime.host.plan import Plan
 from runtime.host.pod import Pod
@@ -171,6 +172,15 @@ def _trimmed_too_far() -> list[Patch]:
     return [(SimulatedKeeping, "needed", most)]
 
 
+def _trimmed_by_sequence() -> list[Patch]:
+    """As the engine once had it: a checkpoint was taken for one of the messages that have its sequence now."""
+
+    async def never(self: Housekeeping, upto: int, processed_at: int) -> bool:
+        return False
+
+    return [(Housekeeping, "_went_back", never)]
+
+
 def _rollback_believed() -> list[Patch]:
     commit = SimulatedCommitLog.commit
 
@@ -283,6 +293,7 @@ PLANTED = (
     Planted("what was sent counts as acknowledged", _sent_unheard, near=125),
     Planted("pending commands go on in any order", _any_order),
     Planted("the stream is trimmed above a checkpoint", _trimmed_too_far, near=60),
+    Planted("the stream is trimmed by sequences that were given out again", _trimmed_by_sequence, near=1000),
     Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=70),
     Planted("memory is believed after the log was lost", _nothing_forgotten),
     Planted("gaps in the delivery are ignored", _gaps_ignored, near=10),

@@ -15,25 +15,24 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, cast
+
+from msgspec import Struct
 
 EPOCH = 1_700_000_000.0
 """Unix seconds at which every history begins."""
 
-LOOK_S = 0.02
+LOOK_S = 0.05
 """How often it is asked whether a history is over."""
 
 
-class Handle:
-    """What a loop has still to call."""
+class Handle(Struct):
+    """What a loop has still to call. (A Struct, since a history makes thousands of them.)"""
 
-    __slots__ = ("args", "callback", "context", "when")
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context, when: float) -> None:
-        self.callback: Callable[..., Any] | None = callback
-        self.args = args
-        self.context = context
-        self.when = when
+    callback: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    context: Context
 
     def cancel(self) -> None:
         """Lets it be."""
@@ -53,7 +52,8 @@ class Scheduler:
         self.now = 0.0
         self._due: list[tuple[float, int, Node | None, Any]] = []
         self._number = 0
-        self._runnable: deque[Node] = deque()
+        self.runnable: deque[Node] = deque()
+        """Nodes that have something to do."""
         self.loop = Loop(self)
         self.trace: list[str] | None = None
         self.steps = 0
@@ -68,18 +68,14 @@ class Scheduler:
         self._number += 1
         heapq.heappush(self._due, (self.now + delay_s, self._number, None, callback))
 
-    def later(self, node: Node, handle: Handle) -> None:
+    def later(self, when: float, node: Node, handle: Handle) -> None:
         """A timer of a node."""
         self._number += 1
-        heapq.heappush(self._due, (handle.when, self._number, node, handle))
-
-    def runnable(self, node: Node) -> None:
-        """A node has something to do."""
-        self._runnable.append(node)
+        heapq.heappush(self._due, (when, self._number, node, handle))
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
         """Runs until `until` holds, which is looked at every LOOK_S; False when time is over before."""
-        due, runnable, pop = self._due, self._runnable, heapq.heappop
+        due, runnable, pop = self._due, self.runnable, heapq.heappop
         look_at = self.now
         events._set_running_loop(cast("asyncio.AbstractEventLoop", self.loop))
         try:
@@ -93,10 +89,11 @@ class Scheduler:
                     if not due or self.now > limit_s:
                         return False
                 when, _, node, what = pop(due)
-                self.now = max(self.now, when)
+                if when > self.now:
+                    self.now = when
                 if node is None:
                     what()
-                elif what.callback is not None and not node.dead:
+                elif what.callback is not None:
                     node.add(what)
         finally:
             events._set_running_loop(None)
@@ -108,9 +105,14 @@ class Loop:
     One for all nodes of a history, since telling asyncio of another one costs a system call each time.
     """
 
+    get_debug = bool
+    """It is False."""
+
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.node: Node | None = None
+        self._itself = cast("asyncio.AbstractEventLoop", self)
+        self.create_future: Callable[[], asyncio.Future[Any]] = partial(asyncio.Future, loop=self._itself)
 
     def time(self) -> float:
         return self._scheduler.now
@@ -118,9 +120,8 @@ class Loop:
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
         node = self.node
         assert node is not None, f"nobody's turn: {callback!r}"
-        handle = Handle(callback, args, context or copy_context(), 0.0)
-        if not node.dead:
-            node.add(handle)
+        handle = Handle(callback, args, copy_context() if context is None else context)
+        node.add(handle)
         return handle
 
     call_soon_threadsafe = call_soon
@@ -134,19 +135,14 @@ class Loop:
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Any:
         assert self.node is not None, f"nobody's turn: {callback!r}"
-        handle = Handle(callback, args, context or copy_context(), when)
-        self._scheduler.later(self.node, handle)
+        handle = Handle(callback, args, copy_context() if context is None else context)
+        self._scheduler.later(when, self.node, handle)
         return handle
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
         node = self.node
         assert node is not None, f"nobody's turn: {coro!r}"
-        task: asyncio.Task[Any] = asyncio.Task(
-            coro, loop=cast("asyncio.AbstractEventLoop", self), name=name or "task", context=context
-        )
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self._itself, name=name or "task", context=context)
         node.tasks.append(task)  # one that nobody keeps must not end when the garbage is collected
         return task
 
@@ -163,9 +159,6 @@ class Loop:
         """What nobody caught. That a task of a node that ended was destroyed is no news."""
         if self.node is not None and not self.node.dead and "exception" in context:
             self.node.errors.append(f"{context.get('message')}: {context['exception']!r}")
-
-    def get_debug(self) -> bool:
-        return False
 
     def is_running(self) -> bool:
         return True
@@ -189,19 +182,21 @@ class Node:
         self.tasks: list[asyncio.Task[Any]] = []
         self._ready: deque[Handle] = deque()
         self._queued = False
+        self._context = copy_context()
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def turn(self) -> None:
         """Runs what is ready until nothing is."""
-        self._queued = False
         if self.frozen or self.dead:
+            self._queued = False
             return
         ready, loop = self._ready, self.scheduler.loop
+        take = ready.popleft
         loop.node = self
         try:
             while ready:
-                handle = ready.popleft()
+                handle = take()
                 callback = handle.callback
                 if callback is None:
                     continue
@@ -219,13 +214,16 @@ class Node:
                             return
         finally:
             loop.node = None
+            self._queued = False
 
     def add(self, handle: Handle) -> None:
         """Something is ready to be called."""
+        if self.dead:
+            return
         self._ready.append(handle)
         if not self._queued and not self.frozen:
             self._queued = True
-            self.scheduler.runnable(self)
+            self.scheduler.runnable.append(self)
 
     def kill(self) -> None:
         """Every task ends where it is, without a word; nothing of the node runs any more."""
@@ -242,22 +240,29 @@ class Node:
             self.frozen = False
             if self._ready and not self._queued:
                 self._queued = True
-                self.scheduler.runnable(self)
+                self.scheduler.runnable.append(self)
 
     # -- from outside -----------------------------------------------------------------------------------------------
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
         """Has something called in this node's turn."""
-        if not self.dead:
-            self.add(Handle(callback, args, copy_context(), 0.0))
+        self.add(Handle(callback, args, self._context))
 
     def call_later(self, delay_s: float, callback: Callable[..., Any], *args: Any) -> None:
         """Has something called in this node's turn, later."""
-        self.scheduler.later(self, Handle(callback, args, copy_context(), self.scheduler.now + delay_s))
+        self.scheduler.later(self.scheduler.now + delay_s, self, Handle(callback, args, self._context))
 
-    def create_future(self) -> asyncio.Future[Any]:
-        """A future of this node's, to be settled in its turn."""
-        return self.scheduler.loop.create_future()
+    def settle(self, answer: asyncio.Future[Any], value: Any) -> None:
+        """An answer to this node has arrived: it is there in its next turn."""
+        if self.dead or answer.done():
+            return
+        loop = self.scheduler.loop
+        loop.node = self
+        if isinstance(value, BaseException):
+            answer.set_exception(value)
+        else:
+            answer.set_result(value)
+        loop.node = None
 
     def start(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Starts a task in this node."""

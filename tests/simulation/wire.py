@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -112,7 +113,7 @@ class Wire(Connection):
         timeout_s: float = named["timeout"]
         self._number += 1
         name = f"{self._inbox}.r.{self._number}"
-        answer = self._waiting[name] = self.node.create_future()
+        answer = self._waiting[name] = self.node.scheduler.loop.create_future()
         try:
             self.post(subject, payload, b"", name)
             async with asyncio.timeout(timeout_s):
@@ -140,7 +141,7 @@ class Wire(Connection):
         """What a question to the broker's API gives. Raises TimeoutError."""
         self._number += 1
         name = f"{self._inbox}.r.{self._number}"
-        answer = self._waiting[name] = self.node.create_future()
+        answer = self._waiting[name] = self.node.scheduler.loop.create_future()
 
         def arrive() -> None:
             result = statement()
@@ -167,8 +168,8 @@ class Wire(Connection):
         self._up.append(what)
         if not self._up_moving and self.listens:
             self._up_moving = True
-            life = self._life
-            self.broker.scheduler.after(_latency(self.broker.scheduler.rng.random()), lambda: self._arrive(life))
+            scheduler = self.broker.scheduler
+            scheduler.after(_latency(scheduler.rng.random()), partial(self._arrive, self._life))
 
     def _arrive(self, life: int) -> None:
         if life != self._life or self._closed:
@@ -193,8 +194,7 @@ class Wire(Connection):
         self._down.append((receiver, subject, reply, body, block))
         if not self._down_moving:
             self._down_moving = True
-            life = self._life
-            scheduler.after(_latency(scheduler.rng.random()), lambda: self._hand_over(life))
+            scheduler.after(_latency(scheduler.rng.random()), partial(self._hand_over, self._life))
 
     def _hand_over(self, life: int) -> None:
         if life == self._life and not self._closed:
