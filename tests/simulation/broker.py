@@ -49,6 +49,8 @@ class Broker:
         self.lost: set[str] = set()
         """Ids of commands that were acknowledged and lost in a power cut."""
         self._streams = {stream.name: stream for stream in (self.commands, self.facts)}
+        self.facts_once: set[tuple[str, int, bytes]] = set()
+        """(subject, sequence, body) of every fact that was ever stored."""
         self._known_facts: dict[str, int] = {}
         self._number_of: dict[int, int] = {}
         self._subscriptions: dict[str, list[tuple[Wire, Receiver, str]]] = defaultdict(list)
@@ -116,6 +118,10 @@ class Broker:
     def _asked(self, tokens: list[str], body: bytes, reply: str) -> None:
         """A request to the API: `$JS.API.CONSUMER.MSG.NEXT.CMD.name` and others."""
         what = ".".join(tokens[2:5])
+        if what.startswith("DIRECT.GET."):
+            for block, found in self._streams[tokens[4]].page(body):
+                self.route(reply, "", found, block)
+            return
         if what == "CONSUMER.MSG.NEXT":
             stream, _, name = tokens[5], "", tokens[6]
             if not self._streams[stream].pull(name, body, reply):
@@ -167,6 +173,7 @@ class Broker:
         else:
             message = self.facts.append(subject, block, body)
             self._known_facts[id] = message.seq
+            self.facts_once.add((subject, message.seq, body))
             answer = b'{"stream":"EV","seq":%d}' % message.seq
         if reply:
             self.route(reply, "", answer, b"")

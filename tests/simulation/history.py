@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from runtime.client import Client
+from runtime.client.envelope import PLAIN, Envelope
 from runtime.errors import CallFailed, NotConnected, TroupeError
 from runtime.host import housekeeping
 from runtime.host import pod as pods
@@ -32,6 +33,7 @@ from tests.simulation.log import Line
 from tests.simulation.program import COUNTED_FROM, FRAIL, Op, Round, draw_program
 from tests.simulation.scheduler import Node, Scheduler, SimulatedClock
 from tests.simulation.store import Store
+from tests.simulation.watching import Watch, caught_up, draw_sessions, start_watching
 from tests.simulation.wire import Wire
 
 PARTITIONS = 3
@@ -113,7 +115,8 @@ class History:
     def __init__(self, seed: int, *, trace: bool = False) -> None:
         self.seed = seed
         rng = random.Random(seed)
-        self.program = draw_program(rng, CLIENTS, EACH)
+        self.sessions = draw_sessions(rng)
+        self.program = draw_program(rng, CLIENTS, EACH, self.sessions)
         self.faults: list[Fault] = draw_faults(rng)
         self.max_batch = rng.choice((3, 512, 512))
         self.scheduler = Scheduler(rng.getrandbits(64))
@@ -127,6 +130,7 @@ class History:
         self.done: list[Done] = []
         self.looks: list[Look] = []
         self.told: list[Told] = []
+        self.watches: list[Watch] = []
         self.problems: list[str] = []
         self.known: dict[str, int] = {}
         """Actor → the highest sequence that any client has been told."""
@@ -209,14 +213,15 @@ class History:
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
-    def _start_client(self, number: int) -> None:
-        node = self._node(f"client{number}")
+    def client_node(self, name: str) -> ClientNode:
+        """A new client, in a process of its own."""
+        node = self._node(name)
         with node.entered():
             wire = Wire(node, self.broker)
             client = Client(wire, "default", SimulatedClock(self.scheduler, self.scheduler.rng.getrandbits(32)))
         here = ClientNode(node, wire, client)
         self.clients.append(here)
-        node.start(self._work(here, self.program[number]))
+        return here
 
     async def _work(self, here: ClientNode, rounds: list[Round]) -> None:
         await here.client.open()
@@ -271,6 +276,7 @@ class History:
             await self._direct(client, op)
             return
         body = msgspec.json.encode(op.args)
+        envelope = PLAIN if op.session is None else Envelope(session=op.session)
         id = op.id
         while True:
             try:
@@ -278,13 +284,16 @@ class History:
                     await self._look(client, op)
                 elif op.how == "tell":
                     assert op.id is not None
-                    await client.tell(op.kind, op.key, op.method, op.args, id=op.id, timeout_s=ASK_S)
+                    with_session = {"session": op.session} if op.session is not None else {}
+                    await client.tell(
+                        op.kind, op.key, op.method, op.args, id=op.id, timeout_s=ASK_S, **with_session
+                    )
                     self.done.append(Done(op, op.id, None))
                 else:
-                    reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=id)
+                    reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=id, envelope=envelope)
                     self._answered(op, reply)
                     if op.how == "ask again":
-                        reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=op.id)
+                        reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=op.id, envelope=envelope)
                         self._answered(op, reply)
                 return
             except (CallFailed, NotConnected) as error:
@@ -333,8 +342,10 @@ class History:
         for _ in range(PODS):
             self.start_pod()
         self._working = CLIENTS
-        for number in range(CLIENTS):
-            self._start_client(number)
+        for number, rounds in enumerate(self.program):
+            here = self.client_node(f"client{number}")
+            here.node.start(self._work(here, rounds))
+        start_watching(self)
         for fault in self.faults:
             scheduler.after(fault.at, partial(self._strike, fault))
         try:
@@ -377,7 +388,7 @@ class History:
             seqs = self.broker.commands.of(f"p.{number}.>")
             if seqs and seqs[-1] > row.checkpoint:
                 return False
-        return not store.paused and self._rested()
+        return not store.paused and self._rested() and caught_up(self)
 
     def _rested(self) -> bool:
         """Whether every lane is in the hands of a living pod that knows it."""

@@ -17,6 +17,9 @@ KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK, "clerk": CLERK}
 COUNTED_FROM = 100
 """What an update asks a run to add the number of its words to."""
 
+SESSION_P = 0.4
+"""How many commands belong to a session, in a history that has sessions."""
+
 AT_ONCE = (1, 2, 4, 6, 8)
 WEIGHTS = {
     ("account", "add"): 33,
@@ -46,13 +49,16 @@ class Op:
     args: dict[str, Any]
     how: How
     id: str | None
+    session: str | None = None
 
 
 Round = tuple[float, list[Op]]
 """A pause in seconds, and what is done at once after it."""
 
 
-def draw_program(rng: random.Random, clients: int, each: int) -> list[list[Round]]:
+def draw_program(
+    rng: random.Random, clients: int, each: int, sessions: tuple[str, ...] = ()
+) -> list[list[Round]]:
     """For each client what it does, round by round: `each` commands, and some queries beside them."""
     program = []
     for client in range(clients):
@@ -61,7 +67,10 @@ def draw_program(rng: random.Random, clients: int, each: int) -> list[list[Round
         while number < each:
             ops = []
             for _ in range(min(rng.choice(AT_ONCE), each - number)):
-                ops.append(_op(rng, f"{client}-{number}"))
+                op = _op(rng, f"{client}-{number}")
+                if sessions and rng.random() < SESSION_P:
+                    op = dataclasses.replace(op, session=rng.choice(sessions))
+                ops.append(op)
                 number += 1
             if rng.random() < 0.3:
                 ops.append(Op("account", rng.choice(ACCOUNTS), "look", {}, "query", None))

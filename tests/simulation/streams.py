@@ -18,6 +18,14 @@ DELETED = b"NATS/1.0 409 Consumer Deleted\r\nNats-Pending-Messages: %d\r\nNats-P
 EXPIRED = b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: %d\r\nNats-Pending-Bytes: 0\r\n\r\n"
 COMPLETED = b"NATS/1.0 409 Message Size Exceeds MaxBytes\r\nNats-Pending-Messages: %d\r\nNats-Pending-Bytes: 0\r\n\r\n"
 
+DIRECT = (
+    b"Nats-Stream: %s\r\nNats-Subject: %s\r\nNats-Sequence: %d\r\nNats-Num-Pending: %d\r\n"
+    b"Nats-Last-Sequence: %d\r\n\r\n"
+)
+"""What is added to a message's headers when it is read directly, in a batch."""
+END_OF_BATCH = b"NATS/1.0 204 EOB\r\nNats-Num-Pending: %d\r\nNats-Last-Sequence: %d\r\n\r\n"
+NOT_FOUND = b"NATS/1.0 404 Message Not Found\r\n\r\n"
+
 Route = Callable[[str, str, bytes, bytes, str], bool]
 """Hands (subject, reply, body, header block, the subject that is shown) to who listens."""
 
@@ -92,7 +100,7 @@ class Stream:
         if seqs is None:
             found = [seq for seq, message in self.messages.items() if matches(filter, message.subject)]
             seqs = self._by_filter[filter] = found
-            if filter != self._usual(filter):
+            if "*" in filter or filter != self._usual(filter):
                 self._rare.append(filter)
         return seqs
 
@@ -151,6 +159,21 @@ class Stream:
         if found.body:
             message["data"] = found.body
         return msgspec.json.encode({"message": message})
+
+    def page(self, body: bytes) -> list[tuple[bytes, bytes]]:
+        """(header block, body) of each message that a batched direct read gives, and of the one that ends it."""
+        asked = msgspec.json.decode(body)
+        seqs = self.of(asked["next_by_subj"])
+        index, room, last, page = bisect_left(seqs, asked["seq"]), asked["max_bytes"], 0, []
+        while index < len(seqs) and len(page) < asked["batch"] and room > 0:
+            found = self.messages[seqs[index]]
+            index += 1
+            room -= len(found.body) + len(found.block)
+            own = DIRECT % (self.name.encode(), found.subject.encode(), found.seq, len(seqs) - index, last)
+            page.append(((found.block[:-2] if found.block else b"NATS/1.0\r\n") + own, found.body))
+            last = found.seq
+        page.append((END_OF_BATCH % (len(seqs) - index, last) if page else NOT_FOUND, b""))
+        return page
 
     def info(self) -> bytes:
         """What the API says of the stream."""

@@ -12,6 +12,7 @@ from schemas.address import actor_id, encode_token
 from tests.simulation.kinds import KINDS
 from tests.simulation.program import KEYS, Op
 from tests.simulation.runs import check_runs
+from tests.simulation.watching import check_watches
 
 if TYPE_CHECKING:
     from tests.simulation.history import Done, History
@@ -65,6 +66,7 @@ class Verdict:
         self._check_order()
         self._check_looks()
         self.problems += check_runs(history)
+        self.problems += check_watches(history)
 
     def _say(self, problem: str) -> None:
         self.problems.append(problem)
