@@ -11,7 +11,7 @@ import pytest
 from runtime.client.connection import Connection, connect, header_block, parse_headers
 from runtime.client.inbox import Inbox, NoResponders
 from runtime.client.ordered import OrderedReader
-from runtime.client.stored import StreamReset
+from runtime.client.stored import PAGE, StoredStream, StreamReset
 from runtime.clock import Clock, system_clock
 from runtime.errors import NotConnected
 from runtime.host.broker import CommandStream, Feed
@@ -250,6 +250,28 @@ def test_given_a_place_in_a_session_when_it_is_read_on_then_it_begins_behind_it_
         assert await sender.publish_all([fact(6)]) == 1
         assert (await reader.next()).sequence == 6
         await reader.close()
+
+    bench.run(scenario)
+
+
+def test_given_facts_of_two_sessions_when_one_is_read_by_pages_then_they_are_its_own_from_there_on(
+    bench: Bench,
+) -> None:
+    async def scenario() -> None:
+        sender = await publisher(bench)
+        for number in range(1, PAGE + 7):
+            other = fact(-number)._replace(subject="ev.default.other")
+            assert await sender.publish_all([other, fact(number)]) == 2
+        connection = await bench.connect()
+        inbox = Inbox(connection, "default", "pages", lambda body: None)
+        await inbox.open()
+        stored = StoredStream(connection, inbox, EV_STREAM)
+        entries = await stored.page(SESSION, 4)
+        assert [entry.body for entry in entries] == [b"%d" % number for number in range(3, PAGE + 4)]
+        assert [entry.sequence for entry in entries] == [2 * number for number in range(3, PAGE + 4)]
+        rest = await stored.page(SESSION, entries[-1].sequence)
+        assert [entry.body for entry in rest] == [b"%d" % number for number in range(PAGE + 4, PAGE + 7)]
+        assert await stored.page(SESSION, rest[-1].sequence) == []
 
     bench.run(scenario)
 

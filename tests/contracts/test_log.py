@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from runtime.errors import CallFailed
 from runtime.host.keeping import Keeping
 from runtime.host.ports import (
     Changes,
@@ -24,15 +25,17 @@ from runtime.host.ports import (
     TimerRow,
     Wanted,
 )
-from runtime.host.reading import TimerSource
+from runtime.host.reading import Groups, TimerSource
 from runtime.postgres.commit_log import PostgresCommitLog
+from runtime.postgres.groups import PostgresGroups
 from runtime.postgres.keeping import PostgresKeeping
 from runtime.postgres.migrate import migrate
 from runtime.postgres.ownership import PostgresOwnership
 from runtime.postgres.timers import PostgresTimers
+from tests.simulation.groups import SimulatedGroups
 from tests.simulation.log import Line, SimulatedCommitLog, SimulatedKeeping, SimulatedOwnership, SimulatedTimers
 from tests.simulation.scheduler import Node, Scheduler
-from tests.simulation.store import REFUSED, Store
+from tests.simulation.store import GROUP, REFUSED, Store
 from tests.support.system import System, run
 
 TTL_S = 60.0
@@ -54,7 +57,7 @@ CURSE = f"""
 class Bench:
     """One log, and ports over it for any pod."""
 
-    def ownership(self, pod: str) -> Ownership:
+    def ownership(self, pod: str, group: str = "g") -> Ownership:
         """Its membership."""
         raise AssertionError("each log has its own")
 
@@ -64,6 +67,10 @@ class Bench:
 
     def timers(self) -> TimerSource:
         """The timer rows."""
+        raise AssertionError("each log has its own")
+
+    def groups(self) -> Groups:
+        """The groups of pods."""
         raise AssertionError("each log has its own")
 
     def keeping(self) -> Keeping:
@@ -86,14 +93,17 @@ class OnPostgres(Bench):
         self._open.append(port)
         return port
 
-    def ownership(self, pod: str) -> Ownership:
-        return self._keep(PostgresOwnership(self._system.postgres_url, pod, "g", "v", KINDS))  # type: ignore[no-any-return]  # as given
+    def ownership(self, pod: str, group: str = "g") -> Ownership:
+        return self._keep(PostgresOwnership(self._system.postgres_url, pod, group, "v", KINDS))  # type: ignore[no-any-return]  # as given
 
     def log(self, pod: str, ttl_s: float = TTL_S) -> CommitLog:
         return self._keep(PostgresCommitLog(self._system.postgres_url, pod, "v", ttl_s))  # type: ignore[no-any-return]  # as given
 
     def timers(self) -> TimerSource:
         return self._keep(PostgresTimers(self._system.postgres_url, KINDS))  # type: ignore[no-any-return]  # as given
+
+    def groups(self) -> Groups:
+        return self._keep(PostgresGroups(self._system.postgres_url))  # type: ignore[no-any-return]  # as given
 
     def keeping(self) -> Keeping:
         return self._keep(PostgresKeeping(self._system.postgres_url))  # type: ignore[no-any-return]  # as given
@@ -119,14 +129,17 @@ class InMemory(Bench):
         self._store = Store(self._scheduler, LANES, KINDS)
         self._node = Node(self._scheduler, "bench")
 
-    def ownership(self, pod: str) -> Ownership:
-        return SimulatedOwnership(Line(self._node, self._store), pod)
+    def ownership(self, pod: str, group: str = "g") -> Ownership:
+        return SimulatedOwnership(Line(self._node, self._store), pod, GROUP if group == "g" else group, KINDS)
 
     def log(self, pod: str, ttl_s: float = TTL_S) -> CommitLog:
         return SimulatedCommitLog(Line(self._node, self._store), pod, ttl_s)
 
     def timers(self) -> TimerSource:
         return SimulatedTimers(Line(self._node, self._store))
+
+    def groups(self) -> Groups:
+        return cast("Groups", SimulatedGroups(Line(self._node, self._store)))
 
     def keeping(self) -> Keeping:
         return SimulatedKeeping(Line(self._node, self._store))
@@ -355,5 +368,34 @@ def test_given_lanes_when_trimming_asks_what_is_needed_then_it_is_the_lowest_che
         await log.begin(Wanted([Fence(0, 1, 40, 2_000, 0), Fence(1, 1, 30, 3_000, 0)]))
         await log.commit(Changes())
         assert await keeping.needed() == (30, [], 2_000)
+
+    bench.run(scenario)
+
+
+def test_given_a_group_that_stands_by_when_it_is_promoted_then_its_pods_get_the_lanes_once_the_others_let_go(
+    bench: Bench,
+) -> None:
+    async def scenario() -> None:
+        one, two = await joined(bench, "one"), bench.ownership("two", "h")
+        await one.take([0, 1])
+        await two.register(LANES)
+        await two.heartbeat(TTL_S)
+        groups, standby = bench.groups(), sorted((await two.owners()).lanes)
+        with pytest.raises(CallFailed, match="not ready"):
+            await groups.promote("h")
+        assert [(taken.partition, taken.standby) for taken in await two.take(standby)] == [(0, True), (1, True)]
+        done = await groups.promote("h")
+        assert (done.promoted, done.kinds) == (True, sorted(KINDS))
+        assert (await groups.promote("h")).promoted is False
+        log = bench.log("one")
+        assert (await log.begin(Wanted([fence(1)]))).lanes == frozenset()
+        await log.rollback()
+        assert (await two.owners()).lanes == {0: ("one", 2), 1: ("one", 2)}
+        assert await two.take([0, 1]) == [], "its owner lives, and may still answer reads"
+        assert await one.owners() == (dict.fromkeys(standby, (None, 2)), True)
+        assert await one.yield_moved() == {"h"}
+        assert (await one.owners()).moved is False
+        taken = await two.take([0, 1])
+        assert [(lane.epoch, lane.standby, lane.unclean) for lane in taken] == [(3, False, False)] * 2
 
     bench.run(scenario)

@@ -14,6 +14,7 @@ from runtime.host.reading import Groups, LogReader
 from runtime.host.turn_thread import SLOW_S
 from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
+from tests.simulation.groups import SimulatedGroups
 from tests.simulation.log import (
     Line,
     SimulatedCommitLog,
@@ -112,8 +113,11 @@ class SimulatedAssembly:
 
     log_name = "the simulated log"
 
-    def __init__(self, line: Line, wire_of: Callable[[Callable[[], Awaitable[None]]], Wire], ttl_s: float) -> None:
+    def __init__(
+        self, line: Line, wire_of: Callable[[Callable[[], Awaitable[None]]], Wire], group: str, ttl_s: float
+    ) -> None:
         self._line = line
+        self._group = group
         self._wire_of = wire_of
         self._ttl_s = ttl_s
 
@@ -128,13 +132,13 @@ class SimulatedAssembly:
     ) -> Parts:
         line = self._line
         return Parts(
-            ownership=SimulatedOwnership(line, pod),
+            ownership=SimulatedOwnership(line, pod, self._group, capabilities),
             log=SimulatedCommitLog(line, pod, self._ttl_s),
             reader=cast("LogReader", SimulatedReader(line, capabilities)),
             timers=SimulatedTimers(line),
             snapshots=SimulatedSnapshots(line),
             keeping=SimulatedKeeping(line),
-            groups=cast("Groups", _NoGroups()),
+            groups=cast("Groups", SimulatedGroups(line)),
             objects=Objects(connection),
             publisher=JetStreamPublisher(connection),
             commands=CommandReader(connection, list(capabilities), deliver, clock),
@@ -144,8 +148,3 @@ class SimulatedAssembly:
 
     def front(self, connection: Any, registered: Registered, partitions: int, token: str) -> _NoFront:
         return _NoFront()
-
-
-class _NoGroups:
-    async def close(self) -> None:
-        """There is one group here, and nobody promotes it."""

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from tests.simulation.store import GROUP
 
 if TYPE_CHECKING:
     from tests.simulation.history import History
+
+PINNED = "pinned"
+"""The group of another version."""
 
 LOAD_S = 1.3
 """Faults begin within so many seconds."""
@@ -34,7 +40,7 @@ class Fault:
 WHAT = (
     "kill", "kill", "kill", "freeze", "freeze", "freeze", "freeze", "stop", "join", "drop pod", "drop client",
     "broker restarts", "power cut", "store restarts", "store breaks", "store breaks", "store stalls", "cut off",
-    "loses messages", "stores twice", "full", "all die", "restore",
+    "loses messages", "stores twice", "full", "all die", "restore", "promote",
 )  # fmt: skip
 
 
@@ -83,7 +89,7 @@ def _kill(history: History, fault: Fault) -> None:
         pod.node.fuse = -1
         if not pod.node.dead:
             history.kill(pod)
-            history.scheduler.after(fault.size * 1.5, history.start_pod)
+            history.scheduler.after(fault.size * 1.5, partial(history.start_pod, pod.group))
 
     _amid(history, fault, pod.node, end)
 
@@ -91,7 +97,7 @@ def _kill(history: History, fault: Fault) -> None:
 def _all_die(history: History, fault: Fault) -> None:
     for pod in list(history.pods):
         history.kill(pod)
-        history.scheduler.after(fault.size * 1.5 + 0.01 * fault.which, history.start_pod)
+        history.scheduler.after(fault.size * 1.5 + 0.01 * fault.which, partial(history.start_pod, pod.group))
 
 
 def _freeze(history: History, fault: Fault) -> None:
@@ -118,15 +124,17 @@ def _stop(history: History, fault: Fault) -> None:
     pod = history.pick_pod(fault.which)
     if pod is not None and not pod.node.frozen:
         history.stop(pod)
-        history.scheduler.after(fault.size, history.start_pod)
+        history.scheduler.after(fault.size, partial(history.start_pod, pod.group))
 
 
 def _join(history: History, fault: Fault) -> None:
-    history.start_pod()
+    group = history.pods[0].group if history.pods else GROUP
+    history.start_pod(group)
 
     def leave() -> None:
-        if len(history.pods) > 1 and not history.pods[-1].node.frozen:
-            history.stop(history.pods[-1])
+        others = [pod for pod in history.pods if pod.group == group]
+        if len(others) > 1 and not others[-1].node.frozen:
+            history.stop(others[-1])
 
     history.scheduler.after(fault.lasts_s + 0.3, leave)
 
@@ -216,6 +224,16 @@ def _full(history: History, fault: Fault) -> None:
     history.scheduler.after(fault.lasts_s / 3, mend)
 
 
+def _promote(history: History, fault: Fault) -> None:
+    """Pods of another version stand by, and are made the current ones; the others stay, ready to be promoted again."""
+    current = history.store.kinds["account"]
+    group = PINNED if current == GROUP else GROUP
+    if not any(pod.group == group for pod in history.pods):
+        history.start_pod(group)
+    history.striking += 1
+    history.scheduler.after(fault.lasts_s / 3, partial(history.promote, group))
+
+
 _STRIKES = {
     "kill": _kill,
     "all die": _all_die,
@@ -234,4 +252,5 @@ _STRIKES = {
     "loses messages": _loses_messages,
     "stores twice": _stores_twice,
     "full": _full,
+    "promote": _promote,
 }

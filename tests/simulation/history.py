@@ -32,7 +32,7 @@ from tests.simulation.kinds import KINDS
 from tests.simulation.log import Line
 from tests.simulation.program import COUNTED_FROM, FRAIL, Op, Round, draw_program
 from tests.simulation.scheduler import Node, Scheduler, SimulatedClock
-from tests.simulation.store import Store
+from tests.simulation.store import GROUP, Store
 from tests.simulation.watching import Watch, caught_up, draw_sessions, start_watching
 from tests.simulation.wire import Wire
 
@@ -64,6 +64,7 @@ class PodNode:
     node: Node
     line: Line
     pod: Pod
+    group: str
     wire: Wire | None = None
     started: bool = False
     leaving: bool = False
@@ -147,14 +148,14 @@ class History:
         self.nodes.append(node)
         return node
 
-    def start_pod(self) -> None:
-        """A new pod, in a process of its own."""
+    def start_pod(self, group: str = GROUP) -> None:
+        """A new pod of a group, in a process of its own."""
         number = len(self.nodes)
         node = self._node(f"pod{number}")
         line = Line(node, self.store)
         clock = SimulatedClock(self.scheduler, self.scheduler.rng.getrandbits(32))
         settings = PodSettings(
-            "", "", partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.33, balance_s=0.4,
+            "", "", group=group, partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.33, balance_s=0.4,
             max_batch=self.max_batch, drain_s=1.0, trim_lag_s=TRIM_LAG_S, idle_s=1.5,
         )  # fmt: skip
 
@@ -163,8 +164,8 @@ class History:
             return here.wire
 
         with node.entered():
-            pod = Pod(settings, KINDS, clock, assembly=SimulatedAssembly(line, wire_of, TTL_S))
-            here = PodNode(node, line, pod)
+            pod = Pod(settings, KINDS, clock, assembly=SimulatedAssembly(line, wire_of, group, TTL_S))
+            here = PodNode(node, line, pod, group)
         self.scheduler.say(f"{node.name} starts as {pod.id}")
         self.pods.append(here)
         node.start(self._serve(here))
@@ -176,7 +177,7 @@ class History:
             self.scheduler.say(f"{here.node.name} cannot start: {error}")
             if here in self.pods:
                 self.kill(here)
-            self.scheduler.after(0.3, self.start_pod)
+            self.scheduler.after(0.3, partial(self.start_pod, here.group))
             return
         here.started = True
         if here.leaving:
@@ -290,11 +291,10 @@ class History:
                     )
                     self.done.append(Done(op, op.id, None))
                 else:
-                    reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=id, envelope=envelope)
-                    self._answered(op, reply)
+                    ask = partial(client.call, op.kind, op.key, op.method, body, timeout_s=ASK_S, envelope=envelope)
+                    self._answered(op, await ask(id=id))
                     if op.how == "ask again":
-                        reply = await client.call(op.kind, op.key, op.method, body, timeout_s=ASK_S, id=op.id, envelope=envelope)
-                        self._answered(op, reply)
+                        self._answered(op, await ask(id=op.id))
                 return
             except (CallFailed, NotConnected) as error:
                 if self.scheduler.trace is not None:
@@ -326,6 +326,21 @@ class History:
         if certain:
             self.known[actor] = max(self.known.get(actor, 0), reply.seq)
         self.looks.append(look)
+
+    def promote(self, group: str) -> None:
+        """A person makes another group the current one, and asks until that is done."""
+        self.clients[0].node.start(self._promote(group))
+
+    async def _promote(self, group: str) -> None:
+        while True:
+            try:
+                done = await self.clients[0].client.service("promote", {"group": group}, timeout_s=ASK_S)
+                break
+            except TroupeError as error:
+                self.scheduler.say(f"promoting {group} waits: {error}")
+                await asyncio.sleep(PAUSE_S)
+        self.scheduler.say(f"promoted: {done}")
+        self.striking -= 1
 
     def restore(self, backup: dict[str, Any]) -> None:
         """A backup is put back. What clients know may not be so any more."""
@@ -384,15 +399,17 @@ class History:
         for actor, rows in store.pending.items():
             if rows and actor not in store.paused:
                 return False
-        for number, row in store.lanes.items():
-            seqs = self.broker.commands.of(f"p.{number}.>")
-            if seqs and seqs[-1] > row.checkpoint:
+        for row in store.lanes.values():
+            seqs = self.broker.commands.of(f"p.{row.partition}.>")
+            if seqs and seqs[-1] > row.checkpoint and not row.standby:
                 return False
         return not store.paused and self._rested() and caught_up(self)
 
     def _rested(self) -> bool:
         """Whether every lane is in the hands of a living pod that knows it."""
         for number, row in self.store.lanes.items():
+            if row.standby:
+                continue
             for here in self.pods:
                 lane = here.pod.lanes.get(number)
                 if lane is not None and here.pod.id == row.owner and lane.epoch == row.epoch and not here.node.frozen:
@@ -428,8 +445,9 @@ class History:
                 (row.method, row.command_id, row.state) for rows in store.pending.values() for row in rows.values()
             ],
             "lanes": [
-                (number, row.owner, row.epoch, row.checkpoint, self.broker.commands.of(f"p.{number}.>")[-1:])
-                for number, row in store.lanes.items()
+                (row.lane, row.group, row.owner, row.epoch, row.checkpoint,
+                 self.broker.commands.of(f"p.{row.partition}.>")[-1:])
+                for row in store.lanes.values()
             ],
             "pods": [(here.node.name, here.pod.id, sorted(here.pod.lanes)) for here in self.pods],
             "paused": len(store.paused),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from runtime.errors import CallFailed
 from runtime.host.keeping import Needed, UnknownCommand
 from runtime.host.ports import (
     Changes,
@@ -25,8 +26,9 @@ from runtime.host.ports import (
 )
 from runtime.host.reading import SnapshotRow
 from runtime.kind import StoredEvent
+from tests.simulation.groups import register
 from tests.simulation.scheduler import EPOCH, Node
-from tests.simulation.store import Store, Transaction
+from tests.simulation.store import GROUP, Store, Transaction
 
 RECONNECT_S = 0.01
 JOURNAL = ("troupe.step", "troupe.signal", "troupe.update", "troupe.cancel", "troupe.answer")
@@ -60,7 +62,7 @@ class Line:
 def _result(statement: Callable[[], Any]) -> Any:
     try:
         return statement()
-    except LogUnavailable as error:
+    except (LogUnavailable, CallFailed) as error:
         return error
 
 
@@ -219,24 +221,27 @@ class SimulatedCommitLog:
 
 
 class SimulatedOwnership:
-    """The Ownership port, of a group whose kinds are its own."""
+    """The Ownership port."""
 
-    def __init__(self, line: Line, pod: str) -> None:
+    def __init__(self, line: Line, pod: str, group: str = GROUP, kinds: Iterable[str] = ()) -> None:
         self._line = line
         self._store = line.store
         self._pod = pod
+        self._group = group
+        self._kinds = kinds
 
     async def register(self, partitions: int) -> tuple[int, str]:
-        return await self._line.ask(lambda: (len(self._store.lanes), "simulated"))  # type: ignore[no-any-return]  # as asked
+        await self._line.ask(lambda: register(self._store, self._group, self._kinds))
+        return self._store.partitions, "simulated"
 
     async def recall(self) -> tuple[str, bool]:
-        return await self._line.ask(lambda: ("simulated", True))  # type: ignore[no-any-return]  # as asked
+        return await self._line.ask(lambda: ("simulated", self._group in self._store.groups))  # type: ignore[no-any-return]  # as asked
 
     async def incarnation(self) -> str:
         return str(await self._line.ask(lambda: self._store.incarnation))
 
     async def heartbeat(self, ttl_s: float) -> float:
-        return await self._line.ask(lambda: self._store.beat(self._pod, ttl_s))  # type: ignore[no-any-return]  # as asked
+        return await self._line.ask(lambda: self._store.beat(self._pod, self._group, ttl_s))  # type: ignore[no-any-return]  # as asked
 
     async def confirm(self) -> dict[int, int]:
         def statement() -> dict[int, int]:
@@ -245,20 +250,23 @@ class SimulatedOwnership:
         return await self._line.ask(statement)  # type: ignore[no-any-return]  # as asked
 
     async def live_pods(self) -> list[LivePod]:
-        return await self._line.ask(self._store.live_pods)  # type: ignore[no-any-return]  # as asked
+        return await self._line.ask(lambda: self._store.live_pods(self._group))  # type: ignore[no-any-return]  # as asked
 
     async def owners(self) -> Owners:
-        return await self._line.ask(self._store.owners)  # type: ignore[no-any-return]  # as asked
+        return await self._line.ask(lambda: self._store.owners(self._pod, self._group))  # type: ignore[no-any-return]  # as asked
 
     async def take(self, lanes: Sequence[int]) -> list[Taken]:
-        return await self._line.ask(lambda: self._store.take(self._pod, lanes))  # type: ignore[no-any-return]  # as asked
+        return await self._line.ask(lambda: self._store.take(self._pod, self._group, lanes))  # type: ignore[no-any-return]  # as asked
 
     async def release(self, lanes: Sequence[tuple[int, int]]) -> None:
         if lanes:
             await self._line.ask(lambda: self._store.release(lanes), lanes=[lane for lane, _ in lanes])
 
     async def yield_moved(self) -> set[str]:
-        return set()
+        found: set[str] = await self._line.ask(
+            lambda: self._store.yield_moved(self._pod, self._group), lanes=list(self._store.lanes)
+        )
+        return found
 
     async def leave(self) -> None:
         def statement() -> None:
@@ -351,7 +359,7 @@ class SimulatedKeeping:
         return await self._line.ask(self._needed)  # type: ignore[no-any-return]  # as asked
 
     def _needed(self) -> Needed:
-        lanes = self._line.store.lanes.values()
+        lanes = [row for row in self._line.store.lanes.values() if not row.standby]
         return Needed(min(row.checkpoint for row in lanes), [], min(row.checkpoint_at for row in lanes))
 
     async def unread_kinds(self) -> list[tuple[str, int]]:

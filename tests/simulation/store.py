@@ -36,14 +36,17 @@ from runtime.host.ports import (
 from runtime.kind import StoredEvent
 from tests.simulation.scheduler import EPOCH, Scheduler
 
+GROUP = "default"
+"""The group whose kinds they are at the beginning."""
+
 LOCK_TIMEOUT_S = 2.0
 REFUSED = '"cursed"'
 """A trigger of this database refuses every event whose payload holds this word."""
 
 
 _TABLES = (
-    "lanes", "pods", "events", "times", "log", "inbox", "inbox_at", "refused", "pending", "outbox", "outbox_at",
-    "timers", "dead", "paused", "snapshots",
+    "lanes", "groups", "kinds", "pods", "events", "times", "log", "inbox", "inbox_at", "refused", "pending", "outbox",
+    "outbox_at", "timers", "dead", "paused", "snapshots",
 )  # fmt: skip
 
 
@@ -57,6 +60,7 @@ class LaneRow:
 
     lane: int
     partition: int
+    group: str = GROUP
     owner: str | None = None
     epoch: int = 0
     checkpoint: int = 0
@@ -64,6 +68,7 @@ class LaneRow:
     position: int = 0
     probe_seq: int = 0
     probe_count: int = 0
+    standby: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -72,6 +77,7 @@ class PodRow:
 
     expires_at: float
     beat_at: float
+    group: str = GROUP
     leaving: bool = False
 
 
@@ -101,7 +107,7 @@ class Transaction:
 
 
 class Store:
-    """One database. `partitions` lanes of one group."""
+    """One database, with the `partitions` lanes of one group whose `kinds` these are."""
 
     def __init__(self, scheduler: Scheduler, partitions: int, kinds: Iterable[str]) -> None:
         self.scheduler = scheduler
@@ -111,17 +117,19 @@ class Store:
         self.slow_until = 0.0
         self.break_p = 0.0
         """The chance that a connection breaks with one question."""
-        self.kinds = set(kinds)
-        self.lanes = {number: LaneRow(number, number) for number in range(partitions)}
+        self.partitions = partitions
+        self.kinds = dict.fromkeys(kinds, GROUP)
+        self.groups = {GROUP: 0}
+        self.lanes: dict[int, LaneRow] = {}
         self.pods: dict[str, PodRow] = {}
         self.events: dict[str, list[EventRow]] = {}
         self.times: dict[tuple[str, int], float] = {}
-        self.log: dict[int, list[EventRow]] = {number: [] for number in self.lanes}
+        self.log: dict[int, list[EventRow]] = {}
         self.inbox: dict[tuple[str, str], InboxEntry] = {}
         self.inbox_at: dict[tuple[str, str], float] = {}
         self.refused: dict[tuple[str, str], list[tuple[Refusal, int, int]]] = {}
         self.pending: dict[str, dict[str, PendingRow]] = {}
-        self.outbox: dict[int, dict[int, OutboxRow]] = {number: {} for number in self.lanes}
+        self.outbox: dict[int, dict[int, OutboxRow]] = {}
         self.outbox_at: dict[tuple[int, int], float] = {}
         self.timers: dict[tuple[str, str], TimerRow] = {}
         self.dead: dict[int, DeadLetter] = {}
@@ -132,6 +140,18 @@ class Store:
         self.past: list[Past] = []
         """What was lost each time that a backup was put back."""
         self._waiting: list[Callable[[], bool]] = []
+        for number in range(partitions):
+            self.add_lane(LaneRow(number, number))
+
+    @property
+    def now(self) -> float:
+        """The server's clock, in Unix seconds."""
+        return EPOCH + self.scheduler.now
+
+    def add_lane(self, row: LaneRow) -> None:
+        """A lane in which nothing has happened."""
+        self.lanes[row.lane] = row
+        self.log[row.lane], self.outbox[row.lane] = [], {}
 
     def latency(self) -> float:
         """Seconds that one way takes: a fraction of a millisecond, now and then or while it stalls much more."""
@@ -385,36 +405,46 @@ class Store:
 
     # -- membership and leases --------------------------------------------------------------------------------------
 
-    def beat(self, pod: str, ttl_s: float) -> float:
+    def beat(self, pod: str, group: str, ttl_s: float) -> float:
         """Renews a pod's membership; gives the time (Unix seconds)."""
         now = self.scheduler.now
         row = self.pods.get(pod)
         if row is None:
-            self.pods[pod] = PodRow(now + ttl_s, now)
+            self.pods[pod] = PodRow(now + ttl_s, now, group)
         else:
             row.expires_at, row.beat_at = now + ttl_s, now
         return EPOCH + now
 
-    def live_pods(self) -> list[LivePod]:
-        """The pods whose leases are not over."""
+    def live_pods(self, group: str) -> list[LivePod]:
+        """The group's pods whose leases are not over."""
         now = self.scheduler.now
         return [
             LivePod(name, row.leaving, now - row.beat_at)
             for name, row in sorted(self.pods.items())
-            if row.expires_at > now
+            if row.expires_at > now and row.group == group
         ]
 
-    def owners(self) -> Owners:
-        """Who owns which lane."""
-        return Owners({number: (row.owner, row.epoch) for number, row in self.lanes.items()}, False)
+    def owners(self, pod: str, group: str) -> Owners:
+        """Who owns which lane of a group, and whether the pod owns one of another."""
+        own = {number: (row.owner, row.epoch) for number, row in self.lanes.items() if row.group == group}
+        moved = any(row.owner == pod and row.group != group for row in self.lanes.values())
+        return Owners(own, moved)
 
-    def take(self, pod: str, lanes: Sequence[int]) -> list[Taken]:
-        """Takes those of `lanes` that nobody alive owns and nobody has locked."""
-        alive = {one.id for one in self.live_pods()}
+    def yield_moved(self, pod: str, group: str) -> set[str]:
+        """Lets go of the pod's lanes that are another group's by now; gives the groups."""
+        moved = [row for row in self.lanes.values() if row.owner == pod and row.group != group]
+        for row in moved:
+            row.owner = None
+        return {row.group for row in moved}
+
+    def take(self, pod: str, group: str, lanes: Sequence[int]) -> list[Taken]:
+        """Takes those of a group's lanes that nobody alive owns and nobody has locked."""
+        now = self.scheduler.now
+        alive = {name for name, row in self.pods.items() if row.expires_at > now}
         taken = []
         for number in sorted(lanes):
             row = self.lanes[number]
-            if number in self.locks or (row.owner is not None and row.owner != pod and row.owner in alive):
+            if row.group != group or number in self.locks or (row.owner != pod and row.owner in alive):
                 continue
             unclean = row.owner is not None and row.owner != pod
             row.owner, row.epoch = pod, row.epoch + 1
@@ -435,7 +465,7 @@ class Store:
         refusals = any(part == row.partition for known in self.refused.values() for _, _, part in known)
         return Taken(
             row.lane, row.partition, row.epoch, row.checkpoint, row.checkpoint_at, position, unclean, held, running,
-            paused, list(self.outbox[row.lane].values()), row.probe_seq, row.probe_count, False, refusals,
+            paused, list(self.outbox[row.lane].values()), row.probe_seq, row.probe_count, row.standby, refusals,
         )  # fmt: skip
 
     def release(self, lanes: Sequence[tuple[int, int]]) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import random
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,7 +56,7 @@ def draw_sessions(rng: random.Random) -> tuple[str, ...]:
 
 
 async def watch(history: History, client: Client, made: Watch, feed: Feed | None) -> None:
-    """Watches for ever: by a cursor of its own, or by the feed of its process. It leaves now and then, and comes back."""
+    """Watches for ever: by a cursor of its own, or by the feed of its process. It leaves now and then."""
     rng = history.scheduler.rng
     while True:
         try:
@@ -101,7 +102,7 @@ def caught_up(history: History) -> bool:
     return True
 
 
-# -- what must be true --------------------------------------------------------------------------------------------------
+# -- what must be true ------------------------------------------------------------------------------------------------
 
 
 def check_watches(history: History) -> list[str]:
@@ -122,7 +123,7 @@ def _check_shown(history: History, made: Watch, cut: bool) -> list[str]:
     broker = history.broker
     for shown in made.shown:
         sequences = [sequence for sequence, _ in shown]
-        if any(later <= earlier for earlier, later in zip(sequences, sequences[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(sequences)):
             return [f"a reader of {made.session} was shown {sequences}"]
         if strange := [one for one in shown if (made.subject, *one) not in broker.facts_once]:
             return [f"a reader of {made.session} was shown what the stream never held: {strange[0]}"]
