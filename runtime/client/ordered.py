@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from runtime.client.connection import Connection
+from runtime.client.connection import Connection, parse_headers
 from runtime.client.inbox import Inbox, NoResponders
 from runtime.client.stored import API_TIMEOUT_S, ApiError, Entry, StoredStream
 from runtime.errors import CallFailed, NotConnected
@@ -121,6 +121,7 @@ class OrderedReader:
         pause_s = FIRST_PAUSE_S
         while True:
             await self._connection.connected.wait()
+            self._drop()  # what the old cursor still delivers is read again
             self._doubt = None
             try:
                 info = await self._stored.ask()
@@ -169,6 +170,7 @@ class OrderedReader:
         except NotConnected:
             pass  # the broker forgets it by itself after a while
         self._consumer = ""
+        self._request += 1  # what is said of the last one is about the old cursor
 
     def _pull(self) -> None:
         if self._outstanding > 0 or len(self._entries) > LOW_WATER or self._doubt is not None:
@@ -205,7 +207,11 @@ class OrderedReader:
 
     def _on_status(self, subject: str, header: bytes) -> None:
         status = header[9:12]
-        if status == b"100" or subject.rpartition(".")[2] != str(self._request):  # a sign of life, or of what is over
+        if subject.rpartition(".")[2] != str(self._request):  # a sign of life, or of what is over
+            return
+        if status == b"100":
+            if int(parse_headers(header).get("Nats-Last-Consumer", "0")) > self._delivered:
+                self._doubt = "messages were delivered that did not arrive"
             return
         self._outstanding = 0
         if status in (b"404", b"408") or any(end in header for end in _ORDINARY_ENDS):

@@ -60,7 +60,9 @@ class Broker:
 
     def subscribe(self, wire: Wire, pattern: str, receiver: Receiver, queue: str) -> None:
         """Hands what matches `pattern` to a node; of a queue's members one gets it."""
-        self._subscriptions[pattern].append((wire, receiver, queue))
+        # A client that connects anew says its subscriptions again, and perhaps one that it was just about to make.
+        if (wire, receiver, queue) not in self._subscriptions[pattern]:
+            self._subscriptions[pattern].append((wire, receiver, queue))
 
     def subscribe_anew(self, wire: Wire, patterns: list[tuple[str, Receiver, str]]) -> None:
         """Exactly these are a node's subscriptions: it has connected anew."""

@@ -58,6 +58,8 @@ class Wire(Connection):
         self.connected.set()
         self.listens = True
         """Whether the broker still takes it for alive."""
+        self.held_until = 0.0
+        """Until when nothing passes; then all arrives that was on its way."""
         self.patterns: list[tuple[str, Direct, str]] = []
         self._on_reconnect = on_reconnect
         self._closed = False
@@ -174,6 +176,9 @@ class Wire(Connection):
     def _arrive(self, life: int) -> None:
         if life != self._life or self._closed:
             return
+        if self.broker.scheduler.now < self.held_until:
+            self._wait_for_hole(self._arrive)
+            return
         self._up_moving = False
         batch, self._up = self._up, []
         broker = self.broker
@@ -197,7 +202,9 @@ class Wire(Connection):
             scheduler.after(_latency(scheduler.rng.random()), partial(self._hand_over, self._life))
 
     def _hand_over(self, life: int) -> None:
-        if life == self._life and not self._closed:
+        if self.broker.scheduler.now < self.held_until:
+            self._wait_for_hole(self._hand_over)
+        elif life == self._life and not self._closed:
             self._down_moving = False
             batch, self._down = self._down, []
             self.node.call_soon(self._receive, batch)
@@ -207,6 +214,10 @@ class Wire(Connection):
             if self._closed:
                 return
             receiver(subject, reply, body, block)
+
+    def _wait_for_hole(self, then: Callable[[int], None]) -> None:
+        scheduler = self.broker.scheduler
+        scheduler.after(self.held_until - scheduler.now, partial(then, self._life))
 
     # -- life -------------------------------------------------------------------------------------------------------
 
