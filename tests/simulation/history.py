@@ -15,22 +15,21 @@ from typing import Any
 import msgspec
 
 from runtime.client import Client
-from runtime.client.envelope import PLAIN, Envelope
-from runtime.errors import CallFailed, NotConnected, TroupeError
+from runtime.errors import NotConnected, TroupeError
 from runtime.host import housekeeping
 from runtime.host import pod as pods
 from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings
 from schemas.address import actor_id
-from schemas.wire import Reply
 from tests.simulation import verify
 from tests.simulation.assembly import SimulatedAssembly
 from tests.simulation.broker import Broker
+from tests.simulation.clients import ASK_S, PAUSE_S, Done, Look, Told, Work
 from tests.simulation.faults import LOAD_S, TRIM_LAG_S, Fault, draw_faults, strike
 from tests.simulation.kinds import KINDS
 from tests.simulation.log import Line
-from tests.simulation.program import COUNTED_FROM, FRAIL, Op, Round, draw_program
+from tests.simulation.program import FRAIL, draw_program
 from tests.simulation.scheduler import Node, Scheduler, SimulatedClock
 from tests.simulation.store import GROUP, Store
 from tests.simulation.watching import Watch, caught_up, draw_sessions, start_watching
@@ -46,9 +45,6 @@ LIMIT_S = 60.0
 """Virtual seconds after which what has not come to rest is stuck."""
 
 TTL_S = 1.0
-ASK_S = 6.0
-PAUSE_S = 0.1
-ROUND_S = 0.3
 
 # A history lasts seconds: what the engine does every few of them, it is to do within one.
 housekeeping.EVERY_S = 1.0
@@ -79,37 +75,6 @@ class ClientNode:
     client: Client
 
 
-@dataclasses.dataclass(slots=True)
-class Done:
-    """What a client knows of an operation: its reply, or None for one that was told."""
-
-    op: Op
-    id: str
-    reply: Reply | None
-
-
-@dataclasses.dataclass(slots=True)
-class Told:
-    """What a run was told, and the log has acknowledged: `what` is the event's name, `answer` an update's."""
-
-    run: Op
-    what: str
-    id: str
-    answer: Any
-
-
-@dataclasses.dataclass(slots=True)
-class Look:
-    """A query's answer. `least` is the sequence that its client knew to be committed before it asked."""
-
-    key: str
-    least: int
-    reply: Reply
-    committed: int
-    certain: bool
-    """Whether the log was one and the same all the while, and every pod can have heard which."""
-
-
 class History:
     """Builds everything from a seed; `run` lets it happen."""
 
@@ -125,6 +90,7 @@ class History:
             self.scheduler.trace = []
         self.store = Store(self.scheduler, PARTITIONS, [kind.name for kind in KINDS])
         self.broker = Broker(self.scheduler, PARTITIONS)
+        self.store.may_go_back = any(fault.what == "power cut" for fault in self.faults)
         self.pods: list[PodNode] = []
         self.nodes: list[Node] = []
         self.clients: list[ClientNode] = []
@@ -135,11 +101,11 @@ class History:
         self.problems: list[str] = []
         self.known: dict[str, int] = {}
         """Actor → the highest sequence that any client has been told."""
-        self._working = 0
+        self.working = 0
         self.striking = len(self.faults)
         self._resuming = False
         self._look_at = 0.0
-        self._uncertain_until = -1.0
+        self.uncertain_until = -1.0
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
@@ -224,109 +190,6 @@ class History:
         self.clients.append(here)
         return here
 
-    async def _work(self, here: ClientNode, rounds: list[Round]) -> None:
-        await here.client.open()
-        for pause_s, ops in rounds:
-            if pause_s:
-                await asyncio.sleep(pause_s)
-            # The next round begins when most of this one is done: what waits long must not hold up the rest.
-            doing = [asyncio.ensure_future(self._perform(here.client, op)) for op in ops]
-            self._working += len(doing)
-            for one in doing:
-                one.add_done_callback(self._performed)
-            await asyncio.wait(doing, timeout=ROUND_S)
-        self._working -= 1
-
-    def _performed(self, task: asyncio.Task[None]) -> None:
-        self._working -= 1
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.problems.append(f"an operation ended with {error!r}")
-
-    async def _direct(self, client: Client, op: Op) -> None:
-        """Asks for a run, and tells it what it waits for, one after the other, until it has ended."""
-        body = msgspec.json.encode(op.args)
-        assert op.id is not None
-        asked = asyncio.ensure_future(self._perform(client, dataclasses.replace(op, how="ask")))
-        run = client.run_of(op.kind, op.key, op.method, body, op.id)
-        for number in range(op.args["words"]):
-            send = partial(run.signal, "word", f"{op.id}-{number}", timeout_s=ASK_S)
-            await self._say(asked, op, "signal", f"{op.id}-word{number}", send)
-        if op.how == "cancel":
-            await self._say(asked, op, "cancel", f"{op.id}-cancel", partial(run.cancel, "enough", timeout_s=ASK_S))
-        else:
-            send = partial(run.update, "count", COUNTED_FROM, type=int, timeout_s=ASK_S)
-            await self._say(asked, op, "update", f"{op.id}-count", send)
-        await asked
-
-    async def _say(self, asked: asyncio.Future[None], op: Op, what: str, id: str, send: Any) -> None:
-        tries = 0
-        while not asked.done():
-            try:
-                answer = await send(id=f"{id}-{tries}")
-            except (CallFailed, NotConnected) as error:
-                # A refusal is recorded under its id: once the run is there, it is told under another one.
-                tries += isinstance(error, CallFailed) and error.code == "not_running"
-                await asyncio.sleep(PAUSE_S)
-            else:
-                self.scheduler.say(f"client hears that {what} {id}-{tries} of {op.key} is known: {answer}")
-                self.told.append(Told(op, what, f"{id}-{tries}", answer))
-                return
-
-    async def _perform(self, client: Client, op: Op) -> None:
-        if op.how in ("run", "cancel"):
-            await self._direct(client, op)
-            return
-        body = msgspec.json.encode(op.args)
-        envelope = PLAIN if op.session is None else Envelope(session=op.session)
-        id = op.id
-        while True:
-            try:
-                if op.how == "query":
-                    await self._look(client, op)
-                elif op.how == "tell":
-                    assert op.id is not None
-                    with_session = {"session": op.session} if op.session is not None else {}
-                    await client.tell(
-                        op.kind, op.key, op.method, op.args, id=op.id, timeout_s=ASK_S, **with_session
-                    )
-                    self.done.append(Done(op, op.id, None))
-                else:
-                    ask = partial(client.call, op.kind, op.key, op.method, body, timeout_s=ASK_S, envelope=envelope)
-                    self._answered(op, await ask(id=id))
-                    if op.how == "ask again":
-                        self._answered(op, await ask(id=op.id))
-                return
-            except (CallFailed, NotConnected) as error:
-                if self.scheduler.trace is not None:
-                    self.scheduler.say(f"client tries {op.method} {op.key} {op.id} again: {error}")
-                if id is None and isinstance(error, CallFailed) and error.details:
-                    id = error.details["id"]  # as the error says: ask again with its id
-                await asyncio.sleep(PAUSE_S)
-
-    def _answered(self, op: Op, reply: Reply) -> None:
-        """A reply has arrived: what it says must be in the log by now."""
-        actor = actor_id("default", op.kind, op.key)
-        if self.scheduler.trace is not None:
-            self.scheduler.say(f"client hears of {op.method} {op.key} {reply.id}: {reply.seq} {reply.error}")
-        place = (actor, reply.id)
-        entry = self.store.inbox.get(place)
-        if entry is None and all(place not in past.inbox for past in self.store.past):
-            self.problems.append(f"{op.method} of {op.key} ({reply.id}) was answered before it was committed")
-        if entry is not None and entry.seq == reply.seq:
-            self.known[actor] = max(self.known.get(actor, 0), reply.seq)
-        self.done.append(Done(op, reply.id, reply))
-
-    async def _look(self, client: Client, op: Op) -> None:
-        actor = actor_id("default", op.kind, op.key)
-        least, certain = self.known.get(actor, 0), self.scheduler.now > self._uncertain_until
-        pasts = len(self.store.past)
-        reply = await client.read(op.kind, op.key, op.method, b"", timeout_s=ASK_S, attempt_s=1.0)
-        certain = certain and pasts == len(self.store.past)
-        look = Look(op.key, least, reply, len(self.store.events.get(actor, ())), certain)
-        if certain:
-            self.known[actor] = max(self.known.get(actor, 0), reply.seq)
-        self.looks.append(look)
-
     def promote(self, group: str) -> None:
         """A person makes another group the current one, and asks until that is done."""
         self.clients[0].node.start(self._promote(group))
@@ -347,7 +210,7 @@ class History:
         self.scheduler.say("a backup is put back")
         self.store.restore(backup)
         self.known.clear()
-        self._uncertain_until = self.scheduler.now + 3 * TTL_S
+        self.uncertain_until = self.scheduler.now + 3 * TTL_S
 
     # -- its course -------------------------------------------------------------------------------------------------
 
@@ -356,10 +219,10 @@ class History:
         scheduler = self.scheduler
         for _ in range(PODS):
             self.start_pod()
-        self._working = CLIENTS
+        self.working = CLIENTS
         for number, rounds in enumerate(self.program):
             here = self.client_node(f"client{number}")
-            here.node.start(self._work(here, rounds))
+            here.node.start(Work(self, here.client).run(rounds))
         start_watching(self)
         for fault in self.faults:
             scheduler.after(fault.at, partial(self._strike, fault))
@@ -385,7 +248,7 @@ class History:
         if store.paused and now > LOAD_S and not self._resuming:
             self._resuming = True
             self.clients[0].node.start(self._resume())
-        if self._working or self.striking or now < LOAD_S or now < self._look_at or not self._settled():
+        if self.working or self.striking or now < LOAD_S or now < self._look_at or not self._settled():
             return False
         # What was committed last may still be on its way to who has to know it.
         self._look_at, looked = now + 0.2, self._look_at
@@ -438,7 +301,7 @@ class History:
     def _what_waits(self) -> str:
         store = self.store
         waits = {
-            "workers": self._working,
+            "workers": self.working,
             "outbox": sum(len(rows) for rows in store.outbox.values()),
             "timers": len(store.timers),
             "pending": [

@@ -17,7 +17,6 @@ from runtime.host import command, executions, turns
 from runtime.host.aftermath import Aftermath
 from runtime.host.broker import Publisher
 from runtime.host.executions import Executions
-from runtime.host.housekeeping import Housekeeping
 from runtime.host.outbox import Outbox
 from runtime.host.plan import Plan
 from runtime.host.pod import Pod
@@ -26,7 +25,8 @@ from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
 from runtime.mail import Mail
 from schemas import headers as names
-from tests.simulation import history
+from tests.simulation import beside, history
+from tests.simulation.beside import Patch
 from tests.simulation.log import (
     SimulatedCommitLog,
     SimulatedKeeping,
@@ -34,8 +34,6 @@ from tests.simulation.log import (
     SimulatedReader,
 )
 from tests.simulation.store import Store
-
-Patch = tuple[Any, str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,12 +66,12 @@ def _after_plan(what: Callable[[Pod, Plan], None]) -> list[Patch]:
         planner = self.committer._planner
         plan_of = planner.plan
 
-        async def plan(*args: Any) -> Plan:
+        async def planned(*args: Any) -> Plan:
             made = await plan_of(*args)
             what(self, made)
             return made
 
-        planner.plan = plan  # type: ignore[assignment, method-assign]  # the bug
+        planner.plan = planned  # type: ignore[assignment, method-assign]  # the bug
 
     return [(Pod, "_wire", wired)]
 
@@ -172,15 +170,6 @@ def _trimmed_too_far() -> list[Patch]:
     return [(SimulatedKeeping, "needed", most)]
 
 
-def _trimmed_by_sequence() -> list[Patch]:
-    """As the engine once had it: a checkpoint was taken for one of the messages that have its sequence now."""
-
-    async def never(self: Housekeeping, upto: int, processed_at: int) -> bool:
-        return False
-
-    return [(Housekeeping, "_went_back", never)]
-
-
 def _rollback_believed() -> list[Patch]:
     commit = SimulatedCommitLog.commit
 
@@ -221,9 +210,9 @@ def _no_anchor() -> list[Patch]:
 def _no_wake() -> list[Patch]:
     follow = Aftermath.follow
 
-    def followed(self: Aftermath, batch: Any, plan: Plan, fenced: Any) -> None:
-        plan.wake.clear()
-        follow(self, batch, plan, fenced)
+    def followed(self: Aftermath, batch: Any, made: Plan, fenced: Any) -> None:
+        made.wake.clear()
+        follow(self, batch, made, fenced)
 
     return [(Aftermath, "follow", followed)]
 
@@ -293,7 +282,7 @@ PLANTED = (
     Planted("what was sent counts as acknowledged", _sent_unheard, near=125),
     Planted("pending commands go on in any order", _any_order),
     Planted("the stream is trimmed above a checkpoint", _trimmed_too_far, near=60),
-    Planted("the stream is trimmed by sequences that were given out again", _trimmed_by_sequence, near=1000),
+    Planted("the stream is trimmed by sequences that were given out again", beside.trimmed_by_sequence, near=1000),
     Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=70),
     Planted("memory is believed after the log was lost", _nothing_forgotten),
     Planted("gaps in the delivery are ignored", _gaps_ignored, near=10),
@@ -305,5 +294,13 @@ PLANTED = (
     Planted("a run that starts anew is told again what it took", _told_again, near=70),
     Planted("a run that ends here to begin elsewhere is undone", _stopped_undoes, near=700070),
     Planted("an older copy of the log is taken for the same one", _copy_believed),
+    Planted("an anchor takes a checkpoint back", beside.anchor_back),
+    Planted("a snapshot of the log that was lost is kept", beside.snapshot_kept),
+    Planted("a session's reader does not hear that its last facts were lost", beside.unheard_end, near=200),
+    Planted("a session's reader ignores gaps", beside.facts_with_gaps),
+    Planted("who comes to a session late is not shown what there was", beside.nothing_caught_up),
+    Planted("facts are sent without their ids", beside.facts_without_ids),
+    Planted("a group that stands by works", beside.standby_works),
+    Planted("a promotion leaves behind what was to be sent", beside.outbox_left),
     Planted("the stream is trimmed up to the checkpoints at once", lambda: [(history, "TRIM_LAG_S", 0.0)], near=20),
 )

@@ -137,6 +137,8 @@ class Store:
         self.snapshots: dict[str, tuple[int, str, str]] = {}
         self.locks: dict[int, Transaction] = {}
         self.anomalies: list[str] = []
+        self.may_go_back = False
+        """Whether lanes may read again what they have read: the broker may lose what it has stored."""
         self.past: list[Past] = []
         """What was lost each time that a backup was put back."""
         self._waiting: list[Callable[[], bool]] = []
@@ -202,6 +204,8 @@ class Store:
             raise
         for fence in transaction.fences:
             row = self.lanes[fence.lane]
+            if fence.checkpoint < row.checkpoint and not self.may_go_back:
+                self.anomalies.append(f"the checkpoint of lane {row.lane} went back to {fence.checkpoint}")
             row.checkpoint, row.checkpoint_at, row.position = fence.checkpoint, fence.checkpoint_at, fence.position
         self._write(changes)
         self.end(transaction, "committed")

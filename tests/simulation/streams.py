@@ -164,7 +164,8 @@ class Stream:
         """(header block, body) of each message that a batched direct read gives, and of the one that ends it."""
         asked = msgspec.json.decode(body)
         seqs = self.of(asked["next_by_subj"])
-        index, room, last, page = bisect_left(seqs, asked["seq"]), asked["max_bytes"], 0, []
+        index, room, last = bisect_left(seqs, asked["seq"]), asked["max_bytes"], 0
+        page: list[tuple[bytes, bytes]] = []
         while index < len(seqs) and len(page) < asked["batch"] and room > 0:
             found = self.messages[seqs[index]]
             index += 1

@@ -15,7 +15,8 @@ from tests.simulation.runs import check_runs
 from tests.simulation.watching import check_watches
 
 if TYPE_CHECKING:
-    from tests.simulation.history import Done, History
+    from tests.simulation.clients import Done
+    from tests.simulation.history import History
 
 ENTRIES = {"desk": 2}
 """How many events a command of a kind makes, if not one."""

@@ -20,6 +20,7 @@ from runtime.errors import CallFailed, NotConnected
 from schemas import subjects
 from schemas.address import actor_id
 from schemas.wire import Fact
+from tests.simulation.clients import PAUSE_S
 
 if TYPE_CHECKING:
     from tests.simulation.history import History
@@ -30,7 +31,6 @@ WATCHED_P = 0.3
 
 STAYS_S = 1.0
 OPEN_S = 5.0
-PAUSE_S = 0.1
 
 _decode_fact = msgspec.json.Decoder(Fact).decode
 
