@@ -121,7 +121,10 @@ class Loop:
         node = self.node
         assert node is not None, f"nobody's turn: {callback!r}"
         handle = Handle(callback, args, copy_context() if context is None else context)
-        node.add(handle)
+        if node.in_turn:  # as nearly always; it is not dead then, and goes on until nothing is left
+            node.ready.append(handle)
+        else:
+            node.add(handle)
         return handle
 
     call_soon_threadsafe = call_soon
@@ -180,7 +183,9 @@ class Node:
         self.fuse = -1
         self.errors: list[str] = []
         self.tasks: list[asyncio.Task[Any]] = []
-        self._ready: deque[Handle] = deque()
+        self.ready: deque[Handle] = deque()
+        """What its loop has still to call."""
+        self.in_turn = False
         self._queued = False
         self._context = copy_context()
 
@@ -191,9 +196,9 @@ class Node:
         if self.frozen or self.dead:
             self._queued = False
             return
-        ready, loop = self._ready, self.scheduler.loop
+        ready, loop = self.ready, self.scheduler.loop
         take = ready.popleft
-        loop.node = self
+        loop.node, self.in_turn = self, True
         try:
             while ready:
                 handle = take()
@@ -213,22 +218,22 @@ class Node:
                         if self.dead or self.frozen:
                             return
         finally:
-            loop.node = None
+            loop.node, self.in_turn = None, False
             self._queued = False
 
     def add(self, handle: Handle) -> None:
         """Something is ready to be called."""
         if self.dead:
             return
-        self._ready.append(handle)
+        self.ready.append(handle)
         if not self._queued and not self.frozen:
             self._queued = True
             self.scheduler.runnable.append(self)
 
     def kill(self) -> None:
         """Every task ends where it is, without a word; nothing of the node runs any more."""
-        self.dead = True
-        self._ready.clear()
+        self.dead, self.in_turn = True, False
+        self.ready.clear()
 
     def freeze(self) -> None:
         """Nothing runs, while time goes on and messages arrive."""
@@ -238,7 +243,7 @@ class Node:
         """Goes on, with all that has become due meanwhile."""
         if self.frozen:
             self.frozen = False
-            if self._ready and not self._queued:
+            if self.ready and not self._queued:
                 self._queued = True
                 self.scheduler.runnable.append(self)
 
