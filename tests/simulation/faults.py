@@ -41,6 +41,7 @@ WHAT = (
     "kill", "kill", "kill", "freeze", "freeze", "freeze", "freeze", "stop", "join", "drop pod", "drop client",
     "broker restarts", "power cut", "store restarts", "store breaks", "store breaks", "store stalls", "cut off",
     "loses messages", "stores twice", "full", "all die", "restore", "promote",
+    "hole", "hole",
 )  # fmt: skip
 
 
@@ -197,6 +198,18 @@ def _cut_off(history: History, fault: Fault) -> None:
         pod.line.cut_until = history.scheduler.now + fault.lasts_s
 
 
+def _hole(history: History, fault: Fault) -> None:
+    """Nothing passes on one connection; then all arrives that was on its way."""
+    pod = history.pick_pod(fault.which)
+    until = history.scheduler.now + fault.lasts_s
+    if pod is not None and fault.size < 0.4:
+        pod.line.held_until = until
+    elif pod is not None and pod.wire is not None and fault.size < 0.8:
+        pod.wire.held_until = until
+    else:
+        history.clients[int(fault.which * len(history.clients))].wire.held_until = until
+
+
 def _loses_messages(history: History, fault: Fault) -> None:
     history.broker.drop_p = 0.02 + 0.3 * fault.size
 
@@ -249,6 +262,7 @@ _STRIKES = {
     "store breaks": _store_breaks,
     "store stalls": _store_stalls,
     "cut off": _cut_off,
+    "hole": _hole,
     "loses messages": _loses_messages,
     "stores twice": _stores_twice,
     "full": _full,

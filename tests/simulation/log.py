@@ -42,6 +42,8 @@ class Line:
         self.store = store
         self.cut_until = 0.0
         """Until when nothing of this node's gets through."""
+        self.held_until = 0.0
+        """Until when nothing passes; then all arrives that was on its way."""
 
     async def ask(self, statement: Callable[[], Any], *, lanes: Sequence[int] = ()) -> Any:
         """What a statement gives; `lanes` are rows that it writes. Raises LogUnavailable."""
@@ -95,7 +97,9 @@ class Exchange:
         now, fate = store.scheduler.now, self._fate
         if line.node.dead:
             return
-        if now < store.down_until or now < line.cut_until:
+        if now < line.held_until:
+            store.scheduler.after(line.held_until - now, self._arrive)
+        elif now < store.down_until or now < line.cut_until:
             self._break("nobody answers")
         elif store.incarnation != self._incarnation:
             self._break("the connection to Postgres broke: the server was started anew")
@@ -119,6 +123,10 @@ class Exchange:
         store.scheduler.after(store.latency(), self._settle)
 
     def _settle(self) -> None:
+        scheduler, held_until = self._line.store.scheduler, self._line.held_until
+        if scheduler.now < held_until:
+            scheduler.after(held_until - scheduler.now, self._settle)
+            return
         self._line.node.settle(self.settled, self._value)
 
 
