@@ -7,10 +7,10 @@ from typing import Any
 from runtime.client.feed import Watcher
 from runtime.client.ordered import OrderedReader
 from runtime.host import plan
+from runtime.host.answers import fact_row
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.items import Anchor
 from tests.simulation import groups
-from tests.simulation.log import SimulatedSnapshots
 from tests.simulation.store import Store
 
 Patch = tuple[Any, str, Any]
@@ -37,11 +37,6 @@ def anchor_back() -> list[Patch]:
                 self._put(Anchor(lane, upto, last, lane.feed.taken))
 
     return [(Housekeeping, "move_anchors", moved)]
-
-
-def snapshot_kept() -> list[Patch]:
-    """As the engine once had it: a snapshot of the log that was lost was written into its older copy."""
-    return [(SimulatedSnapshots, "_check", lambda self, known: None)]
 
 
 def unheard_end() -> list[Patch]:
@@ -75,8 +70,7 @@ def nothing_caught_up() -> list[Patch]:
 
 
 def facts_without_ids() -> list[Patch]:
-    made = plan.fact_row
-    return [(plan, "fact_row", lambda *args: made(*args)._replace(headers="{}"))]
+    return [(plan, "fact_row", lambda *args: fact_row(*args)._replace(headers="{}"))]
 
 
 def standby_works() -> list[Patch]:

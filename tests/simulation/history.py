@@ -41,7 +41,7 @@ CLIENTS = 2
 EACH = 25
 """Commands of one client."""
 
-LIMIT_S = 60.0
+LIMIT_S = 30.0
 """Virtual seconds after which what has not come to rest is stuck."""
 
 TTL_S = 1.0
