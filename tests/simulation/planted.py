@@ -38,11 +38,15 @@ from tests.simulation.store import Store
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Planted:
-    """One bug: what it is, what it puts in place of what, and the seed from which on it is looked for."""
+    """One bug: what it is, what it puts in place of what, and the seed from which on it is looked for.
+
+    `only` names faults, when it takes several at once that seldom meet.
+    """
 
     name: str
     patches: Callable[[], list[Patch]]
     near: int = 0
+    only: tuple[str, ...] = ()
 
     @contextmanager
     def sown(self) -> Iterator[None]:
@@ -283,7 +287,10 @@ PLANTED = (
     Planted("what was sent counts as acknowledged", _sent_unheard, near=130),
     Planted("pending commands go on in any order", _any_order),
     Planted("the stream is trimmed above a checkpoint", _trimmed_too_far, near=80),
-    Planted("the stream is trimmed by sequences that were given out again", beside.trimmed_by_sequence, near=1000),
+    Planted(
+        "the stream is trimmed by sequences that were given out again", beside.trimmed_by_sequence, near=10,
+        only=("loses messages", "power cut"),
+    ),  # fmt: skip
     Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=70),
     Planted("memory is believed after the log was lost", _nothing_forgotten),
     Planted("gaps in the delivery are ignored", _gaps_ignored, near=10),
