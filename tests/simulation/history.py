@@ -78,7 +78,7 @@ class ClientNode:
 
 
 class History:
-    """Builds everything from a seed; `run` lets it happen. `only` names the faults that may be, in turn; else all may."""
+    """Builds everything from a seed; `run` lets it happen. `only` names faults that take turns; else all may be."""
 
     def __init__(self, seed: int, *, trace: bool = False, only: Sequence[str] = ()) -> None:
         self.seed = seed

@@ -290,7 +290,7 @@ PLANTED = (
     Planted(
         "the stream is trimmed by sequences that were given out again", beside.trimmed_by_sequence, near=10,
         only=("loses messages", "power cut"),
-    ),  # fmt: skip
+    ),
     Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=70),
     Planted("memory is believed after the log was lost", _nothing_forgotten),
     Planted("gaps in the delivery are ignored", _gaps_ignored, near=10),
