@@ -11,13 +11,13 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from gateway.approvals import ROUTES as APPROVALS
 from gateway.context import Gateway
-from gateway.controls import cancel_run, signal_run, update_run
+from gateway.controls import cancel_run, fork_run, restart_run, retry_run, signal_run, terminate_run, update_run
 from gateway.dead import drop_dead_letter, get_dead, get_dead_letter, replay_dead_letter
 from gateway.docs import get_docs, get_openapi
 from gateway.errors import on_exception
 from gateway.intent import invoke, post_intent, post_run
 from gateway.ready import get_health, get_ready
-from gateway.runs import get_capabilities, get_functions, get_run
+from gateway.runs import get_capabilities, get_functions, get_run, get_runs, get_timeline
 from gateway.schedules import ROUTES as SCHEDULES
 from gateway.settings import GatewaySettings
 from gateway.streams import get_stream
@@ -46,10 +46,16 @@ def create_app(settings: GatewaySettings) -> Litestar:
             post_intent,
             post_run,
             invoke,
+            get_runs,
             get_run,
+            get_timeline,
             signal_run,
             update_run,
             cancel_run,
+            terminate_run,
+            retry_run,
+            fork_run,
+            restart_run,
             get_stream,
             get_dead,
             get_dead_letter,

@@ -22,6 +22,7 @@ from schemas import headers as h
 MAX_WAIT_S = 60.0
 STORE_TIMEOUT_S = 10.0
 TRACEPARENT = h.TRACEPARENT.encode()
+TAGS = h.TAGS.lower().encode()
 RUN = "run"
 """The one method of a function."""
 
@@ -35,6 +36,9 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True):
     `id` makes a repeat harmless: it is answered, not done again. `session` shows what comes of it to that session's
     watchers. `deadline_ms` is the Unix time in milliseconds after which it is no longer wanted; `start_at_ms` that
     before which it has no turn, which `delay_s` says in seconds from now.
+
+    Of a run, `tags` are words to find it by; it is ended when it has not begun within `queue_timeout_s` seconds, or not
+    ended, over all attempts, within `run_timeout_s`.
     """
 
     kind: str
@@ -46,6 +50,9 @@ class RunBody(msgspec.Struct, forbid_unknown_fields=True):
     deadline_ms: Milliseconds | None = None
     delay_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
     start_at_ms: Milliseconds | None = None
+    tags: list[str] = []
+    queue_timeout_s: float | None = None
+    run_timeout_s: float | None = None
 
 
 class IntentBody(RunBody, forbid_unknown_fields=True):
@@ -257,7 +264,10 @@ def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | N
     if run.deadline_ms is not None:
         headers[h.DEADLINE] = str(run.deadline_ms)
     later = run.delay_s is not None or run.start_at_ms is not None
-    if not headers and run.session is None and caller.principal is None and not later:
+    tags = run.tags or [tag for tag in (header(request, TAGS) or "").split(",") if tag]
+    timed = run.queue_timeout_s is not None or run.run_timeout_s is not None
+    plain = not headers and run.session is None and caller.principal is None
+    if plain and not (later or tags or timed):
         return None
     start_at = None if run.start_at_ms is None else run.start_at_ms / 1000
     return Envelope(
@@ -267,4 +277,7 @@ def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | N
         roles=caller.roles,
         delay_s=run.delay_s,
         start_at=start_at,
+        tags=tags,
+        queue_timeout_s=run.queue_timeout_s,
+        run_timeout_s=run.run_timeout_s,
     )

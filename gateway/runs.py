@@ -1,18 +1,22 @@
-"""What became of a command, and what there is to call: GET /runs/{id}, /capabilities, /functions."""
+"""Which runs there are, what became of each, and what there is to call: GET /runs, /capabilities, /functions."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
 
 from gateway.context import gateway_of
 from gateway.errors import ErrorBody, ErrorDocument
 from gateway.intent import MAX_WAIT_S, Links, links_of
 from gateway.responses import AnyRequest, Json
+from runtime.client import listing
 from runtime.errors import CallFailed
+from schemas.timeline import RunDescription, RunPage
 from schemas.wire import Capability
 
 _encode = msgspec.json.Encoder().encode
@@ -79,6 +83,46 @@ async def get_run(request: AnyRequest, run_id: str, wait_s: float = 0.0) -> Resp
         error,
     )
     return Json(_encode(document))
+
+
+@get(
+    "/runs",
+    responses={200: ResponseSpec(RunPage, description="Runs", generate_examples=False), 503: RUN_ANSWERS[503]},
+    summary="Which runs there are",
+)
+async def get_runs(
+    request: AnyRequest,
+    status: Annotated[list[str] | None, Parameter(description="Of these states, or `live`, or `ended`")] = None,
+    kind: str | None = None,
+    key: str | None = None,
+    tag: str | None = None,
+    since: datetime.datetime | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=1000)] = 100,
+) -> Response[Any]:
+    """Runs, the latest first; `cursor` of one page asks for the next."""
+    client, _ = await gateway_of(request).admit(request)
+    found = await listing.page(
+        client, status=status or (), kind=kind, key=key, tag=tag, since=since, cursor=cursor, limit=limit
+    )
+    return Json(_encode(found))
+
+
+@get(
+    "/runs/{run_id:str}/timeline",
+    responses={
+        200: ResponseSpec(RunDescription, description="The run", generate_examples=False),
+        404: ResponseSpec(ErrorDocument, description="No such run", generate_examples=False),
+        503: RUN_ANSWERS[503],
+    },
+    summary="A run with its timeline",
+)
+async def get_timeline(
+    request: AnyRequest, run_id: str, moments: Annotated[int, Parameter(ge=1, le=10_000)] = 1000
+) -> Response[Any]:
+    """What a run is, what it waits for, and what became of it so far: steps, messages, failed attempts."""
+    client, _ = await gateway_of(request).admit(request)
+    return Json(_encode(await client.run(run_id).describe(moments=moments)))
 
 
 @get(

@@ -16,8 +16,15 @@ from schemas.wire import Failure
 
 MAX_TEXT_LENGTH = 4000
 
-
 CYCLE = "call_cycle"
+
+ATTEMPT = "attempt"
+"""The name of the system event of an execution's attempt that failed and is not the last one."""
+
+
+def failed_attempt(attempt: int, error: str) -> dict[str, Any]:
+    """What that event says."""
+    return {"attempt": attempt, "error": error}
 
 
 def is_cycle(error: BaseException) -> bool:

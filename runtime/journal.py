@@ -47,7 +47,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
     """A completed step, as its event says: the result as JSON, or the refusal with which its function ended.
 
     `run` is the command's id, `occurrence` counts the steps of that name before it, `concurrent` says that it was not
-    the handler's own task that took it.
+    the handler's own task that took it, `took_ms` how long its function took.
     """
 
     run: str
@@ -57,6 +57,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
     concurrent: bool = False
     result: msgspec.Raw = msgspec.Raw(b"null")
     rejected: Failure | None = None
+    took_ms: int = 0
 
 
 _decode_entry = msgspec.json.Decoder(Entry).decode
@@ -227,10 +228,13 @@ class Steps:
         async def run(occurrence: int, entry: Entry) -> None:
             await self._keeper.confirm()
             self.working += 1
+            loop = asyncio.get_running_loop()
+            began = loop.time()
             try:
                 await self._run_step(name, occurrence, fn, args, kwargs, entry)
             finally:
                 self.working -= 1
+            entry.took_ms = round((loop.time() - began) * 1000)
             if entry.rejected is None:
                 self._value(entry, returns)
 

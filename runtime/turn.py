@@ -70,13 +70,22 @@ class CancelTimer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """A command whose answer an execution waits for. `id` is the same however often the execution starts anew."""
+    """A command whose answer an execution waits for. `id` is the same however often the execution starts anew.
+
+    `asked` is what it is made of beside who asks, for a run that may use another one's answers (see question_id).
+    """
 
     address: Address
     method: str
     body: bytes
     id: str
     timeout_s: float
+    asked: str = ""
+
+
+def question_id(actor: str, command_id: str, asked: str) -> str:
+    """The id of what the execution of a command asks."""
+    return blake2b(f"{actor}/{command_id}/{asked}".encode(), digest_size=16).hexdigest()
 
 
 Asker = Callable[[Question], Awaitable[bytes]]
@@ -271,10 +280,10 @@ class Turn:
             self._asked = Counter()
         occurrence = self._asked[address, method]
         self._asked[address, method] += 1
-        asked = f"{actor_id(tenant, own_kind, encode_token(own_key))}/{self.command_id}/{name}/{encode_token(key)}"
-        id = blake2b(f"{asked}/{method}/{occurrence}".encode(), digest_size=16).hexdigest()
+        asked = f"{name}/{encode_token(key)}/{method}/{occurrence}"
+        id = question_id(actor_id(tenant, own_kind, encode_token(own_key)), self.command_id, asked)
         body = b"" if payload is None else encode_json(payload)
-        return _answer(self._asker(Question(address, method, body, id, timeout_s)), type)
+        return _answer(self._asker(Question(address, method, body, id, timeout_s, asked)), type)
 
     def step(
         self, name: str, fn: Callable[..., Any], /, *args: Any, returns: Any = Any, **kwargs: Any

@@ -13,7 +13,7 @@ from typing import Any
 from runtime.arguments import InvalidArguments, encode_json, json_decoder
 from runtime.clock import ManualClock
 from runtime.errors import BadResult, CallFailed, Rejected
-from runtime.failure import CYCLE, failure_of, is_cycle, text_of
+from runtime.failure import ATTEMPT, CYCLE, failed_attempt, failure_of, is_cycle, text_of
 from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.mail import Mail, Message, Said
@@ -205,6 +205,8 @@ class Actor:
                 delay = policy.wait_s(error, attempt, self._clock.random())
                 if self._clock.now() + delay > expires_at:
                     return self._park(command, attempt, error)
+                if isinstance(method, Execution):
+                    self._record(command, [system_event(ATTEMPT, failed_attempt(attempt, text_of(error)))])
                 self._clock.advance(delay)
             else:
                 if decided.events:  # a shared handler's state is the one that it began with

@@ -3,6 +3,7 @@
     cmd.<tenant>.<kind>.<key>.$signal    a Signal: the handler may wait for it with ctx.signal
     cmd.<tenant>.<kind>.<key>.$update    an Update: the same, and the handler's answer is the command's result
     cmd.<tenant>.<kind>.<key>.$cancel    a Cancel: the handler is told by asyncio.CancelledError
+    cmd.<tenant>.<kind>.<key>.$terminate a Terminate: the run ends, and its handler is not asked
     cmd.<tenant>.<kind>.<key>.$answer    an Answered: what an actor that was asked has answered; sent by outboxes
 
 They are commands in all else: stored in CMD, deduplicated by their id, answered. `run` is the id of the command whose
@@ -22,8 +23,9 @@ from schemas.wire import Failure
 SIGNAL: Final = "$signal"
 UPDATE: Final = "$update"
 CANCEL: Final = "$cancel"
+TERMINATE: Final = "$terminate"
 ANSWER: Final = "$answer"
-METHODS: Final = frozenset([SIGNAL, UPDATE, CANCEL, ANSWER])
+METHODS: Final = frozenset([SIGNAL, UPDATE, CANCEL, TERMINATE, ANSWER])
 
 MAX_NAME_LENGTH: Final = 100
 
@@ -47,6 +49,12 @@ class Cancel(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
+class Terminate(Cancel, omit_defaults=True, forbid_unknown_fields=True):
+    """The run ends at once, without its handler. `by` says who wants it."""
+
+    by: str = ""
+
+
 class Answered(msgspec.Struct, omit_defaults=True):
     """The answer to a question of the run: `result` when `error` is None. `digest` is of what was asked."""
 
@@ -68,7 +76,7 @@ class Ended(msgspec.Struct, omit_defaults=True, frozen=True):
     error: Failure | None = None
 
 
-BODIES: Final[dict[str, Any]] = {SIGNAL: Signal, UPDATE: Update, CANCEL: Cancel, ANSWER: Answered}
+BODIES: Final[dict[str, Any]] = {SIGNAL: Signal, UPDATE: Update, CANCEL: Cancel, TERMINATE: Terminate, ANSWER: Answered}
 
 
 def then_address(address: Address, method: str) -> str:
@@ -97,3 +105,17 @@ def parse_return_address(tenant: str, header: str) -> tuple[Address, str]:
         return Address(check_name(tenant, "tenant"), check_name(parts[0], "kind"), decode_token(parts[1])), parts[2]
     except BadAddress as error:
         raise ValueError(str(error)) from error
+
+
+def fork_header(address: Address, run: str, at: int) -> str:
+    """The value of `Troupe-Fork`: the run to begin like, up to its step number `at`."""
+    return f"{address.kind}.{encode_token(address.key)}.{at}.{run}"
+
+
+def parse_fork(tenant: str, header: str) -> tuple[Address, str, int]:
+    """(actor, run, step) of a `Troupe-Fork`, of the tenant of the command. Raises ValueError when it is none."""
+    parts = header.split(".", 3)
+    if len(parts) != 4 or not parts[2].isdecimal() or len(parts[2]) > 9:
+        raise ValueError(f"{header[:80]!r} names no step of a run")
+    address, run = parse_return_address(tenant, f"{parts[0]}.{parts[1]}.{parts[3]}")
+    return address, run, int(parts[2])

@@ -12,6 +12,10 @@
     Troupe-Chain         the calls that wait for this one, see schemas/chain.py
     Troupe-Answer        the execution that asks, `<kind>.<key>.<its command id>`: the answer goes to it as a command
     Troupe-Then          `<kind>.<key>.<method>`: what became of the command goes there as a command (control.Ended)
+    Troupe-Fork          `<kind>.<key>.<step>.<command id>`: the run begins with what that one did before that step
+    Troupe-Tags          words to find its run by, separated by commas (see schemas.runs.tags_of)
+    Troupe-Queue-Timeout seconds after which a run that has not begun is not wanted any more
+    Troupe-Run-Timeout   seconds after which a run is ended, over all of its attempts and the time it waits
     Troupe-Principal     who asks; believed only beside a valid Troupe-Signature
     Troupe-Roles         the roles of the principal, joined by commas; believed as it is
     Troupe-Object        the body is in the object store under this name (bodies above the broker's limit)
@@ -37,6 +41,10 @@ PRINCIPAL = "Troupe-Principal"
 ROLES = "Troupe-Roles"
 SIGNATURE = "Troupe-Signature"
 OBJECT = "Troupe-Object"
+FORK = "Troupe-Fork"
+TAGS = "Troupe-Tags"
+QUEUE_TIMEOUT = "Troupe-Queue-Timeout"
+RUN_TIMEOUT = "Troupe-Run-Timeout"
 CONTENT_TYPE = "Content-Type"
 TRACEPARENT = "traceparent"
 
@@ -50,6 +58,10 @@ PERMIT = "Troupe-Permit"
 """In rows of the engine's own only: the kind of the actor that is told of the run's end. Nobody sends it."""
 
 MAX_PRIORITY = 100
+
+QUEUE_UNTIL = "Troupe-Queue-Until"
+RUN_UNTIL = "Troupe-Run-Until"
+"""In rows of the engine's own only: the time-outs of a run as Unix milliseconds, counted from its acceptance."""
 
 BATCH_REPLIES = "batch"
 

@@ -7,11 +7,14 @@ is no secret and grants nothing: the tenant is not in it, but comes from the cre
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from schemas import headers
 from schemas.address import BadAddress, check_name, encode_token
 from schemas.headers import is_id
 from schemas.wire import Failure
@@ -57,6 +60,48 @@ def decode_run_id(run_id: str) -> RunKey:
     if not is_id(key.command_id) or encode_run_id(*key) != run_id:
         raise BadRunId(f"{run_id[:80]!r} is not a run id: use the one that the submission answered with")
     return key
+
+
+MAX_TAGS = 16
+_TAG = re.compile(r"[!-+\--~]{1,64}\Z")
+
+
+def tags_of(header: str) -> tuple[str, ...]:
+    """The tags in a header `Troupe-Tags`, in its order, each once.
+
+    A tag is 1 to 64 printable ASCII characters without spaces and commas. Raises ValueError.
+    """
+    if not header:
+        return ()
+    tags = tuple(dict.fromkeys(word.strip() for word in header.split(",")))
+    wrong = next((tag for tag in tags if not _TAG.match(tag)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong[:80]!r} is no tag: 1 to 64 printable ASCII characters without spaces and commas")
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"{len(tags)} tags are too many: a run has at most {MAX_TAGS}")
+    return tags
+
+
+MAX_TIMEOUT_S = 3.2e9
+
+
+def timeout_of(header: str) -> float:
+    """The seconds in a header `Troupe-Queue-Timeout` or `Troupe-Run-Timeout`. Raises ValueError."""
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise ValueError(f"{header[:40]!r} is no time-out: a number of seconds above 0")
+    return seconds
+
+
+RUN_HEADERS: Final[dict[str, Callable[[str], Any]]] = {
+    headers.TAGS: tags_of,
+    headers.QUEUE_TIMEOUT: timeout_of,
+    headers.RUN_TIMEOUT: timeout_of,
+}
+"""What a command says of its run; each raises ValueError for what cannot be used."""
 
 
 class RunStatus(msgspec.Struct, omit_defaults=True):

@@ -30,7 +30,7 @@ OBJECT_BUCKET = "troupe-commands"
 
 SERVICES = (
     "info", "capabilities", "ready", "session", "log", "actors", "dead", "partitions", "groups", "promote", "retire",
-    "drop",
+    "drop", "runs", "run",
 )  # fmt: skip
 """What any pod answers on `svc.<name>`."""
 

@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
         (tail, "runtime actors tail account alice --from 1"),
         (pause, 'runtime actors pause account alice --reason "looking into ticket 12"'),
         (resume, "runtime actors resume account alice"),
+        (skip, 'runtime actors skip account alice --reason "its partner is gone"'),
     ):
         actors.command(command.__name__.rstrip("_"), epilog=examples(*lines))(command)
     app.add_typer(actors, name="actors")
@@ -176,6 +177,13 @@ def call(
         str | None, typer.Option("--id", help="The command's id: calling again with it gives the recorded answer.")
     ] = None,
     session: Annotated[str | None, typer.Option("--session", help="The session whose stream shows the facts.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="A word to find its run by; may be repeated.")] = None,
+    queue_timeout_s: Annotated[
+        float | None, typer.Option("--queue-timeout", help="Seconds after which a run that has not begun is ended.")
+    ] = None,
+    run_timeout_s: Annotated[
+        float | None, typer.Option("--run-timeout", help="Seconds after which the run is ended, over all attempts.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the answer, or end once the broker has the command.")
     ] = True,
@@ -197,7 +205,13 @@ def call(
     from runtime.client import Envelope
 
     body = body_of(arguments or [])
-    envelope = Envelope(session=session, delay_s=delay)
+    envelope = Envelope(
+        session=session,
+        delay_s=delay,
+        tags=tags or (),
+        queue_timeout_s=queue_timeout_s,
+        run_timeout_s=run_timeout_s,
+    )
 
     async def ask(client: Client) -> dict[str, Any]:
         found = _method(await _capabilities(client, timeout_s), kind, method)
@@ -287,8 +301,25 @@ def resume(
     _order("resume", (kind, key), by, reason, Reach(data, tenant, timeout_s), as_json=as_json)
 
 
+def skip(
+    kind: Kind,
+    key: Key,
+    by: By = None,
+    reason: Reason = "",
+    tenant: Tenant = None,
+    data: DataDir = None,
+    timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Put what holds an actor's key among the dead letters, and let the next command go on.
+
+    There it can be replayed (`runtime dead replay`, or `runtime runs retry`) or dropped.
+    """
+    _order("skip", (kind, key), by, reason, Reach(data, tenant, timeout_s), as_json=as_json)
+
+
 def _order(
-    what: Literal["pause", "resume"],
+    what: Literal["pause", "resume", "skip"],
     actor: tuple[str, str],
     by: str | None,
     reason: str,
@@ -302,7 +333,10 @@ def _order(
     if as_json:
         print_json(answer)
     else:
-        print_line(f"{what}d {actor[0]}/{actor[1]}")
+        print_line(f"{_DONE[what]} {actor[0]}/{actor[1]}")
+
+
+_DONE = {"pause": "paused", "resume": "resumed", "skip": "skipped what held the key of"}
 
 
 async def _capabilities(client: Client, timeout_s: float) -> list[Capability]:
@@ -372,6 +406,15 @@ def _print_actor(found: dict[str, Any]) -> None:
     if paused:
         by = f" by {paused['by']}" if paused["by"] else ""
         print_line(f"  paused      since {paused['since']}{by}: {paused['reason'] or 'no reason given'}")
+    held = found["held_by"]
+    if held:
+        error = f", after: {held['error']}" if held["error"] else ""
+        print_line(
+            f"  held by     {held['method']} (command {held['command_id']}), {held['state']}, since {held['since']}, "
+            f"attempt {held['attempts']}{error}"
+        )
+        behind = sum(1 for row in found["pending"] if row["holds"]) - 1
+        print_line(f"  waiting     {behind if behind < 99 else '99 or more'} behind it")
     snapshot = found["snapshot"]
     print_line(f"  snapshot    {'at event ' + str(snapshot['seq']) if snapshot else 'none'}")
     print_line(f"  in memory   {'yes' if found['active'] else 'no'}")

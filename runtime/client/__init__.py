@@ -14,6 +14,8 @@
     runs.py         a submitted command that may be taken up again anywhere
     values.py       what a generator's run yields
     schedules.py    what starts commands again and again
+    forking.py      a run begun anew where another one was
+    listing.py      runs listed, and one with its timeline
     ordered.py      reading a stream in order, from a sequence, with bounded memory
     feed.py         one such cursor for all who watch sessions in one process
     stored.py       what a stream holds, and pages of one subject's messages

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import msgspec
 
 from runtime.client import connection as connections
-from runtime.client import tracing
+from runtime.client import listing, tracing
 from runtime.client.approvals import Approvals
 from runtime.client.calls import Calls, Watch
 from runtime.client.connection import Connection
@@ -38,6 +38,7 @@ from schemas import subjects
 from schemas.address import Address, encode_token, partition_of
 from schemas.digest import digest_of
 from schemas.runs import BadRunId, decode_run_id
+from schemas.timeline import ListedRun
 from schemas.wire import Capability, Fact, Info, Intent, LogEvent, Reply
 
 if TYPE_CHECKING:
@@ -248,6 +249,14 @@ class Client:
             return Run(self, *decode_run_id(run_id))
         except BadRunId as error:
             raise CallFailed("bad_request", str(error)) from error
+
+    def new_id(self) -> str:
+        """An id for a command, that no other one has."""
+        return self._calls.new_id()
+
+    def runs(self, **wanted: Any) -> AsyncGenerator[ListedRun, None]:
+        """The tenant's runs, the latest first, all pages. For `wanted` see runtime.client.listing.page."""
+        return listing.every(self, **wanted)
 
     def run_of(self, kind: str, key: str, method: str, body: bytes, id: str, watch: Watch | None = None) -> Run:
         """The run of exactly this command: an id may have been refused with another body before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 from runtime.client.calls import END
@@ -12,6 +13,7 @@ from runtime.clock import Clock
 from runtime.errors import CallFailed
 from runtime.turn import MAX_DUE_AT
 from schemas import headers, subjects
+from schemas.runs import RUN_HEADERS
 from schemas.signature import join_roles, sign
 
 SIGNATURE_MARGIN_S = 300.0
@@ -29,6 +31,9 @@ class Envelope(NamedTuple):
     delay_s, start_at: seconds from now, or a Unix time, before which the command has no turn; one of them.
     priority: of runs that wait for a permit of their function (Limits), higher ones go first; -100 to 100.
     headers: further headers, such as `traceparent`.
+    tags: words to find the run by (schemas.runs.tags_of).
+    queue_timeout_s: a run that has not begun by then is ended as expired.
+    run_timeout_s: a run that has not ended by then is: over all its attempts, and the time that it waits.
     principal: who asks; pods believe it only with a signature, which clients with a signing key add.
     roles: the principal's; believed as it is.
     """
@@ -42,6 +47,9 @@ class Envelope(NamedTuple):
     delay_s: float | None = None
     start_at: float | None = None
     priority: int = 0
+    tags: Sequence[str] = ()
+    queue_timeout_s: float | None = None
+    run_timeout_s: float | None = None
 
     def traced(self, traceparent: str) -> Envelope:
         """The same with this trace context."""
@@ -60,6 +68,9 @@ class Fields(TypedDict, total=False):
     delay_s: float | None
     start_at: float | None
     priority: int
+    tags: Sequence[str]
+    queue_timeout_s: float | None
+    run_timeout_s: float | None
 
 
 PLAIN = Envelope()
@@ -130,6 +141,19 @@ class Packing:
             lines[headers.PRIORITY] = str(envelope.priority)
         if envelope.delay_s is not None or envelope.start_at is not None:
             lines[headers.START_AT] = str(int(self._start_at(envelope) * 1000))
+        if envelope.tags:
+            lines[headers.TAGS] = ",".join(envelope.tags)
+        for name, seconds in (
+            (headers.QUEUE_TIMEOUT, envelope.queue_timeout_s),
+            (headers.RUN_TIMEOUT, envelope.run_timeout_s),
+        ):
+            if seconds is not None:
+                lines[name] = f"{seconds:.3f}"
+        for name in lines.keys() & RUN_HEADERS.keys():
+            try:
+                RUN_HEADERS[name](lines[name])
+            except ValueError as error:
+                raise CallFailed("bad_request", f"{name}: {error}") from error
         return lines
 
     def _start_at(self, envelope: Envelope) -> float:

@@ -1,4 +1,4 @@
-"""A person's orders to an actor: pause, resume, replay, drop."""
+"""A person's orders to an actor: pause, resume, skip, replay, drop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def order(
     client: Client,
     kind: str,
     key: str,
-    what: Literal["pause", "resume", "replay", "drop"],
+    what: Literal["pause", "resume", "skip", "replay", "drop"],
     by: str | None,
     reason: str,
     *,
@@ -28,7 +28,8 @@ async def order(
 ) -> Any:
     """Gives the order to the actor's owner, and returns what it answers, read as `type`.
 
-    Replay and drop are of the dead letter of that number. Raises Rejected for one that was settled already, and
+    Replay and drop are of the dead letter of that number; skip puts what holds the key among the dead letters. Raises
+    Rejected for a letter that was settled already, or when nothing holds the key, and
     CallFailed (not_found, unavailable).
     """
     question = {"what": what, "by": by, "reason": reason, "dead_letter": dead_letter}

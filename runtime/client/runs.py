@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from runtime.client import forking, listing
 from runtime.client.calls import Watch
 from runtime.client.failures import decode_as, encode_body, error_of
+from runtime.client.orders import settle
 from runtime.errors import CallFailed, Rejected
 from schemas import control
 from schemas.runs import RunStatus, encode_run_id
+from schemas.timeline import RunDescription
 from schemas.wire import Reply
 
 if TYPE_CHECKING:
@@ -135,6 +138,42 @@ class Run:
         Raises CallFailed (not_running) as `signal` does.
         """
         await self._say(control.CANCEL, control.Cancel(self.command_id, reason), id, timeout_s, Any)
+
+    async def terminate(
+        self, reason: str = "", *, by: str = "", id: str | None = None, timeout_s: float = 30.0
+    ) -> None:
+        """Ends the run without its handler; returns once that is in the log. Nothing that it did is undone.
+
+        Raises CallFailed (not_running) as `signal` does.
+        """
+        await self._say(control.TERMINATE, control.Terminate(self.command_id, reason, by), id, timeout_s, Any)
+
+    async def describe(self, *, moments: int = 10_000, timeout_s: float = 10.0) -> RunDescription:
+        """What the run is, what it waits for, and its timeline. Raises CallFailed (not_found, unavailable)."""
+        return await listing.describe(
+            self._client, self.kind, self.key, self.command_id, moments=moments, timeout_s=timeout_s
+        )
+
+    async def retry(self, reason: str = "", *, by: str | None = None, timeout_s: float = 10.0) -> None:
+        """Lets a parked run go on: its dead letter is replayed, and what it has completed is not done again.
+
+        Raises Rejected when it is not parked, CallFailed (not_found, unavailable).
+        """
+        found = await self.describe(moments=1, timeout_s=timeout_s)
+        if found.dead_letter is None:
+            raise Rejected(f"run {self.id} is not parked but {found.status}: only a parked run can be retried")
+        self._watch = None  # it has brought the failure
+        await settle(
+            self._client, found.dead_letter, self.kind, self.key, "replay", by, reason, timeout_s=timeout_s
+        )
+
+    async def fork(self, at_step: int, **given: Any) -> Run:
+        """A new run with what this one recorded before its step `at_step`; see runtime.client.forking.fork."""
+        return await forking.fork(self._client, self, at_step, **given)
+
+    async def restart(self, from_step: int, **given: Any) -> Run:
+        """Ends this run and forks it on the same actor; see runtime.client.forking.restart."""
+        return await forking.restart(self._client, self, from_step, **given)
 
     async def _say(self, method: str, body: Any, id: str | None, timeout_s: float, type: Any) -> Any:
         reply = await self._client.call(

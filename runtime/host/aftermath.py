@@ -57,6 +57,8 @@ class Aftermath:
                 pod.alarms.set(delay, Next(lane, actor, plan.works[actor].kind.name))
         for lane, row, delay in plan.reruns:
             pod.alarms.set(delay, Rerun(lane, row))
+        for expire, at in plan.expiring:
+            pod.alarms.set(at - pod.clock.now(), expire)
         for step in plan.steps_again:
             pod.alarms.set(LOOK_AGAIN_S, step)
         if plan.next_due is not None:
@@ -72,6 +74,8 @@ class Aftermath:
 
     def _set_off(self, plan: Plan) -> None:
         """Starts what was accepted, and brings executions what was said to them."""
+        for lane, place in plan.stopped:
+            self._pod.executions.terminate(lane, place)
         for start in plan.starts:
             self._pod.executions.start(start)
         for lane, actor, said in plan.said:

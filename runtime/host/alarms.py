@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 
-from runtime.host.items import Next, Rerun, Step
+from runtime.host.items import Expire, Next, Rerun, Step
 from runtime.host.lane import Lane
 from schemas.control import METHODS
 
-Late = Next | Rerun | Step
+Late = Next | Rerun | Expire | Step
 
 
 class Alarms:
@@ -67,4 +67,6 @@ class Alarms:
 def _place_of(item: Late) -> Hashable:
     if isinstance(item, Next):
         return item.actor
+    if isinstance(item, Expire):
+        return "expire", item.actor, item.command_id
     return (item.row.actor, item.row.command_id) if isinstance(item, Rerun) else id(item)

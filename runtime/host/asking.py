@@ -22,7 +22,7 @@ from runtime.failure import CYCLE
 from runtime.host.command import Command
 from runtime.host.items import Start
 from runtime.mail import Mail
-from runtime.turn import Asker, Question
+from runtime.turn import Asker, Question, question_id
 from schemas import chain, control
 from schemas import headers as names
 from schemas.chain import MAX_CALLS, Call
@@ -52,11 +52,15 @@ class Asking:
                 raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
             envelope = _envelope(command, calls)
             sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            if not mail.has_answer(question.id):
+            id = question.id
+            if start.origins and not mail.has_answer(id):
+                aliases = (question_id(*origin, question.asked) for origin in start.origins)
+                id = next((alias for alias in aliases if mail.has_answer(alias)), id)
+            if not mail.has_answer(id):
                 sent = self._from_handler(self._send(command.address.tenant, envelope, question))
             try:
                 answer = await mail.answer(
-                    question.id, digest_of(question.method, question.body), sent, question.timeout_s
+                    id, digest_of(question.method, question.body), sent, question.timeout_s
                 )
             finally:
                 sent.cancel()

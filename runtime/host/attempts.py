@@ -13,8 +13,8 @@ import msgspec
 
 from runtime.arguments import InvalidArguments, encode_json
 from runtime.errors import BadResult, Cancelled, Rejected
-from runtime.failure import failure_of, is_cycle, text_of
-from runtime.host import controls
+from runtime.failure import ATTEMPT, failed_attempt, failure_of, is_cycle, text_of
+from runtime.host import controls, runs
 from runtime.host.command import Command, to_pending
 from runtime.host.handling import Running
 from runtime.host.items import Finished, HandedOver, Start, Step
@@ -22,7 +22,7 @@ from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow
 from runtime.host.works import Works
 from runtime.journal import STEP
-from runtime.kind import Decision, Execution, Kind, Method, Read
+from runtime.kind import Decision, Execution, Kind, Method, NewEvent, Read
 from runtime.mail import ANSWERED
 from runtime.suspension import Suspended
 from runtime.turn import Turn
@@ -136,7 +136,7 @@ class Attempts:
         if known:
             plan.update(work.actor, command.id, "running", attempt)
         else:
-            plan.changes.pending.append(to_pending(command, "running", holds=holds, attempts=attempt))
+            runs.accept(plan, work, command, to_pending(command, "running", holds=holds, attempts=attempt))
             plan.pending[work.actor, command.id] = command.digest
             if holds:
                 work.held += 1
@@ -148,6 +148,8 @@ class Attempts:
 
     def _finished(self, item: Finished) -> None:
         plan, command, turn = self._plan, item.command, item.turn
+        if (command.actor, command.id) not in item.lane.active or (command.actor, command.id) in plan.ended:
+            return  # it was terminated meanwhile
         work = self._works.get(item.lane, command.actor, command.address)
         plan.turns += 1
         if isinstance(item.error, HandedOver):
@@ -170,6 +172,7 @@ class Attempts:
             assert item.error is not None
             done = self._failed(work, command, item.error, turn.attempt, holds=item.holds, known=True)
         if done:
+            runs.end(plan, work, command, turn.attempt)
             plan.changes.pending_done.append((work.actor, command.id))
             if item.holds:
                 work.held -= 1
@@ -196,12 +199,16 @@ class Attempts:
         plan, command = self._plan, item.command
         if item.doomed:
             plan.promises.append((item.answered, BadResult(item.doomed)))
-        elif item.entry is None:
+        elif item.entry is None and not item.copied:
             plan.promises.append((item.answered, None))
         else:
             work = self._works.get(item.lane, command.actor, command.address)
             if work.loading:
                 plan.steps_again.append(item)
+                return
+            if item.entry is None:
+                plan.append(work, command, [NewEvent(type_, 1, payload) for type_, payload in item.copied], None)
+                plan.promises.append((item.answered, None))
                 return
             plan.record(work, command, STEP, encode_json(item.entry).decode())
             if item.entry.step.startswith(ANSWERED):
@@ -228,6 +235,8 @@ class Attempts:
             text = text_of(error)
             _log.warning("attempt %d of %s failed, the next one is in %.2f s: %s", attempt, command, delay, text)
             due_at = plan.now + delay
+            if known and not work.loading and runs.is_run(work, command):
+                plan.system_event(work, command, ATTEMPT, failed_attempt(attempt, text))
             if known:
                 plan.update(work.actor, command.id, "backoff", attempt, due_at, text)
             else:

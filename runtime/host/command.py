@@ -17,6 +17,7 @@ from schemas import chain, control, subjects
 from schemas import headers as names
 from schemas.address import MAX_TOKEN_BYTES, Address, BadAddress, actor_id, check_name, decode_token, encode_token
 from schemas.digest import digest_of, signed
+from schemas.runs import RUN_HEADERS
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
@@ -263,9 +264,10 @@ def _check_headers(command: Command, tenant: str) -> None:
         text = f"{names.PRIORITY} {priority[:40]!r} is no number from -{names.MAX_PRIORITY} to {names.MAX_PRIORITY}"
         command.problem = Failure("bad_request", text)
         command.dropped += headers.pop(names.PRIORITY)
-    headers.pop(names.PERMIT, None)
-    headers.pop(names.FIRST_AT, None)
-    headers.pop(names.TIMER, None)
+    for internal in (names.PERMIT, names.FIRST_AT, names.TIMER, names.QUEUE_UNTIL, names.RUN_UNTIL):
+        headers.pop(internal, None)
+    if headers.keys() & (RUN_HEADERS.keys() | {names.FORK}):
+        _check_run_headers(command, tenant)
     _drop_unreadable(headers, tenant)
     if headers.keys() & _DESCRIBING:
         for name in _DESCRIBING:
@@ -286,6 +288,19 @@ def _drop_unreadable(headers: dict[str, str], tenant: str) -> None:
                 parse(headers[name])
             except ValueError:
                 del headers[name]
+
+
+def _check_run_headers(command: Command, tenant: str) -> None:
+    headers = command.headers
+    for name in headers.keys() & (RUN_HEADERS.keys() | {names.FORK}):
+        try:
+            if name == names.FORK:
+                control.parse_fork(tenant, headers[name])
+            else:
+                RUN_HEADERS[name](headers[name])
+        except ValueError as error:
+            command.problem = command.problem or Failure("bad_request", f"{name}: {error}")
+            command.dropped += headers.pop(name)
 
 
 def from_timer(lane: Lane, row: TimerRow) -> Command:

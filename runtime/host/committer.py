@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from runtime.clock import Clock
 from runtime.host.command import Command
-from runtime.host.items import Anchor, Item, Next, Order, Sent, Step, Touch, name_of
+from runtime.host.items import Anchor, Expire, Item, Next, Order, Sent, Step, Touch, name_of
 from runtime.host.lane import Activations, Lane
 from runtime.host.lookups import Lookups
 from runtime.host.meter import Meter
@@ -258,7 +258,7 @@ class Committer:
             _give_up(item, type(error)(f"{name_of(item)} failed: {error}"))
         elif isinstance(item, Anchor):
             _log.warning("%s is not written, and will be said again: %s", name_of(item), error)
-        elif isinstance(item, Sent):
+        elif isinstance(item, (Sent, Expire)):
             # On an idle lane nobody else would say it, and its outbox would hold back the trimming of answers.
             _log.warning("%s is not written, and is said again: %s", name_of(item), error)
             asyncio.get_running_loop().call_later(SAY_AGAIN_S, self.put, item)

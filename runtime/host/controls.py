@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from runtime.arguments import MAX_KEPT_NESTING, MAX_NESTING, UNENCODABLE, encode_json, nests_too_deep
+from runtime.host import runs
 from runtime.host.command import Command, from_pending, is_delayed, to_pending
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow
@@ -15,6 +16,8 @@ from schemas.headers import is_id
 from schemas.wire import Failure
 
 NULL = b"null"
+
+TOO_EARLY_S = 0.1
 
 LOOK_AGAIN_S = 2.0
 """Seconds within which the sender of an update hears that its run ended without an answer."""
@@ -88,6 +91,8 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
         result = msgspec.Raw(encode_json(body.result))
         message = Message(body.run, body.question, "", result, body.error, body.digest)
         _say(plan, work, command, ANSWER, message, run)
+    elif isinstance(body, control.Terminate):
+        return _terminate(plan, work, command, run, body, row)
     elif isinstance(body, control.Cancel):
         _cancel(plan, work, command, run, body)
     else:
@@ -167,6 +172,52 @@ def _cancel(plan: Plan, work: Work, command: Command, row: PendingRow, body: con
         plan.wake[work.lane, work.actor] = 0.0
 
 
+def _terminate(
+    plan: Plan, work: Work, command: Command, run: PendingRow, body: control.Terminate, row: PendingRow | None
+) -> bool:
+    """Ends a run without its handler. False when it is too early for that: it was accepted in this very batch."""
+    place = (work.actor, run.command_id)
+    if not isinstance(work.kind.methods.get(run.method), Execution):
+        text = f"{command}: run {body.run!r} is no execution, which alone can be terminated: cancel it while it waits"
+        plan.fail(work, command, Failure("not_running", text))
+        return True
+    if accepted_now(plan, *place):
+        waiting = row or to_pending(command, "waiting", holds=False, attempts=0)
+        if row is None:
+            plan.changes.pending.append(waiting)
+            plan.pending[work.actor, command.id] = command.digest
+        plan.reruns.append((work.lane, waiting, TOO_EARLY_S))
+        return False
+    fact = {"reason": body.reason, "by": body.by}
+    plan.record(work, command, "terminate", encode_json(fact).decode(), run=body.run)
+    end_run(plan, work, run, Failure("terminated", f"run {body.run!r} of {work.address} was terminated: {_why(body)}"))
+    plan.succeed(work, command, NULL)
+    return True
+
+
+def end_run(plan: Plan, work: Work, run: PendingRow, failure: Failure) -> None:
+    """Ends a pending execution with a failure; if it runs in this pod, it is stopped after the commit."""
+    ended = from_pending(work.lane, run)
+    plan.fail(work, ended, failure)
+    put_away(plan, work, run, ended)
+
+
+def put_away(plan: Plan, work: Work, run: PendingRow, ended: Command) -> None:
+    """Takes a pending execution, whose end is in the plan already, out of all that would go on with it."""
+    place = (run.actor, run.command_id)
+    runs.end(plan, work, ended, run.attempts, run)
+    _end(plan, run)
+    plan.starts = [start for start in plan.starts if (start.command.actor, start.command.id) != place]
+    plan.stopped.append((work.lane, place))
+    work.held -= run.holds
+    if work.held and not work.paused:
+        plan.wake[work.lane, work.actor] = 0.0
+
+
+def _why(body: control.Terminate) -> str:
+    return (body.reason or "no reason was given") + (f" (by {body.by})" if body.by else "")
+
+
 def pending_row(plan: Plan, found: Found, actor: str, id: str) -> PendingRow | None:
     """A command's pending row as this batch sees it so far."""
     place = (actor, id)
@@ -180,6 +231,11 @@ def pending_row(plan: Plan, found: Found, actor: str, id: str) -> PendingRow | N
         if (update.actor, update.command_id) == place and row is not None:
             row = row._replace(state=update.state, attempts=update.attempts, due_at=update.due_at, error=update.error)
     return row
+
+
+def accepted_now(plan: Plan, actor: str, id: str) -> bool:
+    """Whether a command's pending row is written by this very batch."""
+    return any((one.actor, one.command_id) == (actor, id) for one in plan.changes.pending)
 
 
 def _end(plan: Plan, row: PendingRow) -> None:

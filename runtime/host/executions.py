@@ -127,6 +127,14 @@ class Executions:
         else:
             run.journal.mail.post(said)
 
+    def terminate(self, lane: Lane, place: tuple[str, str]) -> None:
+        """Stops an execution (actor, command id) whose end is committed: nothing of it is recorded any more."""
+        task, run = lane.active.pop(place, None), self._runs.pop(place, None)
+        if run is not None and run.journal is not None:
+            run.journal.steps.stop()
+        if task is not None:
+            task.cancel()
+
     def cancel(self, lane: Lane) -> None:
         """Stops the executions of a lane that is lost: its next owner starts them again."""
         innocent = [place for place in lane.active if self._is_innocent(place)]

@@ -39,7 +39,8 @@ LOOK_AGAIN_S = 2.0
 WITHDRAW_S = 2.0
 _ACKNOWLEDGED = "a"
 _PASSED = (names.ID, names.DEADLINE, names.SESSION, names.CORRELATION, names.CAUSATION, names.CONTENT_TYPE,
-           names.TRACEPARENT, names.PRINCIPAL, names.ROLES, names.SIGNATURE)  # fmt: skip
+           names.TRACEPARENT, names.PRINCIPAL, names.ROLES, names.SIGNATURE, names.TAGS, names.QUEUE_TIMEOUT,
+           names.RUN_TIMEOUT, names.FORK)  # fmt: skip
 
 Capabilities = Callable[[], Awaitable[list[Any]]]
 """What every kind that was ever registered can do, as the log keeps it."""

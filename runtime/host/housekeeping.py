@@ -56,6 +56,7 @@ class Housekeeping:
         *,
         trim_lag_s: float,
         inbox_window_s: float,
+        runs_window_s: float = 0.0,
         oldest_elsewhere: Callable[[], Awaitable[int | None]] = nothing_elsewhere,
         first_partition: int = 0,
     ) -> None:
@@ -68,6 +69,7 @@ class Housekeeping:
         self._fetch = fetch
         self._trim_lag_s = trim_lag_s
         self._inbox_window_s = inbox_window_s
+        self._runs_window_s = runs_window_s
         self._oldest_elsewhere = oldest_elsewhere
         self._first_partition = first_partition
         self._samples: deque[tuple[float, int]] = deque()
@@ -87,6 +89,8 @@ class Housekeeping:
                     await self.trim()
                     while await self.trim_inbox() and self._keeps_house():
                         pass  # a page at a time: nothing waits for long
+                    while self._runs_window_s > 0 and await self._keeping.trim_runs(self._runs_window_s):
+                        pass
                     await self._keeping.forget_pods()
             except (LogUnavailable, NotConnected) as error:
                 _log.warning("housekeeping waits: %r", error)

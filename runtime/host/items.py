@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.host.command import Command
@@ -43,6 +44,17 @@ class Rerun:
     doomed: str = ""
 
 
+@dataclasses.dataclass(slots=True, eq=False)
+class Expire:
+    """A run may have waited, or gone on, for longer than the time-outs that came with it."""
+
+    lane: Lane
+    actor: str
+    address: Address
+    command_id: str
+    doomed: str = ""
+
+
 class HandedOver(Exception):
     """The execution was stopped because its lane goes to another pod, which starts it again; no attempt is lost."""
 
@@ -64,6 +76,7 @@ class Finished:
 class Step:
     """An execution has completed a step, or with no `entry`, is about to take one: then only the fence is asked.
 
+    With `copied` it is about to begin with these events (type, payload) of another run, see runtime.host.forks.
     `answered` is resolved after the commit, and cancelled when the lane is another pod's.
     """
 
@@ -72,6 +85,7 @@ class Step:
     entry: Entry | None
     answered: asyncio.Future[None]
     doomed: str = ""
+    copied: Sequence[tuple[str, str]] = ()
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -106,13 +120,13 @@ class Anchor:
 class Order:
     """A person's order for an actor; `answered` gets a JSON value or the exception.
 
-    pause and resume act on the key; replay and drop act on a dead letter.
+    pause, resume and skip act on the key; replay and drop act on a dead letter.
     """
 
     lane: Lane
     actor: str
     address: Address
-    what: Literal["pause", "resume", "replay", "drop"]
+    what: Literal["pause", "resume", "skip", "replay", "drop"]
     by: str | None
     reason: str
     answered: asyncio.Future[Any]
@@ -120,7 +134,7 @@ class Order:
     command: Command | None = None
 
 
-Item = Command | Next | Rerun | Finished | Step | Touch | Sent | Anchor | Order
+Item = Command | Next | Rerun | Expire | Finished | Step | Touch | Sent | Anchor | Order
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -136,6 +150,8 @@ class Start:
     holds: bool
     isolated: bool
     known: bool
+    origins: Sequence[tuple[str, str]] = ()
+    """(actor, command id) of the runs whose answers it may use, see runtime.host.forks."""
 
 
 def name_of(item: Item) -> str:
@@ -149,6 +165,8 @@ def name_of(item: Item) -> str:
             name = f"{Address(*item.row[3:6])}.{item.row.method} (command {item.row.command_id})"
         case Next():
             name = f"the oldest pending command of {item.kind} {item.actor}"
+        case Expire():
+            name = f"the time-out of run {item.command_id!r} of {item.address}"
         case Touch():
             name = f"a read of {item.address}"
         case Order():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from runtime.clock import Clock
+from runtime.host.forks import Forks, JournalSource
 from runtime.host.items import Start, Step
 from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
@@ -16,6 +17,7 @@ from runtime.kind import SYSTEM_EVENT_PREFIX
 from runtime.mail import ANSWER, Mail, Said, said_of
 from runtime.suspension import Suspension
 from runtime.yields import Yields, divided
+from schemas.headers import FORK
 
 T = TypeVar("T")
 
@@ -24,23 +26,17 @@ _log = logging.getLogger("troupe.executions")
 RETRY_S = 0.2
 
 
-class JournalSource(Protocol):
-    """Reading the log; see runtime.postgres.reading.PostgresReader."""
-
-    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
-        """(sequence, type, payload) of the events of a command's execution, in order. Raises LogUnavailable."""
-
-
 class Journals:
     """Those of one pod's executions. `put` puts a Step into the next batch; for `suspend_after_s` see PodSettings."""
 
     def __init__(
-        self, source: JournalSource, put: Callable[[Step], None], clock: Clock, suspend_after_s: float
+        self, source: JournalSource, put: Callable[[Step], None], clock: Clock, suspend_after_s: float, partitions: int
     ) -> None:
         self._source = source
         self._put = put
         self._clock = clock
         self._suspend_after_s = suspend_after_s
+        self._forks = Forks(source, put, partitions)
 
     async def open(self, start: Start) -> Journal:
         """The journal of an execution that is about to run; what it holds is read only if it may have run before."""
@@ -53,6 +49,8 @@ class Journals:
             except LogUnavailable as error:
                 _log.warning("the journal of %s cannot be read yet: %s", command, error)
                 await asyncio.sleep(RETRY_S)
+        if FORK in command.headers:
+            events = await self._forks.begun(start, events)
         entries, said = await asyncio.to_thread(_divided, events) if events else ([], [])
         return Journal(start, self._put, self._clock, self._suspend_after_s, entries, said)
 

@@ -66,6 +66,12 @@ class Keeping(Protocol):
     async def vacuum_inbox(self) -> bool:
         """Has the room of deleted answers used again, if they are many by now; says whether. May take minutes."""
 
+    async def trim_runs(self, age_s: float) -> bool:
+        """Deletes a page of the runs that ended longer ago; one that is parked stays as long as its dead letter.
+
+        Says whether the page was full.
+        """
+
     async def forget_pods(self) -> None:
         """Deletes the rows of pods that died an hour ago."""
 

@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from runtime.host import runs
 from runtime.host.command import Command, to_pending
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import PendingRow
@@ -44,7 +45,7 @@ def put_off(plan: Plan, work: Work, method: Method, command: Command) -> None:
 def _delay(plan: Plan, work: Work, command: Command) -> None:
     """Until then it does not stand in anybody's way."""
     row = to_pending(command, "waiting", holds=False, attempts=0, due_at=command.start_at)
-    plan.changes.pending.append(row)
+    runs.accept(plan, work, command, row)
     plan.pending[work.actor, command.id] = command.digest
     plan.reruns.append((work.lane, row, min(command.start_at - plan.now, LONGEST_ALARM_S)))
     plan.accepted(work, command)

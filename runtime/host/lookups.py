@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from runtime.host import controls
 from runtime.host.command import Command, from_pending
-from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
+from runtime.host.items import Anchor, Expire, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.ports import Cold, Fence, Wanted
 from runtime.kind import Kind
@@ -45,7 +45,7 @@ class Lookups:
                 if item.taken == lane.feed.taken and lane.queued == 0:
                     checkpoints[lane] = (item.seq, item.at)
                 continue
-            if isinstance(item, Sent) or (isinstance(item, Step) and item.entry is None):
+            if isinstance(item, Sent) or (isinstance(item, Step) and item.entry is None and not item.copied):
                 continue
             actor = _actor_of(item)
             if type(item) is Command:
@@ -65,7 +65,7 @@ class Lookups:
                     late.add(actor)
             else:
                 late.add(actor)
-                if isinstance(item, Next):
+                if isinstance(item, Next) or (isinstance(item, Order) and item.what == "skip"):
                     nexts[lane.lane, actor] = None
                 else:
                     _find_more(wanted, item)
@@ -95,7 +95,7 @@ class Lookups:
         return method is not None and method.flavor != "command"
 
     def _kind_of(self, item: Item) -> Kind | None:
-        if isinstance(item, (Command, Touch, Order)):
+        if isinstance(item, (Command, Expire, Touch, Order)):
             return self._kinds.get(item.address.kind)
         if isinstance(item, Next):
             return self._kinds.get(item.kind)
@@ -117,13 +117,15 @@ def _find_more(wanted: Wanted, item: Item) -> None:
         wanted.dead_letters.append(item.dead_letter)
     elif isinstance(item, Step) and item.entry is not None and item.entry.step.startswith(ANSWERED):
         wanted.runs.append((item.command.actor, item.entry.step.removeprefix(ANSWERED)))
+    elif isinstance(item, Expire):
+        wanted.runs.append((item.actor, item.command_id))
     elif isinstance(item, Rerun):
         wanted.runs.append((item.row.actor, item.row.command_id))
         if item.row.method in METHODS:
             _find_run(wanted, from_pending(item.lane, item.row))
 
 
-def _actor_of(item: Command | Next | Rerun | Finished | Step | Touch | Order) -> str:
+def _actor_of(item: Command | Next | Rerun | Expire | Finished | Step | Touch | Order) -> str:
     if isinstance(item, (Finished, Step)):
         return item.command.actor
     return item.row.actor if isinstance(item, Rerun) else item.actor

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runtime.errors import UnreadableEvent
+from runtime.host import runs
 from runtime.host.answers import NULL, Answer, answer, answered, ended, fact, fact_row, failure_json
 from runtime.host.command import Command, to_pending
 from runtime.host.ports import (
@@ -40,7 +41,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
-    from runtime.host.items import Next, Rerun, Start, Step, Touch
+    from runtime.host.items import Expire, Next, Rerun, Start, Step, Touch
     from runtime.host.lane import Lane
     from runtime.mail import Said
 
@@ -106,6 +107,8 @@ class Plan:
         positions, ords: lane → last log position and outbox number.
         promises: (future, value) to resolve after the commit.
         said: messages for executions, which hear of them after the commit.
+        stopped: executions (actor, command id) that this batch has ended; what still runs of them is stopped.
+        expiring: runs with a time-out, and when it is over (Unix seconds).
         touches: those who wait for an actor to be loaded; steps_again: steps that do, and are tried again soon.
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
     """
@@ -137,6 +140,8 @@ class Plan:
         self.outbox: dict[Lane, list[OutboxRow]] = {}
         self.promises: list[tuple[asyncio.Future[Any], Any]] = []
         self.said: list[tuple[Lane, str, Said]] = []
+        self.stopped: list[tuple[Lane, tuple[str, str]]] = []
+        self.expiring: list[tuple[Expire, float]] = []
         self.touches: list[Touch] = []
         self.steps_again: list[Step] = []
         self.next_due: float | None = None
@@ -387,7 +392,7 @@ class Plan:
     def defer(self, work: Work, command: Command) -> None:
         """Lets a command wait behind its key."""
         self.unfire(command)
-        self.changes.pending.append(to_pending(command, "waiting", holds=True, attempts=command.attempts))
+        runs.accept(self, work, command, to_pending(command, "waiting", holds=True, attempts=command.attempts))
         self.pending[work.actor, command.id] = command.digest
         work.held += 1
 

@@ -24,7 +24,7 @@ from runtime.host.executions import Executions
 from runtime.host.front import Registered
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.identity import Identity
-from runtime.host.items import Next, Rerun
+from runtime.host.items import Expire, Next, Rerun
 from runtime.host.journals import Journals
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
 from runtime.host.leases import Leases
@@ -45,6 +45,7 @@ from runtime.host.timers import Timers
 from runtime.kind import Kind
 from runtime.version import VERSION
 from schemas import headers as names
+from schemas.address import Address
 from schemas.subjects import SERVICE_QUEUE, lanes_moved
 from schemas.wire import Capability, Info
 
@@ -194,7 +195,9 @@ class Pod:
         self.executions = Executions(
             self.committer.put,
             self.asking.asker,
-            Journals(self.reader, self.committer.put, self.clock, settings.suspend_after_s),
+            Journals(
+                self.reader, self.committer.put, self.clock, settings.suspend_after_s, settings.partitions
+            ),
             self._background,
             settings.handler_timeout_s,
             parts.threads,
@@ -217,6 +220,7 @@ class Pod:
             self.objects.get,
             trim_lag_s=settings.trim_lag_s,
             inbox_window_s=settings.inbox_window_s,
+            runs_window_s=settings.runs_window_s,
             oldest_elsewhere=parts.oldest_elsewhere,
             first_partition=parts.first_partition,
         )
@@ -300,7 +304,10 @@ class Pod:
                     self.committer.put(Next(lane, actor, kind))
             for row in one.running:
                 if row.kind in self.kinds:
-                    self.committer.put(Rerun(lane, row))
+                    if row.expires_at is not None:
+                        self.committer.put(Expire(lane, row.actor, Address(*row[3:6]), row.command_id))
+                    if not row.holds:
+                        self.committer.put(Rerun(lane, row))
             self.outbox.kick(lane)
         self.timers.reread()
 

@@ -14,6 +14,7 @@ from runtime.errors import TroupeError
 from runtime.kind import StoredEvent
 
 PendingState = Literal["waiting", "running", "backoff"]
+RunState = Literal["completed", "rejected", "failed", "parked", "cancelled", "terminated", "timed_out"]
 
 
 class LogUnavailable(TroupeError):
@@ -87,7 +88,10 @@ class Refusal(NamedTuple):
 
 
 class PendingRow(NamedTuple):
-    """A command taken from the broker that is not done. Times are Unix seconds."""
+    """A command taken from the broker that is not done. Times are Unix seconds.
+
+    `tags` is None for what is no execution, and so no run. `expires_at` is when it has waited or run for too long.
+    """
 
     lane: int
     actor: str
@@ -104,6 +108,8 @@ class PendingRow(NamedTuple):
     headers: str
     body: bytes
     error: str | None = None
+    tags: tuple[str, ...] | None = None
+    expires_at: float | None = None
 
 
 class Found(NamedTuple):
@@ -192,6 +198,18 @@ class PendingUpdate(NamedTuple):
     """Whether it holds its key from now on; None for as before."""
 
 
+class RunRow(NamedTuple):
+    """How an execution ended. All else is known by its pending row."""
+
+    actor: str
+    command_id: str
+    status: RunState
+    attempts: int
+    seq: int
+    code: str | None
+    error: str | None
+
+
 class OutboxRow(NamedTuple):
     lane: int
     ord: int
@@ -250,6 +268,8 @@ class Changes:
     refused: list[RefusedRow] = dataclasses.field(default_factory=list)
     pending: list[PendingRow] = dataclasses.field(default_factory=list)
     pending_updates: list[PendingUpdate] = dataclasses.field(default_factory=list)
+    runs: list[RunRow] = dataclasses.field(default_factory=list)
+    """Of pending rows that this batch deletes."""
     pending_done: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     outbox: list[OutboxRow] = dataclasses.field(default_factory=list)
     outbox_done: list[tuple[int, int]] = dataclasses.field(default_factory=list)
@@ -260,6 +280,8 @@ class Changes:
     resumed: list[str] = dataclasses.field(default_factory=list)
     dead_resolved: list[tuple[int, str, str]] = dataclasses.field(default_factory=list)
     """(dead letter id, 'replayed' or 'dropped', by)."""
+    runs_settled: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    """(actor, command id, 'replayed' or 'dropped') of those whose commands were parked."""
 
 
 class CommitLog(Protocol):

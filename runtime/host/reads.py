@@ -2,7 +2,7 @@
 
 A query is answered from committed state, and only while this pod's lease says that nobody else can have committed
 since. Methods that begin with '$' are the engine's own: $result (what became of a command), $describe, and $order (a
-person's pause, resume, replay, drop).
+person's pause, resume, skip, replay, drop).
 """
 
 from __future__ import annotations
@@ -216,13 +216,15 @@ class Reads:
         except UnreadableEvent as error:
             described["unreadable"] = str(error)
         beside = await self._source.describe(actor)
+        # The oldest of those that hold the key: it runs, waits for its next attempt, or is the next to go on.
+        beside["held_by"] = next((row for row in beside["pending"] if row["holds"]), None)
         if beside["snapshot"]:
             beside["snapshot"].pop("state")
         return described | {"active": self._activations.get(actor) is not None} | beside
 
     async def _order(self, lane: Lane, actor: str, address: Address, question: OrderQuestion) -> Any:
-        if question.what not in ("pause", "resume", "replay", "drop"):
-            text = f"there is no order {question.what!r}: pause, resume, replay or drop"
+        if question.what not in ("pause", "resume", "skip", "replay", "drop"):
+            text = f"there is no order {question.what!r}: pause, resume, skip, replay or drop"
             raise Refused("invalid_arguments", text, "$.what")
         for name, value in (("by", question.by), ("reason", question.reason)):
             if value and "\0" in value:
@@ -257,7 +259,7 @@ class Reads:
         if row["status"] != "parked":
             raise Refused("rejected", f"dead letter {number} was {row['status']} already")
         headers = msgspec.json.decode(row["headers"], type=dict[str, str])
-        for passed in (names.DEADLINE, names.FIRST_AT):
+        for passed in (names.DEADLINE, names.FIRST_AT, names.QUEUE_UNTIL, names.RUN_UNTIL):
             headers.pop(passed, None)  # it has passed, and a person wants it done now
         body = row["body"]
         if question.what == "replay" and (name := headers.pop(names.OBJECT, None)) is not None:

@@ -12,6 +12,7 @@ import msgspec
 from runtime.arguments import encode_json
 from runtime.clock import Clock
 from runtime.errors import CallFailed, Rejected, UnreadableEvent
+from runtime.host import listing
 from runtime.host.answers import encode_reply, within
 from runtime.host.desk import FULL, Desk
 from runtime.host.ports import LogUnavailable
@@ -44,6 +45,10 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     after_key: tuple[str, str] = ("", "")
     id: Number | None = None
     status: str | None = None
+    statuses: list[str] | None = None
+    tag: str | None = None
+    cursor: str | None = None
+    run: str | None = None
     group: str | None = None
     by: str | None = None
     without_kinds: bool = False
@@ -87,6 +92,8 @@ class Services:
             "promote": self._promote,
             "retire": self._retire,
             "drop": self._drop,
+            "runs": self._runs,
+            "run": self._run,
         }
 
     @property
@@ -224,6 +231,22 @@ class Services:
             question.tenant, question.kind, question.key, question.status, question.after_id, question.limit
         )
         return {"letters": found, "more": len(found) == question.limit}
+
+    async def _runs(self, question: Question) -> Any:
+        wanted = listing.filter_of(
+            question.statuses, question.kind, question.key, question.tag, question.since, question.cursor
+        )
+        return await listing.page(self._reader, question.tenant, wanted, question.limit)
+
+    async def _run(self, question: Question) -> Any:
+        """A run; `from_seq` is where its timeline begins."""
+        if question.kind is None or question.key is None or question.run is None:
+            raise ValueError("kind, key and run are needed")
+        found = await listing.description(
+            self._reader, question.tenant, question.kind, question.key, question.run, self._info.partitions,
+            question.from_seq - 1, question.limit,
+        )  # fmt: skip
+        return {"run": found}
 
     async def _drop(self, question: Question) -> Any:
         if question.id is None:

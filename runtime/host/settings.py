@@ -35,6 +35,7 @@ class PodSettings:
         suspend_after_s: how long an execution may only wait before it is suspended; 0 for ever.
         drain_s: how long running executions may go on when their lane is handed over.
         inbox_window_s: how long answers are kept for repeats.
+        runs_window_s: how long runs that have ended are listed; 0 for ever.
         trim_lag_s: how long processed commands stay in the stream, so that a restored database can catch up.
         archive_url: where kinds with a retention have their old events moved (docs/archive.md); None moves none.
         archive_every_s: how often they are looked for.
@@ -58,6 +59,7 @@ class PodSettings:
     suspend_after_s: float = 30.0
     drain_s: float = 5.0
     inbox_window_s: float = 86_400.0
+    runs_window_s: float = 604_800.0
     trim_lag_s: float = 60.0
     archive_url: str | None = None
     archive_every_s: float = 3600.0

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from runtime.failure import CYCLE
-from runtime.host import controls, handling, later, orders
+from runtime.host import controls, handling, later, orders, runs
 from runtime.host.asking import cycle_of
 from runtime.host.attempts import Attempts
 from runtime.host.command import Command, from_pending, to_pending
-from runtime.host.items import Anchor, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
+from runtime.host.items import Anchor, Expire, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable, PendingRow
 from runtime.kind import Decision, Kind, Read
@@ -51,6 +51,8 @@ class Turns(Attempts):
                 self._rerun(item)
             elif isinstance(item, Finished):
                 self._finished(item)
+            elif isinstance(item, Expire):
+                self._expire(item)
             elif isinstance(item, Step):
                 self._step(item)
             elif isinstance(item, Touch):
@@ -194,6 +196,21 @@ class Turns(Attempts):
         else:
             self._go_on(work, row, item.doomed)
 
+    def _expire(self, item: Expire) -> None:
+        """Ends a run whose time-out is over, wherever it is."""
+        plan = self._plan
+        row = controls.pending_row(plan, self._found, item.actor, item.command_id)
+        if row is None or item.doomed:
+            return
+        work = self._works.get(item.lane, item.actor, item.address)
+        failure, again_at = runs.overdue(row, plan.now)
+        if work.loading or controls.accepted_now(plan, item.actor, item.command_id):
+            again_at = plan.now + LOOK_AGAIN_S
+        elif failure is not None:
+            controls.end_run(plan, work, row, failure)
+        if again_at is not None:
+            plan.expiring.append((item, again_at))
+
     def _go_on(self, work: Work, row: PendingRow, doomed: str) -> bool:
         """Tries a pending command, or parks a doomed one. True when it is done with, so that the next one may run."""
         plan, place = self._plan, (row.actor, row.command_id)
@@ -218,11 +235,7 @@ class Turns(Attempts):
         blamed = row.state != "running" or place not in work.lane.excused
         if command.timer is not None and not plan.fire(command, self._found.timers):
             done = True  # cancelled or replaced while it waited
-        elif doomed:
-            self._doom(work, command, doomed, row.attempts)
-            done = True
-        elif work.unreadable is not None:
-            plan.park(work, command, Failure("unreadable_log", str(work.unreadable)), row.attempts, to_log=False)
+        elif self._is_over(work, command, row, doomed):
             done = True
         elif row.method in METHODS:
             done = controls.carry_out(plan, self._found, work, command, row)
@@ -249,9 +262,24 @@ class Turns(Attempts):
                 attempt = row.attempts + blamed
                 self._start(work, method, payload.value, command, attempt=attempt, holds=row.holds, known=True)
         if done:
+            runs.end(plan, work, command, row.attempts, row)
             plan.changes.pending_done.append((work.actor, command.id))
             work.held -= row.holds
         return done
+
+    def _is_over(self, work: Work, command: Command, row: PendingRow, doomed: str) -> bool:
+        """Whether a pending command is not tried again; what it comes to is in the plan then."""
+        overdue = runs.overdue(row, self._plan.now)[0] if row.expires_at is not None else None
+        if overdue is not None:
+            self._plan.fail(work, command, overdue)
+        elif doomed:
+            self._doom(work, command, doomed, row.attempts)
+        elif work.unreadable is not None:
+            failure = Failure("unreadable_log", str(work.unreadable))
+            self._plan.park(work, command, failure, row.attempts, to_log=False)
+        else:
+            return False
+        return True
 
     def _try(self, work: Work, method: Decision, payload: Any, command: Command, row: PendingRow) -> None:
         """Puts a pending decision on trial, see runtime.host.trials: it runs as an execution, which is counted."""

@@ -221,6 +221,12 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         c = list(zip(*changes.inbox, strict=True))
         answer = (bigints(c[2]), ints(c[3]), ints(c[4]), plain(c[5]))
         out.append(("insert_inbox", (uuids(c[0]), texts(c[1]), *answer, texts(c[6]))))
+    if changes.runs:
+        c = list(zip(*changes.runs, strict=True))
+        out.append((
+            "end_runs",
+            (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), plain(c[4]), texts(c[5]), texts(c[6])),
+        ))  # fmt: skip
     if changes.pending_done:
         actors, ids = zip(*changes.pending_done, strict=True)
         out.append(("delete_pending", (plain(actors), texts(ids))))
@@ -229,7 +235,8 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         out.append((
             "insert_pending",
             (plain(c[0]), plain(c[1]), *map(texts, c[2:7]), plain(c[7]), texts(c[8]), plain(c[9]), plain(c[10]),
-             numbers(c[11]), texts(c[12]), hexes(c[13]), texts(c[14])),
+             numbers(c[11]), texts(c[12]), hexes(c[13]), texts(c[14]),
+             texts([None if tags is None else texts(tags) for tags in c[15]]), numbers(c[16])),
         ))  # fmt: skip
     if changes.pending_updates:
         c = list(zip(*changes.pending_updates, strict=True))
@@ -272,4 +279,7 @@ def _rarer_writes(changes: Changes) -> list[Statement]:
     if changes.dead_resolved:
         ids, statuses, by = zip(*changes.dead_resolved, strict=True)
         out.append(("resolve_dead_letters", (plain(ids), texts(statuses), texts(by))))
+    if changes.runs_settled:
+        actors, ids, statuses = zip(*changes.runs_settled, strict=True)
+        out.append(("settle_runs", (plain(actors), texts(ids), texts(statuses))))
     return out

@@ -73,6 +73,11 @@ class PostgresKeeping:
         await self._vacuuming.run(query("vacuum_inbox"))
         return True
 
+    async def trim_runs(self, age_s: float) -> bool:
+        """See the port."""
+        wanted = {"age_s": age_s, "limit": INBOX_PAGE}
+        return int((await self._session.run(query("trim_runs"), wanted))[0][0]) == INBOX_PAGE
+
     async def repeatable(self) -> datetime.datetime | None:
         """Since when actors of this server may repeat what they say to others: unsent messages, and executions."""
         found = [await self._oldest("oldest_unsent"), await self._oldest("oldest_running")]

@@ -11,7 +11,7 @@ _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 def _load() -> dict[str, LiteralString]:
     found: dict[str, LiteralString] = {}
-    for file in ("queries.sql", "reading.sql", "groups.sql", "archive.sql"):
+    for file in ("queries.sql", "reading.sql", "groups.sql", "archive.sql", "runs.sql"):
         parts = _SECTION.split(files(__package__).joinpath(file).read_text())
         for name, body in zip(parts[1::2], parts[2::2], strict=True):
             assert name not in found, f"two statements are named {name}"

@@ -20,13 +20,15 @@ JOIN pending p ON p.actor = u.actor AND p.command_id = u.command_id
 
 -- name: find_runs
 SELECT p.lane, p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.digest, p.state, p.holds, p.attempts,
-       extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error
+       extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error, p.tags,
+       extract(epoch FROM p.expires_at)::float8
 FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
 JOIN pending p ON p.actor = u.actor AND p.command_id = u.command_id
 
 -- name: next_pending
 SELECT p.lane, p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.digest, p.state, p.holds, p.attempts,
-       extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error
+       extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error, p.tags,
+       extract(epoch FROM p.expires_at)::float8
 FROM unnest(%s::int[], %s::uuid[]) u(lane, actor)
 CROSS JOIN LATERAL (SELECT * FROM pending q WHERE q.lane = u.lane AND q.actor = u.actor AND q.holds
                     ORDER BY q.ord LIMIT %s) p
@@ -92,13 +94,13 @@ ON CONFLICT DO NOTHING
 
 -- name: insert_pending
 INSERT INTO pending (lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts, due_at,
-                     headers, body, error)
+                     headers, body, error, tags, expires_at)
 SELECT u.lane, u.actor, u.command_id, u.tenant, u.kind, u.key, u.method, u.digest, u.state, u.holds, u.attempts,
-       to_timestamp(u.due_at), u.headers, decode(u.body, 'hex'), u.error
+       to_timestamp(u.due_at), u.headers, decode(u.body, 'hex'), u.error, u.tags::text[], to_timestamp(u.expires_at)
 FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[],
-            %s::bool[], %s::int[], %s::float8[], %s::text[], %s::text[], %s::text[])
+            %s::bool[], %s::int[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[])
      WITH ORDINALITY u(lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts, due_at,
-                       headers, body, error, n)
+                       headers, body, error, tags, expires_at, n)
 ORDER BY u.n
 
 -- name: update_pending
@@ -107,6 +109,29 @@ UPDATE pending p SET state = u.state, attempts = u.attempts, due_at = to_timesta
 FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::text[], %s::bool[])
      u(actor, command_id, state, attempts, due_at, error, holds)
 WHERE p.actor = u.actor AND p.command_id = u.command_id
+
+-- name: end_runs
+-- Before delete_pending: what a run was, its pending row says. One of an older pod has no tags.
+INSERT INTO runs (actor, command_id, tenant, kind, key, method, digest, status, attempts, tags, seq, code, error, since,
+                  content_type, body)
+SELECT p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.digest, u.status, u.attempts,
+       coalesce(p.tags, '{}'), u.seq, u.code, u.error, p.since,
+       CASE WHEN strpos(p.headers, '"Content-Type"') > 0 THEN p.headers::json ->> 'Content-Type' END,
+       CASE WHEN octet_length(p.body) <= 65536 THEN p.body END
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::bigint[], %s::text[], %s::text[])
+     u(actor, command_id, status, attempts, seq, code, error)
+JOIN pending p ON p.actor = u.actor AND p.command_id = u.command_id
+ON CONFLICT (command_id, actor) DO UPDATE SET status = excluded.status, attempts = excluded.attempts,
+    tags = excluded.tags, seq = excluded.seq, code = excluded.code, error = excluded.error, since = excluded.since,
+    ended_at = now()
+
+-- name: settle_runs
+-- One that is replayed goes on, as its pending row says; one that is dropped has failed for good.
+WITH settled AS (SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[]) u(actor, command_id, status)),
+     gone AS (DELETE FROM runs r USING settled u
+              WHERE r.actor = u.actor AND r.command_id = u.command_id AND u.status = 'replayed')
+UPDATE runs r SET status = 'failed' FROM settled u
+WHERE r.actor = u.actor AND r.command_id = u.command_id AND u.status = 'dropped' AND r.status = 'parked'
 
 -- name: delete_pending
 DELETE FROM pending p USING unnest(%s::uuid[], %s::text[]) u(actor, command_id)
@@ -234,8 +259,8 @@ FROM unnest(%s::int[], %s::int[]) u(lane, partition)
 
 -- name: lane_pending
 SELECT lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts,
-       extract(epoch FROM due_at)::float8, headers, body, error
-FROM pending WHERE lane = ANY(%s) AND NOT holds
+       extract(epoch FROM due_at)::float8, headers, body, error, tags, extract(epoch FROM expires_at)::float8
+FROM pending WHERE lane = ANY(%s) AND (NOT holds OR expires_at IS NOT NULL)
 
 -- name: lane_held
 SELECT lane, actor, min(kind), count(*) FROM pending WHERE lane = ANY(%s) AND holds GROUP BY lane, actor

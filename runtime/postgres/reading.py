@@ -17,8 +17,10 @@ from typing import Any
 import msgspec
 
 from runtime.errors import UnreadableSegment
+from runtime.host.listing import RunFilter, Wanted
 from runtime.host.ports import InboxEntry, Refusal
 from runtime.kind import StoredEvent
+from runtime.postgres import listing
 from runtime.postgres.archived import ArchivedEvents, by_time, merged, moment
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
@@ -232,6 +234,14 @@ class PostgresReader:
     async def drop_unserved(self, id: int, tenant: str, by: str | None) -> bool:
         """Drops a dead letter of a kind that nobody serves; False for every other."""
         return bool(await self._session.run(query("drop_unserved"), {"id": id, "tenant": tenant, "by": by or ""}))
+
+    async def runs(self, tenant: str, wanted: RunFilter, limit: int) -> list[Row]:
+        """Runs that fit, the latest first."""
+        return await listing.listed(self._session, tenant, wanted, limit)
+
+    async def run(self, tenant: str, wanted: Wanted) -> Row | None:
+        """One run with its moments."""
+        return await listing.described(self._session, tenant, wanted)
 
     async def partitions(self) -> list[Row]:
         """Every lane: who owns it, and how far it has come."""

@@ -83,11 +83,14 @@ FROM dead_letters WHERE id = %(id)s AND tenant = %(tenant)s
 
 -- name: drop_unserved
 -- Drops a dead letter of a kind that nobody serves; the owner of any other's actor does that itself.
-UPDATE dead_letters d SET status = 'dropped', resolved_at = now(), resolved_by = %(by)s
+WITH gone AS (UPDATE dead_letters d SET status = 'dropped', resolved_at = now(), resolved_by = %(by)s
 WHERE d.id = %(id)s AND d.tenant = %(tenant)s AND d.status = 'parked'
   AND NOT EXISTS (SELECT FROM kinds k JOIN groups g ON g.name = k.group_name
                   WHERE k.kind = d.kind AND g.retired_at IS NULL)
-RETURNING d.id
+RETURNING d.id, d.actor, d.command_id),
+     settled AS (UPDATE runs r SET status = 'failed' FROM gone
+                 WHERE r.actor = gone.actor AND r.command_id = gone.command_id AND r.status = 'parked')
+SELECT id FROM gone
 
 -- name: list_partitions
 SELECT p.lane, p.group_name, p.partition, p.owner, p.epoch, p.checkpoint, p.position,

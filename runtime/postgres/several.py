@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from runtime.host.keeping import Keeping, Needed, UnknownCommand
+from runtime.host.listing import RunFilter, Wanted
 from runtime.host.places import Place, server_of
 from runtime.host.ports import InboxEntry, LogUnavailable, Refusal
 from runtime.host.reading import Groups, LogReader, Promotion, Retirement
@@ -143,6 +144,13 @@ class SeveralReaders:
     async def drop_unserved(self, id: int, tenant: str, by: str | None) -> bool:
         return await self._of_letter(id).drop_unserved(id, tenant, by)
 
+    async def runs(self, tenant: str, wanted: RunFilter, limit: int) -> list[Row]:
+        pages = await _each(self._readers, lambda one: one.runs(tenant, wanted, limit))
+        return list(heapq.merge(*pages, key=itemgetter("since", "actor", "command_id"), reverse=True))[:limit]
+
+    async def run(self, tenant: str, wanted: Wanted) -> Row | None:
+        return await self._of(wanted.partition).run(tenant, wanted)
+
     def _of_letter(self, id: int) -> PostgresReader:
         return self._readers[(id - 1) % len(self._readers)]
 
@@ -228,6 +236,9 @@ class SeveralKeepings:
 
     async def vacuum_inbox(self) -> bool:
         return await self._own.vacuum_inbox()
+
+    async def trim_runs(self, age_s: float) -> bool:
+        return await self._own.trim_runs(age_s)
 
     async def forget_pods(self) -> None:
         await self._own.forget_pods()

@@ -17,11 +17,15 @@ from schemas.approvals import Run, Spec
 from schemas.runs import encode_run_id
 from tests.cli.command import Runtime
 from tests.cli.test_usage import ALL
-from tests.support.system import KINDS, System
+from tests.support.patience import PATIENCE_S
+from tests.support.system import KINDS, System, until
 
 Words = tuple[str, ...]
 
 RUNNING = encode_run_id("clerk", "walked", "walked")
+STUCK = encode_run_id("clerk", "stuck", "stuck")
+PARKED = encode_run_id("clerk", "parked", "parked")
+FORKED = encode_run_id("clerk", "forked", "forked")
 
 ENDING: dict[str, Words] = {
     "actors call": ("counter", "walked", "add", "amount=2", "--id", "one"),
@@ -30,6 +34,7 @@ ENDING: dict[str, Words] = {
     "actors list": (),
     "actors pause": ("counter", "walked", "--reason", "a walk"),
     "actors resume": ("counter", "walked"),
+    "actors skip": ("clerk", "skipped"),
     "actors tail": ("counter", "walked", "--count", "1"),
     "approvals list": (),
     "approvals show": ("walked",),
@@ -61,13 +66,20 @@ ENDING: dict[str, Words] = {
     "schedules trigger": ("walked",),
     "schedules backfill": ("walked", "--start", "2025-12-31", "--end", "2026-01-02"),
     "schedules delete": ("walked",),
+    "runs describe": (RUNNING,),
+    "runs fork": (FORKED, "--at-step", "1", "--key", "fork", "--id", "fork"),
+    "runs restart": (FORKED, "--from-step", "1", "--id", "restarted"),
+    "runs list": ("--kind", "clerk"),
+    "runs retry": (PARKED,),
+    "runs terminate": (STUCK,),
+    "runs wait": (encode_run_id("counter", "walked", "one"),),
     "version": (),
 }
 """Commands that come to an end, with words that let them succeed, in an order in which they do."""
 
 ORDER = (
     "actors call", "actors pause", "actors resume", "dead show", "dead drop", "dead replay",
-    "runs signal", "runs update", "runs cancel", "schedules create",
+    "runs signal", "runs update", "runs cancel", "runs retry", "runs terminate", "schedules create",
 )  # fmt: skip
 
 LASTING: dict[str, Words] = {
@@ -93,14 +105,19 @@ ALONE = {"init", "keys new", "version", *LASTING, *SERVERS}
 
 @pytest.fixture(scope="module")
 def parked(runtime: Runtime, shared_system: System) -> None:
-    """Two dead letters, and a run that can be told something."""
+    """Two dead letters, runs that can be told something, and one that is parked."""
 
     async def fail() -> None:
         async with shared_system.client() as client:
             for key in ("x", "y"):
                 with pytest.raises(CallFailed):
                     await client.ask("counter", key, "boom")
-            await client.submit("clerk", "walked", "serve", id="walked")
+            for key in ("walked", "stuck", "parked", "skipped", "forked"):
+                await client.submit("clerk", key, "serve", id=key)
+            wrong = client.run(PARKED)
+            await until(lambda: shared_system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(5,)])
+            await wrong.signal("limit", "no number")
+            await wrong.settled(PATIENCE_S)
             for id in ("walked", "refused"):
                 await client.ask(APPROVAL, id, "request", Spec("walk", Run("clerk", "walked", "walked")))
 

@@ -40,12 +40,13 @@ def alone(tmp_path: Path) -> Runtime:
 
 def test_the_commands_are_those_that_scripts_may_rely_on() -> None:
     assert {" ".join(words) for words in ALL} == {
-        "actors call", "actors describe", "actors kinds", "actors list", "actors pause", "actors resume", "actors tail",
-        "actors up", "approvals approve", "approvals list", "approvals reject", "approvals show", "approvals up",
-        "db migrate", "dead drop", "dead list", "dead replay", "dead show", "dev", "gateway up",
+        "actors call", "actors describe", "actors kinds", "actors list", "actors pause", "actors resume", "actors skip",
+        "actors tail", "actors up", "approvals approve", "approvals list", "approvals reject", "approvals show",
+        "approvals up", "db migrate", "dead drop", "dead list", "dead replay", "dead show", "dev", "gateway up",
         "groups list", "groups promote", "groups retire", "infra down", "infra status", "infra up", "init", "intake up",
         "keys new", "log archive", "log export", "log restore", "log segments", "log show", "partitions", "runs cancel",
-        "runs show", "runs signal", "runs update", "schedules backfill", "schedules create", "schedules delete",
+        "runs describe", "runs fork", "runs list", "runs restart", "runs retry", "runs show", "runs signal",
+        "runs terminate", "runs update", "runs wait", "schedules backfill", "schedules create", "schedules delete",
         "schedules describe", "schedules list", "schedules pause", "schedules resume", "schedules trigger",
         "schedules up", "version",
     }  # fmt: skip

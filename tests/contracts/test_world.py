@@ -269,4 +269,4 @@ def test_given_one_script_when_played_to_a_world_and_to_a_pod_then_answers_and_l
     for step, given, pods in zip(SCRIPT, answers, pods_answers, strict=True):
         assert given == pods, step
     assert log == pods_log
-    assert {"troupe.parked", "troupe.paused", "Added", "ValueSet"} == {event[3] for event in log}
+    assert {"troupe.attempt", "troupe.parked", "troupe.paused", "Added", "ValueSet"} == {event[3] for event in log}

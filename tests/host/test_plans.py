@@ -31,6 +31,8 @@ INDEXES = {
     "delete_inbox": {"inbox_pkey"},
     "delete_pending": {"pending_actor_command_id_key"},
     "update_pending": {"pending_actor_command_id_key"},
+    "end_runs": {"pending_actor_command_id_key"},
+    "settle_runs": {"runs_pkey"},
     "delete_outbox": {"outbox_pkey"},
     "delete_timers": {"timers_pkey"},
     "resume": {"paused_pkey"},
@@ -50,6 +52,9 @@ FILL = [
        FROM generate_series(1, 50000) n""",
     """INSERT INTO pending (lane, actor, command_id, tenant, kind, key, method, digest, state, holds, headers, body)
        SELECT n % 32, md5((n % 5000)::text)::uuid, 'p' || n, 'default', 'k', 'k', 'm', 0, 'waiting', true, '{}', ''
+       FROM generate_series(1, 20000) n""",
+    """INSERT INTO runs (actor, command_id, tenant, kind, key, method, digest, status, attempts, tags, seq, since)
+       SELECT md5((n % 5000)::text)::uuid, 'e' || n, 'default', 'k', 'k', 'm', 0, 'completed', 1, '{}', n, now()
        FROM generate_series(1, 20000) n""",
     """INSERT INTO timers (actor, name, lane, due_at, fire_id, tenant, kind, key, method, headers, body)
        SELECT md5((n % 5000)::text)::uuid, 't' || n, n % 32, now(), 'f' || n, 'default', 'k', 'k', 'm', '{}', ''
@@ -100,11 +105,11 @@ async def assert_trimmed_by_time(system: System) -> None:
     """What is too old is found by its time, whatever the planner thinks how much that is."""
     connection = await connect(system.postgres_url, settings=SETTINGS)
     try:
-        for name, index in (("trim_inbox", "inbox_at"), ("trim_refused", "refused_at")):
+        for name, index in (("trim_inbox", "inbox_at"), ("trim_refused", "refused_at"), ("trim_runs", "runs_ended")):
             cursor = await connection.execute(f"EXPLAIN (FORMAT JSON) {query(name)}".encode(), TRIMMED, prepare=False)
             ((explained,),) = await cursor.fetchall()
             plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
-            found_by = [node for node in nodes(plan) if node.get("Alias") == index[0]]
+            found_by = [node for node in nodes(plan) if node.get("Index Name") and node.get("Alias") == index[0]]
             assert [node.get("Index Name") for node in found_by] == [index], json.dumps(plan, indent=1)
             assert "Index Cond" in found_by[0], json.dumps(plan, indent=1)
     finally:

@@ -379,6 +379,10 @@ class SimulatedKeeping:
     async def park_unknown(self, command: UnknownCommand) -> None:
         self._line.store.anomalies.append(f"{command.kind} is served, and its command {command.command_id} was parked")
 
+    async def trim_runs(self, age_s: float) -> bool:
+        """Nobody lists runs here."""
+        return False
+
     async def trim_inbox(self, age_s: float, oldest_message: datetime.datetime | None) -> bool:
         oldest = None if oldest_message is None else oldest_message.timestamp() - EPOCH
         await self._line.ask(lambda: self._line.store.trim_inbox(age_s, oldest))
