@@ -24,7 +24,7 @@ def test_given_a_run_when_it_is_forked_then_what_it_had_completed_is_not_done_ag
     async def scenario() -> None:
         async with system.pod(labor), system.client() as client:
             first = await client.submit(labor, "a", "work", given, id="first", tags=["blue"])
-            await reaches(client, first, "running")
+            await until(lambda: system.sql("SELECT count(*) FROM log WHERE type = 'troupe.step'") == [(2,)])
             await first.signal("other", "for nobody")
             await first.signal("go", "now")
             assert await first.result() == "now"
