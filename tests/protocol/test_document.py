@@ -44,7 +44,7 @@ def test_given_the_table_of_headers_then_it_has_every_header_of_the_code() -> No
         value for name, value in vars(headers).items() if name.isupper() and isinstance(value, str) and name[0] != "_"
     }
     documented = {row[0].strip("`") for row in rows("### Headers")}
-    only_in_rows = {headers.TIMER, headers.PERMIT, headers.FIRST_AT}
+    only_in_rows = {headers.TIMER, headers.PERMIT, headers.FIRST_AT, headers.QUEUE_UNTIL, headers.RUN_UNTIL}
     assert documented == known - {headers.BATCH_REPLIES} - only_in_rows
 
 
