@@ -13,7 +13,7 @@ import msgspec
 from litestar import Litestar, MediaType, Response, get
 
 from gateway.context import IDEMPOTENCY_KEY, gateway_of
-from gateway.controls import CancelBody, SignalBody, UpdateBody
+from gateway.controls import CancelBody, ForkBody, RestartBody, SignalBody, UpdateBody
 from gateway.dead import Resolution
 from gateway.intent import IntentBody, RunBody
 from gateway.responses import AnyRequest, Json
@@ -26,6 +26,10 @@ BODIES: dict[str, type[msgspec.Struct] | None] = {
     "/runs/{run_id}/signal": SignalBody,
     "/runs/{run_id}/update": UpdateBody,
     "/runs/{run_id}/cancel": CancelBody,
+    "/runs/{run_id}/terminate": CancelBody,
+    "/runs/{run_id}/retry": CancelBody,
+    "/runs/{run_id}/fork": ForkBody,
+    "/runs/{run_id}/restart": RestartBody,
     "/dead/{letter}/replay": Resolution,
     "/schedules/{name}": ScheduleBody,
     "/schedules/{name}/pause": NoteBody,
@@ -41,6 +45,10 @@ EXAMPLES = {
     "/runs/{run_id}/signal": {"name": "approved", "value": True},
     "/runs/{run_id}/update": {"name": "limit", "value": 100},
     "/runs/{run_id}/cancel": {"reason": "not wanted any more"},
+    "/runs/{run_id}/terminate": {"reason": "stuck"},
+    "/runs/{run_id}/retry": {"reason": "mended in 2.1"},
+    "/runs/{run_id}/fork": {"at_step": 4},
+    "/runs/{run_id}/restart": {"from_step": 4, "reason": "mended in 2.1"},
     "/dead/{letter}/replay": {"reason": "mended in 2.1"},
     "/schedules/{name}": {"kind": "report", "cron": "0 3 * * *", "timezone": "Europe/Berlin"},
     "/schedules/{name}/pause": {"note": "holidays"},
