@@ -5,12 +5,14 @@ What a program that defines or calls actors needs is here: `from runtime import 
     entity.py     typed event-sourced actors: a handler gives events, `apply` folds them
     keyvalue.py   actors with named values, on the same engine
     function.py   stateless work, retried until it is done or parked
+    workflow.py   durable code whose key is the run's id; flow/ runs it, pace.py tells when it is at rest
+    journal.py    the steps of functions and async handlers; recorder.py what these share with a workflow's
     yields.py     what generators yield, committed while they go on
     limits.py     how many runs of a function go on at a time, over all pods
     cron.py       when something that recurs is due next
     turn.py       what a handler may see and ask for while it handles one message
     arguments.py  from a body to a handler's arguments, from its result to JSON
-    kind.py       the one shape in which the engine sees all three
+    kind.py       the one shape in which the engine sees all of them
     fold.py       how stored events become state: older versions, and which fold made a snapshot
     policy.py     retries, what becomes of an actor whose message was parked, and which events stay rows
     errors.py     every error, split by who reacts to it
@@ -44,14 +46,18 @@ from runtime.errors import (
     NotConnected,
     Rejected,
     Retry,
+    StepFailed,
     TroupeError,
     UnreadableEvent,
 )
+from runtime.flow.context import Workflow
+from runtime.flow.state import RunView
 from runtime.function import Function, function
 from runtime.keyvalue import KeyValue, KeyValueEntity, keyvalue
 from runtime.limits import Limits
 from runtime.policy import Retention, RetryPolicy
 from runtime.turn import Turn
+from runtime.workflow import WorkflowKind, workflow
 
 if TYPE_CHECKING:
     from runtime.client import Client, Run
@@ -75,14 +81,19 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Run",
+    "RunView",
+    "StepFailed",
     "TroupeError",
     "Turn",
     "UnreadableEvent",
+    "Workflow",
+    "WorkflowKind",
     "World",
     "__version__",
     "entity",
     "function",
     "keyvalue",
+    "workflow",
 ]
 
 _LOADED_WHEN_ASKED_FOR = {

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
+
+from runtime import pace
 
 Arguments = TypeVarTuple("Arguments")
+T = TypeVar("T")
 
 _activity: ContextVar[Activity | None] = ContextVar("troupe_activity", default=None)
 
@@ -76,16 +79,43 @@ class Activity:
 def outside() -> Context:
     """A copy of the current context in which what is started belongs to no run."""
     context = copy_context()
-    context.run(_activity.set, None)
+    context.run(_leave)
     return context
 
 
+def _leave() -> None:
+    _activity.set(None)
+    pace.current.set(None)
+
+
+def inside(run: pace.Pace) -> Context:
+    """A copy of the current context in which what is started belongs to a workflow's run."""
+    context = outside()
+    context.run(pace.current.set, run)
+    return context
+
+
+IN_A_STEP = "do it in a step, ctx.step(name, fn, ...)"
+
+
 class CountingLoop(asyncio.SelectorEventLoop):
-    """An event loop that tells runs of their tasks and times."""
+    """An event loop that tells runs of their tasks and times, and workflows of their callbacks."""
 
     def __init__(self) -> None:
         super().__init__()
         self.set_task_factory(_counted)
+
+    def call_soon(
+        self,
+        callback: Callable[[*Arguments], object],
+        *args: *Arguments,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        """See asyncio.AbstractEventLoop.call_soon."""
+        run = pace.current.get() if context is None else context.get(pace.current)
+        if run is None:
+            return super().call_soon(callback, *args, context=context)
+        return run.call_soon(super().call_soon, callback, args, context)
 
     def call_at(
         self,
@@ -95,6 +125,8 @@ class CountingLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See asyncio.AbstractEventLoop.call_at."""
+        if (pace.current.get() if context is None else context.get(pace.current)) is not None:
+            pace.forbid("set a time of its own", "use ctx.sleep, not asyncio.sleep, and ctx.timeout")
         activity = _activity.get() if context is None else context.get(_activity)
         if activity is None:
             return super().call_at(when, callback, *args, context=context)
@@ -108,9 +140,63 @@ class CountingLoop(asyncio.SelectorEventLoop):
         return time
 
 
+    def run_in_executor(self, executor: Any, func: Callable[[*Arguments], T], *args: *Arguments) -> asyncio.Future[T]:
+        """See asyncio.AbstractEventLoop.run_in_executor."""
+        pace.forbid("run something in a thread (asyncio.to_thread, run_in_executor)", IN_A_STEP)
+        return super().run_in_executor(executor, func, *args)
+
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
+        """See asyncio.AbstractEventLoop.create_connection."""
+        pace.forbid("open a connection", IN_A_STEP)
+        return await super().create_connection(*args, **options)
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        """See asyncio.AbstractEventLoop.create_server."""
+        pace.forbid("listen on a socket", IN_A_STEP)
+        return await super().create_server(*args, **options)
+
+    async def create_datagram_endpoint(self, *args: Any, **options: Any) -> Any:
+        """See asyncio.AbstractEventLoop.create_datagram_endpoint."""
+        pace.forbid("open a socket", IN_A_STEP)
+        return await super().create_datagram_endpoint(*args, **options)
+
+    async def create_unix_connection(self, *args: Any, **options: Any) -> Any:
+        """See asyncio.AbstractEventLoop.create_unix_connection."""
+        pace.forbid("open a connection", IN_A_STEP)
+        return await super().create_unix_connection(*args, **options)
+
+    async def subprocess_exec(self, *args: Any, **options: Any) -> Any:
+        """See asyncio.AbstractEventLoop.subprocess_exec."""
+        pace.forbid("start a process", IN_A_STEP)
+        return await super().subprocess_exec(*args, **options)
+
+    async def subprocess_shell(self, *args: Any, **options: Any) -> Any:
+        """See asyncio.AbstractEventLoop.subprocess_shell."""
+        pace.forbid("start a process", IN_A_STEP)
+        return await super().subprocess_shell(*args, **options)
+
+    async def sock_connect(self, *args: Any) -> Any:
+        """See asyncio.AbstractEventLoop.sock_connect."""
+        pace.forbid("use a socket", IN_A_STEP)
+        return await super().sock_connect(*args)
+
+    async def sock_recv(self, *args: Any) -> Any:
+        """See asyncio.AbstractEventLoop.sock_recv."""
+        pace.forbid("use a socket", IN_A_STEP)
+        return await super().sock_recv(*args)
+
+    async def sock_sendall(self, *args: Any) -> Any:
+        """See asyncio.AbstractEventLoop.sock_sendall."""
+        pace.forbid("use a socket", IN_A_STEP)
+        return await super().sock_sendall(*args)
+
+
 def _counted(
     loop: asyncio.AbstractEventLoop, job: Any, /, *, context: Context | None = None, **options: Any
 ) -> asyncio.Task[Any]:
+    run = pace.current.get() if context is None else context.get(pace.current)
+    if run is not None:
+        return run.task(job, loop=loop, context=context, **options)
     task = asyncio.Task(job, loop=loop, context=context, **options)
     activity = _activity.get() if context is None else context.get(_activity)
     if activity is not None:

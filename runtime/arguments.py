@@ -168,6 +168,11 @@ def encode_json(value: Any) -> bytes:
     return _encode(value)
 
 
+def encode_sorted(value: Any) -> bytes:
+    """The same, with keys and sets in order: equal values give equal text in every process. Raises as encode_json."""
+    return _encode_sorted(value)
+
+
 def json_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     """Reads JSON into `kind`, which may hold pydantic models. Raises TypeError when there is no such reading."""
     describe(kind)  # a decoder takes any class, and would fail only at the first value
@@ -244,6 +249,7 @@ def _unchecked(kind: Any, value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_encode_sorted = msgspec.json.Encoder(enc_hook=_plain, order="deterministic").encode
 _encode_for_callers = msgspec.json.Encoder(enc_hook=_plain_for_callers).encode
 
 

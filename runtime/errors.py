@@ -4,6 +4,7 @@
     ├── Rejected            the caller is told; recorded, never retried
     ├── CallFailed          a client's call ended in a failure that is not a rejection
     ├── Cancelled           an execution ended because it was told to
+    ├── StepFailed          a workflow's step failed on every attempt; that is recorded, and ends a run that lets it out
     ├── NotConnected        the broker or the database cannot be reached now
     ├── HandlerError        supervision acts on the message
     │   ├── Retry           a handler asks for another attempt
@@ -52,6 +53,10 @@ class CallFailed(TroupeError):
 
 class Cancelled(TroupeError):
     """The execution was cancelled. Its handler is told by asyncio.CancelledError, and may undo what it did."""
+
+
+class StepFailed(TroupeError):
+    """A step of a workflow failed on every attempt that its policy has; that is recorded, and the same in a replay."""
 
 
 class NotConnected(TroupeError):

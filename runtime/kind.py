@@ -15,6 +15,7 @@ from runtime.errors import BadDefinition
 from runtime.policy import OnParked, Retention, RetryPolicy
 from runtime.turn import Turn
 from schemas.address import BadAddress, check_name
+from schemas.wire import Failure
 from schemas.wire import Method as MethodInfo
 
 SYSTEM_EVENT_PREFIX = "troupe."
@@ -49,6 +50,22 @@ class Decided(NamedTuple):
     events: list[NewEvent]
     state: Any
     result: bytes
+
+
+class Admission(NamedTuple):
+    """What becomes of a command that would begin a run.
+
+    It begins, waits behind the one that goes on, replaces it (`run` is the command to be cancelled), or is told
+    `failure`, else `result`, at once.
+    """
+
+    what: Literal["begin", "wait", "replace", "refuse", "answer"]
+    result: bytes = b"null"
+    failure: Failure | None = None
+    run: str = ""
+
+
+BEGIN = Admission("begin")
 
 
 class Method(abc.ABC):
@@ -108,6 +125,10 @@ class Execution(Method):
 
     flavor = "execution"
     timeout_s: float | None = None
+    paced: ClassVar[bool] = False
+    """Whether it is a workflow: what it waits for is handed to it in the order of the log (runtime.flow)."""
+    step_retry: RetryPolicy | None = None
+    """Of a workflow's steps that name no policy."""
 
     @abc.abstractmethod
     def run(self, state: Any, payload: Any, turn: Turn) -> Awaitable[Decided]:
@@ -133,7 +154,9 @@ class Behaviour:
 class Kind(abc.ABC):
     """A kind of actor."""
 
-    type: ClassVar[Literal["entity", "kv", "function"]]
+    type: ClassVar[Literal["entity", "kv", "function", "workflow"]]
+    watches: ClassVar[frozenset[str]] = frozenset()
+    """Names of the engine's own events that this kind's fold sees; all others see none."""
 
     def __init__(self, name: str, behaviour: Behaviour) -> None:
         self.name = _defined_name(name, "kind")
@@ -168,6 +191,21 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def decode_state(self, snapshot: bytes) -> Any:
         """The state of a snapshot."""
+
+    def admission(self, state: Any, payload: Any, command_id: str) -> Admission:
+        """What becomes of a command of an exclusive execution, before it begins."""
+        return BEGIN
+
+    def started(self, state: Any, payload: Any, command_id: str, now: float) -> bytes | None:
+        """The payload of the event with which an execution begins, if it has one and has not begun. `now`: Unix s."""
+        return None
+
+    def ended(self, command_id: str, result: bytes, failure: Failure | None) -> bytes | None:
+        """The payload of the event with which an execution ends, if it has one."""
+        return None
+
+    def validate(self, state: Any, name: str, value: bytes) -> None:  # noqa: B027  # most kinds have nothing to say
+        """Looks at an update (its value as JSON) before it is recorded. Raises InvalidArguments and Rejected."""
 
     @abc.abstractmethod
     def method_for(self, command: Any) -> str:

@@ -21,7 +21,7 @@ import msgspec
 from runtime.activity import outside
 from runtime.arguments import json_decoder
 from runtime.errors import BadResult, CallFailed
-from runtime.journal import Steps
+from runtime.recorder import Entry, Recorder
 from schemas import control
 from schemas.wire import Failure
 
@@ -108,18 +108,19 @@ class Mail:
         alone: nothing comes while it waits, since it runs in a World.
 
     Attributes:
+        alone: as given.
         posted, heard: how many messages there were, and how many the attempt has heard of.
         waiting: the tasks that wait here, each with the time until which (Unix seconds; inf for no time).
         own_waits: how often the handler's own task has begun to wait.
     """
 
     def __init__(
-        self, steps: Steps, now: Callable[[], float], pause: Pause = asyncio.sleep, *, alone: bool = False
+        self, steps: Recorder, now: Callable[[], float], pause: Pause = asyncio.sleep, *, alone: bool = False
     ) -> None:
         self._steps = steps
         self.now = now
         self._pause = pause
-        self._alone = alone
+        self.alone = alone
         self._posted: deque[Said] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_seq = 0
@@ -127,6 +128,8 @@ class Mail:
         self._answers: dict[str, Message] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
+        self._given_back: dict[int, tuple[str, Taken]] = {}
+        steps.left_over = self._give_back
         self._unanswered = 0
         self.posted = self.heard = 0
         self.waiting: dict[asyncio.Task[Any], float] = {}
@@ -149,7 +152,7 @@ class Mail:
     @property
     def idle(self) -> bool:
         """Whether the handler itself does nothing but wait: stopping it here costs nothing."""
-        return self._steps.own in self.waiting and not self._steps.working
+        return self._steps.only_waits(self.waiting) and not self._steps.working
 
     def waits_until(self) -> float | None:
         """Until when the handler's own task waits (Unix seconds; inf for no time); None while it does anything else.
@@ -157,7 +160,9 @@ class Mail:
         To ask counts as doing something, also after it was given up: the answer may still come, and an attempt that
         starts anew would have it.
         """
-        if self._steps.own not in self.waiting or self._unanswered or self._steps.to_be_told or self._posted:
+        if not self._steps.only_waits(self.waiting) or self._steps.to_be_told or self._posted:
+            return None
+        if self._unanswered and not self._steps.answers_are_entries:
             return None
         if any(waiter.done() for waiter in self._waiters):
             return None
@@ -184,7 +189,8 @@ class Mail:
 
     async def sleep(self, seconds: float) -> None:
         """See Turn.sleep."""
-        await self._until(await self._due("$sleep", seconds))
+        due = await self._due("$sleep", seconds)
+        await self._steps.pass_time("$sleep", seconds, lambda: self._until(due))
 
     async def signal(self, name: str, returns: Any, timeout_s: float | None) -> Any:
         """See Turn.signal."""
@@ -217,6 +223,11 @@ class Mail:
             raise CallFailed("id_reused", f"question {id!r} was asked before with other arguments: ask the same again")
         return message
 
+    def untaken(self) -> tuple[int, list[int]]:
+        """(the last event that was heard, the messages up to it that nobody took)."""
+        kept = [said.seq for waiting in self._kept.values() for said in waiting]
+        return self._last_seq, sorted([*kept, *self._given_back])
+
     def has_answer(self, id: str) -> bool:
         """Whether the answer to a question is there already. Raises CancelledError when the attempt has ended."""
         self._steps.check_open()
@@ -226,7 +237,8 @@ class Mail:
         if not isinstance(name, str) or not 0 < len(name) <= control.MAX_NAME_LENGTH:
             raise BadResult(f"the name of a {what} is a text of 1 to {control.MAX_NAME_LENGTH} characters")
         due = None if timeout_s is None else await self._due(f"$until {name}", timeout_s)
-        taken = _decode_taken(await self._steps.wait(f"${what} {name}", lambda: self._next(what, name, due)))
+        taken = _decode_taken(await self._steps.wait(f"${what} {name}", lambda: self._next(what, name, due), timeout_s))
+        self._given_back.pop(taken.seq, None)
         if taken.seq == 0:
             raise TimeoutError(f"no {what} {name!r} came within {timeout_s:g} s")
         return taken
@@ -234,6 +246,8 @@ class Mail:
     async def _next(self, what: str, name: str, due: float | None) -> Taken:
         with self._waiting(inf if due is None else due):
             while True:
+                if (given_back := self._again(f"${what} {name}")) is not None:
+                    return given_back
                 kept = self._kept[what, name]
                 if kept:
                     said = kept.popleft()
@@ -241,17 +255,23 @@ class Mail:
                     return Taken(said.seq, said.message.id, said.message.value)
                 if due is not None and due <= self.now():
                     return Taken()
-                if due is None and self._alone:
+                if due is None and self.alone and not self._steps.answers_are_entries:
                     raise BadResult(f"no {what} {name!r} is there, and none can come meanwhile: say it before, or wait")
                 await self._news(LONGEST_NAP_S if due is None else min(due - self.now(), LONGEST_NAP_S))
 
-    async def _due(self, name: str, seconds: float) -> float:
-        async def count() -> float:
-            return self.now() + seconds
+    def _give_back(self, entry: Entry) -> None:
+        """Keeps a message that was taken for a wait which had been given up by then: it is there for the next one."""
+        if entry.step.startswith((f"${SIGNAL} ", f"${UPDATE} ")) and (taken := _decode_taken(entry.result)).seq:
+            self._given_back[taken.seq] = entry.step, taken
 
+    def _again(self, step: str) -> Taken | None:
+        seq = next((seq for seq, (name, _) in self._given_back.items() if name == step), None)
+        return None if seq is None else self._given_back.pop(seq)[1]
+
+    async def _due(self, name: str, seconds: float) -> float:
         if not 0 <= seconds < float("inf"):
             raise BadResult(f"a time to wait is a number of seconds of at least 0, not {seconds!r}")
-        return float(await self._steps.wait(name, count))
+        return await self._steps.due(name, seconds, self.now)
 
     async def _until(self, due: float) -> None:
         with self._waiting(due):

@@ -11,8 +11,8 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from runtime.activity import Activity, outside
-from runtime.journal import Steps
 from runtime.mail import Mail
+from runtime.recorder import Recorder
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Suspended(Exception):
 class Suspension:
     """Looks after one attempt, in the event loop of handlers. `after_s`: seconds of waiting; 0 for ever."""
 
-    def __init__(self, steps: Steps, mail: Mail, after_s: float) -> None:
+    def __init__(self, steps: Recorder, mail: Mail, after_s: float) -> None:
         self._steps = steps
         self._mail = mail
         self._after_s = after_s
@@ -75,7 +75,7 @@ class Suspension:
 
     def _look(self) -> None:
         """Suspends what has done nothing since it was looked at last."""
-        waits = self._mail.own_waits, self._steps.told, self._activity.came
+        waits = self._mail.own_waits, self._steps.progress, self._activity.came
         due = self._mail.waits_until()
         if due is None or waits != self._seen or self._activity.goes_on(self._mail.waiting):
             self._seen = waits

@@ -23,9 +23,9 @@ from schemas.address import Address, actor_id, check_name, encode_token
 from schemas.headers import MAX_ID_LENGTH, is_id
 
 if TYPE_CHECKING:
-    from runtime.journal import Steps
     from runtime.kind import Kind
     from runtime.mail import Mail, Request
+    from runtime.recorder import Recorder
     from runtime.yields import Yields
 
 MAX_TIMER_NAME_LENGTH = 200
@@ -164,7 +164,7 @@ class Turn:
         self._asker: Asker | None = None
         self._human: Human | None = None
         self._asked: Counter[tuple[Address, str]] | None = None
-        self._steps: Steps | None = None
+        self._steps: Recorder | None = None
         self._mail: Mail | None = None
         self._yields: Yields | None = None
         self.gated = False
@@ -354,7 +354,13 @@ class Turn:
             raise BadResult("only an async handler may wait: make it one (in a test, one that a World runs)")
         return self._mail
 
-    def steps_through(self, steps: Steps, mail: Mail) -> None:
+    def waits_through(self) -> tuple[Recorder, Mail, Asker]:
+        """What `ctx.step`, `ctx.signal` and `ctx.ask` go through, for a context of another shape."""
+        if self._steps is None or self._mail is None or self._asker is None:
+            raise BadResult("a workflow is run by a pod, or by a World in a test")
+        return self._steps, self._mail, self._asker
+
+    def steps_through(self, steps: Recorder, mail: Mail) -> None:
         """Lets the handler take steps, and wait for messages; for who runs an execution."""
         self._steps = steps
         self._mail = mail

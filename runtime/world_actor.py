@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import dataclasses
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any
 
 from runtime.arguments import InvalidArguments, encode_json, json_decoder
 from runtime.clock import ManualClock
-from runtime.errors import BadResult, CallFailed, Rejected
+from runtime.errors import BadResult, CallFailed, Cancelled, Rejected, StepFailed
 from runtime.failure import ATTEMPT, CYCLE, failed_attempt, failure_of, is_cycle, text_of
+from runtime.flow.paced import paced_steps
+from runtime.flow.saga import ContinueAsNew
+from runtime.flow.state import ENDED, STARTED, RunState
 from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.mail import Mail, Message, Said
 from runtime.turn import Asker, Question, Turn
+from runtime.world_flow import FlowAttempt, VirtualTime, run_to_end
 from runtime.yields import Yields, divided
 from schemas import chain
 from schemas.address import Address, actor_id, encode_token
@@ -114,7 +116,7 @@ class Actor:
         self.kind = kind
         self._answer = answer
         self._record = record
-        self._steps: dict[str, list[Entry]] = {}
+        self._steps: dict[str, list[tuple[int, Entry]]] = {}
         self._said: list[Said] = []
         self.state = kind.initial()
         self.log: list[StoredEvent] = []
@@ -189,6 +191,21 @@ class Actor:
         call = Call.of(command.address, command.method, holds=True)
         if method.exclusive and (reason := chain.refusal(command.calls, call)) is not None:
             return Done(Outcome.of(CYCLE, reason))
+        if isinstance(method, Execution):
+            admission = self.kind.admission(self.state, payload, command.id)
+            if admission.what in ("answer", "refuse"):
+                return Done(Outcome(admission.result, admission.failure))
+            started = self.kind.started(self.state, payload, command.id, self._clock.now())
+            if started is not None:
+                self._note(command, NewEvent(SYSTEM_EVENT_PREFIX + STARTED, 1, started.decode()))
+        done = self._attempts(method, payload, command)
+        if isinstance(method, Execution) and done.dead is None:
+            ended = self.kind.ended(command.id, done.outcome.result, done.outcome.failure)
+            if ended is not None:
+                self._note(command, NewEvent(SYSTEM_EVENT_PREFIX + ENDED, 1, ended.decode()))
+        return done
+
+    def _attempts(self, method: Method, payload: Any, command: Command) -> Done:
         policy = self.kind.behaviour.retry
         expires_at = inf if policy.max_elapsed_s is None else self._clock.now() + policy.max_elapsed_s
         for attempt in range(1, policy.max_attempts + 1):
@@ -196,7 +213,7 @@ class Actor:
             turn.expires_at = expires_at
             try:
                 decided = self._decide(method, payload, turn, command)
-            except Rejected as error:
+            except (Rejected, StepFailed, Cancelled) as error:
                 return Done(Outcome(failure=failure_of(error, command), cause=error))
             except Exception as error:
                 hopeless = isinstance(error, BadResult) or policy.gives_up(error) or is_cycle(error)
@@ -215,20 +232,17 @@ class Actor:
         raise AssertionError("a policy has at least one attempt")
 
     def _decide(self, method: Method, payload: Any, turn: Turn, command: Command) -> Decided:
+        if isinstance(method, Execution) and method.paced:
+            return self._flow(method, payload, turn, command)
         if isinstance(method, Execution):
             execution, state = method, self.state
             turn.asks_through(self._asker(command, method))
-            recorded = self._steps.setdefault(command.id, [])
-            tenant, kind, key = command.address
-            run = f"{actor_id(tenant, kind, encode_token(key))}/{command.id}"
-            keeper = _Keeper(recorded, lambda event: self._record(command, [event]))
-            taken, yielded = divided(recorded)
-            steps = Steps(str(command.address), run, command.id, turn.attempt, keeper, taken)
+            taken, yielded = divided([entry for _, entry in self._steps.setdefault(command.id, [])])
+            keeper = self._keeper(command)
+            steps = Steps(str(command.address), self._key(command), command.id, turn.attempt, keeper, taken)
             turn.yields_through(Yields(command.id, turn.attempt, keeper, yielded))
             mail = Mail(steps, self._clock.now, self._sleep, alone=True)
-            for said in self._said:
-                if said.message.run == command.id:
-                    mail.post(said)
+            self._post(mail, command)
             turn.steps_through(steps, mail)
 
             async def through() -> Decided:
@@ -238,6 +252,51 @@ class Actor:
             return run_to_end(through)
         assert isinstance(method, Decision)
         return method.decide(self.state, payload, turn)
+
+    def _flow(self, method: Execution, payload: Any, turn: Turn, command: Command) -> Decided:
+        """An attempt at a workflow's run, and at what it continues as."""
+        while True:
+            state: RunState = self.state
+            turn.asks_through(self._asker(command, method))
+            recorded = [entry for seq, entry in self._steps.setdefault(command.id, []) if seq > state.since]
+            time = VirtualTime(self._clock)
+            steps = paced_steps(
+                state, str(command.address), self._key(command), command.id, turn.attempt, self._keeper(command),
+                recorded, self._clock, method.step_retry, time.pause,
+            )  # fmt: skip
+            mail = Mail(steps, self._clock.now, time.pause, alone=True)
+            self._post(mail, command, state)
+            turn.steps_through(steps, mail)
+            attempt = FlowAttempt(partial(method.run, state, payload, turn), steps, mail, time)
+            try:
+                return run_to_end(attempt.run)
+            except ContinueAsNew:
+                continue
+
+    def _key(self, command: Command) -> str:
+        tenant, kind, key = command.address
+        return f"{actor_id(tenant, kind, encode_token(key))}/{command.id}"
+
+    def _keeper(self, command: Command) -> _Keeper:
+        kept = self._steps.setdefault(command.id, [])
+
+        def keep(entry: Entry) -> None:
+            event = NewEvent(SYSTEM_EVENT_PREFIX + STEP, 1, encode_json(entry).decode())
+            kept.append((len(self.log) + 1, entry))
+            self._note(command, event)
+
+        return _Keeper(keep)
+
+    def _note(self, command: Command, event: NewEvent) -> None:
+        """Adds an event of the engine's own to the log, at once."""
+        self._record(command, [event])
+        if event.type.removeprefix(SYSTEM_EVENT_PREFIX) in self.kind.watches:
+            self.state = self.kind.fold(self.state, [StoredEvent(len(self.log), *event)])
+
+    def _post(self, mail: Mail, command: Command, state: RunState | None = None) -> None:
+        for said in self._said:
+            if said.message.run == command.id and (state is None or not state.generation or state.has(said.seq, False)):
+                mail.post(said)
 
     def _asker(self, command: Command, method: Execution) -> Asker:
         calls = (*command.calls, Call.of(command.address, command.method, holds=method.exclusive))
@@ -284,37 +343,17 @@ class Actor:
 class _Keeper:
     """Keeps the steps of a run; see runtime.journal.Keeper."""
 
-    def __init__(self, recorded: list[Entry], record: Callable[[NewEvent], None]) -> None:
-        self._recorded = recorded
-        self._record = record
+    def __init__(self, keep: Callable[[Entry], None]) -> None:
+        self._keep = keep
 
     async def confirm(self) -> None:
         """Nobody else runs it."""
 
     async def keep(self, entry: Entry) -> None:
         """Adds it to the log."""
-        self._recorded.append(entry)
-        self._record(NewEvent(SYSTEM_EVENT_PREFIX + STEP, 1, encode_json(entry).decode()))
+        self._keep(entry)
 
 
 def system_event(name: str, payload: dict[str, Any]) -> NewEvent:
     """An event that the engine writes itself; no fold sees it."""
     return NewEvent(SYSTEM_EVENT_PREFIX + name, 1, encode_json(payload).decode())
-
-
-def run_to_end(run: Callable[[], Awaitable[Decided]]) -> Decided:
-    """What `run` comes to, on an event loop of its own; in a thread of its own when this one has a loop already."""
-
-    async def main() -> Decided:
-        return await run()
-
-    def on_a_loop() -> Decided:
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(main())
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return on_a_loop()
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(contextvars.copy_context().run, on_a_loop).result()

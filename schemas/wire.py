@@ -82,7 +82,7 @@ class Capability(msgspec.Struct, omit_defaults=True):
 
     kind: str
     group: str
-    type: Literal["entity", "kv", "function"]
+    type: Literal["entity", "kv", "function", "workflow"]
     code_version: str
     methods: list[Method]
     description: str = ""

@@ -295,6 +295,17 @@ class Client:
             async for numbered in values:
                 yield numbered
 
+    async def workflow(self, kind: Kind | str, key: str) -> Run:
+        """The latest run of a workflow under that id, to signal, update, cancel or await.
+
+        Raises CallFailed (not_running) when there is none.
+        """
+        name = kind if isinstance(kind, str) else kind.name
+        known = await self.query(name, key, "current")
+        if not known["run"]:
+            raise CallFailed("not_running", f"no run was ever started as {name}/{key}")
+        return Run(self, name, key, known["run"])
+
     async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
         """Says an intent in a session, and returns its id once the broker has stored it; the session shows the rest."""
         id = self._calls.new_id() if intent.id is None else checked_id(intent.id)

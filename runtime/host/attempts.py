@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runtime.arguments import InvalidArguments, encode_json
-from runtime.errors import BadResult, Cancelled, Rejected
+from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
 from runtime.failure import ATTEMPT, failed_attempt, failure_of, is_cycle, text_of
 from runtime.host import controls, runs
 from runtime.host.command import Command, to_pending
@@ -22,7 +22,7 @@ from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow
 from runtime.host.works import Works
 from runtime.journal import STEP
-from runtime.kind import Decision, Execution, Kind, Method, NewEvent, Read
+from runtime.kind import Admission, Decision, Execution, Kind, Method, NewEvent, Read
 from runtime.mail import ANSWERED
 from runtime.suspension import Suspended
 from runtime.turn import Turn
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from runtime.host.lane import Activation
 
 _log = logging.getLogger("troupe.turns")
+
+STARTED = "started"
+ENDED = "ended"
+"""Names of the system events with which a run begins and ends, of kinds that keep their runs."""
 
 LONGEST_REST_S = 86_400.0
 """A suspended run starts anew at least so often, also when it waits for no time."""
@@ -141,6 +145,8 @@ class Attempts:
             if holds:
                 work.held += 1
             plan.accepted(work, command)
+        if (started := work.kind.started(work.state, payload, command.id, plan.now)) is not None:
+            plan.record(work, command, STARTED, started.decode())
         turn = self._turn(work, command, attempt)
         turn.expires_at = command.expires_at(work.kind.behaviour.retry)
         isolated = not isinstance(method, Execution)
@@ -166,6 +172,7 @@ class Attempts:
                 work.state = item.decided.state
             if turn.messages or turn.timers:
                 plan.carry(work, command, turn)
+            self._ended(work, command, item.decided.result, None)
             plan.succeed(work, command, item.decided.result)
             done = True
         else:
@@ -223,8 +230,10 @@ class Attempts:
     ) -> bool:
         """Settles a failed attempt. `known`: the command has a pending row. True when it is done with."""
         plan, policy = self._plan, work.kind.behaviour.retry
-        if isinstance(error, (Rejected, Cancelled)):
-            plan.fail(work, command, failure_of(error, command))
+        if isinstance(error, (Rejected, Cancelled, StepFailed)):
+            failure = failure_of(error, command)
+            self._ended(work, command, b"null", failure)
+            plan.fail(work, command, failure)
             return True
         hopeless = isinstance(error, BadResult) or policy.gives_up(error) or is_cycle(error)
         if (
@@ -257,6 +266,24 @@ class Attempts:
         if work.kind.behaviour.on_parked == "pause" and holds:
             plan.pause(work, command, f"command {command.id} was parked: {text_of(error)}", None)
         return True
+
+    def _ended(self, work: Work, command: Command, result: bytes, failure: Failure | None) -> None:
+        """Records the end of a run, if its kind keeps its runs."""
+        if command.id and (ended := work.kind.ended(command.id, result, failure)) is not None:
+            self._plan.record(work, command, ENDED, ended.decode())
+
+    def _admitted(self, work: Work, method: Method, command: Command, payload: Any) -> Admission:
+        """What becomes of a command that would begin a run; the answer, or the cancellation, is in the plan then."""
+        plan = self._plan
+        admission = work.kind.admission(work.state, payload, command.id)
+        if admission.what in ("answer", "refuse"):
+            if admission.failure is not None:
+                plan.fail(work, command, admission.failure)
+            else:
+                plan.succeed(work, command, admission.result)
+        elif admission.what == "replace" and work.held:
+            plan.cancel_run(work, command, admission.run)
+        return admission
 
     def _doom(self, work: Work, command: Command, why: str, attempts: int) -> None:
         """Parks a command for what happened outside its handler."""

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.arguments import MAX_KEPT_NESTING, MAX_NESTING, UNENCODABLE, encode_json, nests_too_deep
+from runtime.arguments import (
+    MAX_KEPT_NESTING,
+    MAX_NESTING,
+    UNENCODABLE,
+    InvalidArguments,
+    encode_json,
+    nests_too_deep,
+)
+from runtime.failure import failure_of
 from runtime.host import runs
 from runtime.host.command import Command, from_pending, is_delayed, to_pending
 from runtime.host.plan import Plan, Work
@@ -98,8 +106,7 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
     else:
         message = Message(body.run, command.id, body.name, msgspec.Raw(encode_json(body.value)))
         if command.method == control.UPDATE:
-            _update(plan, work, command, message, run, row)
-            return False
+            return _update(plan, work, command, message, run, row)
         _say(plan, work, command, SIGNAL, message, run)
     plan.succeed(work, command, NULL)
     return True
@@ -128,9 +135,22 @@ def settle(plan: Plan, found: Found, work: Work, id: str, result: bytes, failure
 
 def _update(
     plan: Plan, work: Work, command: Command, message: Message, run: PendingRow, row: PendingRow | None
-) -> None:
-    """Lets an update wait for the handler's answer, and looks from time to time whether its run still goes on."""
+) -> bool:
+    """Lets an update wait for the handler's answer, and looks from time to time whether its run still goes on.
+
+    True when the workflow's validator refuses it: then that is all there is of it.
+    """
     accepted = to_pending(command, "running", holds=False, attempts=1)
+    if row is None or row.state != "running":
+        try:
+            work.kind.validate(work.state, message.name, bytes(message.value))
+        except InvalidArguments as error:
+            text = f"{command.address}.{message.name}: {error}"
+            plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
+            return True
+        except Exception as error:
+            plan.fail(work, command, failure_of(error, command))
+            return True
     if row is None:
         plan.changes.pending.append(accepted)
         plan.pending[work.actor, command.id] = command.digest
@@ -139,6 +159,7 @@ def _update(
     if row is None or row.state != "running":  # else it was said before
         _say(plan, work, command, UPDATE, message, run)
     plan.reruns.append((work.lane, accepted, LOOK_AGAIN_S))
+    return False
 
 
 def _say(plan: Plan, work: Work, command: Command, what: str, message: Message, run: PendingRow) -> None:

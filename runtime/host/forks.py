@@ -69,8 +69,8 @@ class Origin(NamedTuple):
 class JournalSource(Protocol):
     """Reading the log; see runtime.postgres.reading.PostgresReader."""
 
-    async def journal(self, actor: str, partition: int, command_id: str) -> list[Stored]:
-        """The events of a command's execution, in order. Raises LogUnavailable."""
+    async def journal(self, actor: str, partition: int, command_id: str, after: int = 0) -> list[Stored]:
+        """The events of a command's execution behind `after`, in order. Raises LogUnavailable."""
 
 
 class Forks:

@@ -8,14 +8,17 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from runtime.clock import Clock
+from runtime.flow.paced import PacedSteps, paced_steps
+from runtime.flow.saga import ContinueAsNew
+from runtime.flow.state import RunState
 from runtime.host.forks import Forks, JournalSource
 from runtime.host.items import Start, Step
 from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
-from runtime.journal import STEP, Entry, Steps, entries_of
-from runtime.kind import SYSTEM_EVENT_PREFIX
+from runtime.journal import STEP, Entry, Keeper, Recorder, Steps, entries_of
+from runtime.kind import SYSTEM_EVENT_PREFIX, Execution
 from runtime.mail import ANSWER, Mail, Said, said_of
-from runtime.suspension import Suspension
+from runtime.suspension import Suspended, Suspension
 from runtime.yields import Yields, divided
 from schemas.headers import FORK
 
@@ -44,19 +47,22 @@ class Journals:
         events: list[tuple[int, str, str]] = []
         while start.known:
             try:
-                events = await self._source.journal(command.actor, command.lane.partition, command.id)
+                after = start.state.first if isinstance(start.state, RunState) else 0
+                events = await self._source.journal(command.actor, command.lane.partition, command.id, after)
                 break
             except LogUnavailable as error:
                 _log.warning("the journal of %s cannot be read yet: %s", command, error)
                 await asyncio.sleep(RETRY_S)
         if FORK in command.headers:
             events = await self._forks.begun(start, events)
-        entries, said = await asyncio.to_thread(_divided, events) if events else ([], [])
+        entries, said = await asyncio.to_thread(_divided, events, start.state) if events else ([], [])
         return Journal(start, self._put, self._clock, self._suspend_after_s, entries, said)
 
 
-def _divided(events: list[tuple[int, str, str]]) -> tuple[list[Entry], list[Said]]:
-    """What it has completed, and what it was told."""
+def _divided(events: list[tuple[int, str, str]], state: object) -> tuple[list[Entry], list[Said]]:
+    """What it has completed, and what it was told; of a run that has continued as new, since then."""
+    if isinstance(state, RunState) and state.generation:
+        events = [event for event in events if state.has(event[0], event[1] == SYSTEM_EVENT_PREFIX + STEP)]
     entries = entries_of([payload for _, type_, payload in events if type_ == SYSTEM_EVENT_PREFIX + STEP])
     said = said_of([
         (seq, type_.removeprefix(SYSTEM_EVENT_PREFIX), payload)
@@ -64,6 +70,16 @@ def _divided(events: list[tuple[int, str, str]]) -> tuple[list[Entry], list[Said
         if type_ != SYSTEM_EVENT_PREFIX + STEP
     ])  # fmt: skip
     return entries, said
+
+
+def _steps(start: Start, keeper: Keeper, clock: Clock, entries: list[Entry]) -> Recorder:
+    command, method = start.command, start.kind.methods[start.command.method]
+    key = f"{command.actor}/{command.id}"
+    if isinstance(method, Execution) and method.paced:
+        return paced_steps(
+            start.state, str(command.address), key, command.id, start.attempt, keeper, entries, clock, method.step_retry
+        )
+    return Steps(str(command.address), key, command.id, start.attempt, keeper, entries)
 
 
 class Journal:
@@ -86,9 +102,7 @@ class Journal:
         self._open: set[asyncio.Future[None]] = set()
         self._closed = False
         steps, yielded = divided(entries)
-        self.steps = Steps(
-            str(command.address), f"{command.actor}/{command.id}", command.id, start.attempt, self, steps
-        )
+        self.steps = _steps(start, self, clock, steps)
         self.yields = Yields(command.id, start.attempt, self, yielded)
         self.steps.begun |= yielded > 0
         self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
@@ -100,7 +114,12 @@ class Journal:
     async def through(self, job: Awaitable[T]) -> T:
         """Runs the handler, in its own event loop. For what it raises see Steps.through and Suspension.through."""
         self.mail.open()
-        return await self._suspension.through(self.steps.through(job))
+        try:
+            return await self._suspension.through(self.steps.through(job))
+        except ContinueAsNew as again:
+            assert isinstance(self.steps, PacedSteps)
+            await self.steps.continue_as_new(again, *self.mail.untaken())
+            raise Suspended(self.mail.now(), self.mail) from None
 
     @property
     def committing(self) -> bool:

@@ -32,7 +32,7 @@ from runtime.host.ports import (
     RefusedRow,
     TimerRow,
 )
-from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, made_of
+from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, StoredEvent, made_of
 from runtime.limits import KEY as LIMITER_KEY
 from runtime.turn import SetTimer, Turn
 from schemas import control, subjects
@@ -195,12 +195,15 @@ class Plan:
         self.positions[lane] = position
 
     def system_event(self, work: Work, command: Command, name: str, payload: Mapping[str, Any]) -> None:
-        """Adds an event of the engine's own to the actor's log; no fold sees it."""
+        """Adds an event of the engine's own to the actor's log; only the fold of a kind that watches for it sees it."""
         self.record(work, command, name, _encode(payload).decode())
 
     def record(self, work: Work, command: Command, name: str, text: str, run: str | None = None) -> None:
         """The same, its payload given as JSON. For `run` see `append`."""
-        self.append(work, command, [NewEvent(SYSTEM_EVENT_PREFIX + name, 1, text)], None, run)
+        event = NewEvent(SYSTEM_EVENT_PREFIX + name, 1, text)
+        self.append(work, command, [event], None, run)
+        if name in work.kind.watches and not work.loading and work.unreadable is None:
+            work.state = work.kind.fold(work.state, [StoredEvent(work.seq, *event)])
 
     # -- outcomes -------------------------------------------------------------------------------------------------
 
@@ -349,6 +352,13 @@ class Plan:
             work.actor, name, work.lane.lane, due_at, fire_id, tenant, kind, key, method, headers, body
         )
         self.next_due = due_at if self.next_due is None else min(self.next_due, due_at)
+
+    def cancel_run(self, work: Work, command: Command, run: str) -> None:
+        """Cancels the actor's run that `command` is to replace, by a message to the actor itself."""
+        id = blake2b(f"{work.actor}/{command.id}/replaces/{run}".encode(), digest_size=16).hexdigest()
+        block = _encode({names.CAUSATION: command.id, names.ID: id}).decode()
+        body = _encode(control.Cancel(run, f"command {command.id} replaces it"))
+        self._post(work.lane, id, subjects.command(work.address, control.CANCEL), block, body)
 
     def _post(self, lane: Lane, message_id: str, subject: str, headers: str, body: bytes) -> None:
         ord_ = self.ords[lane] = self.ords.get(lane, lane.outbox_ord) + 1

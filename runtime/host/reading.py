@@ -84,7 +84,9 @@ class LogReader(FoldSource, Protocol):
     async def actor(
         self, actor: str, lane: int, from_seq: int = 1, limit: int = ..., until: datetime.datetime | None = None
     ) -> list[LogEvent]: ...
-    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]: ...
+    async def journal(
+        self, actor: str, partition: int, command_id: str, after: int = 0
+    ) -> list[tuple[int, str, str]]: ...
     async def by_time(
         self,
         since: datetime.datetime,

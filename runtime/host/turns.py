@@ -17,7 +17,7 @@ from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Expire, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable, PendingRow
-from runtime.kind import Decision, Kind, Read
+from runtime.kind import Decision, Execution, Kind, Read
 from schemas import headers as names
 from schemas.address import Address
 from schemas.control import METHODS
@@ -103,7 +103,7 @@ class Turns(Attempts):
             self._doom(work, command, command.doomed, command.attempts)
         elif command.method in METHODS:
             self._control(work, command)
-        else:
+        elif not (kind.watches and self._settled(work, kind, command)):
             self._accept(work, kind, command)
 
     def _control(self, work: Work, command: Command) -> None:
@@ -156,6 +156,14 @@ class Turns(Attempts):
             self._decide(work, cast("Decision", method), payload.value, command)
         else:
             self._start(work, method, payload.value, command, attempt=1, holds=method.exclusive, known=False)
+
+    def _settled(self, work: Work, kind: Kind, command: Command) -> bool:
+        """Whether a command that would begin a run, or wait for one, is answered at once instead."""
+        method = kind.methods.get(command.method)
+        if not isinstance(method, Execution) or work.loading or work.unreadable is not None:
+            return False
+        payload = self._payload(work, method, command)
+        return payload is None or self._admitted(work, method, command, payload.value).what in ("answer", "refuse")
 
     def _expired(self, command: Command) -> bool:
         deadline = command.headers.get(names.DEADLINE)
@@ -251,7 +259,11 @@ class Turns(Attempts):
             done = True
         else:
             payload = self._payload(work, method, command)
-            if payload is None:
+            if payload is None or (
+                work.kind.watches
+                and isinstance(method, Execution)
+                and self._admitted(work, method, command, payload.value).what in ("answer", "refuse")
+            ):
                 done = True
             elif isinstance(method, Decision) and (work.lane.careful or row.state == "running"):
                 self._try(work, method, payload.value, command, row)

@@ -95,10 +95,11 @@ class PostgresReader:
         rows = await self._session.run(query("last_seq"), {"actor": actor, "partition": partition})
         return int(rows[0][0])
 
-    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
-        """(sequence, type, payload) of what a command's execution has completed and was told, in order; in pages."""
+    async def journal(
+        self, actor: str, partition: int, command_id: str, after: int = 0
+    ) -> list[tuple[int, str, str]]:
+        """(sequence, type, payload) of what a command's execution has completed and was told since `after`."""
         events: list[tuple[int, str, str]] = []
-        after = 0
         while True:
             wanted = {"actor": actor, "partition": partition, "command_id": command_id, "after": after, "limit": PAGE}
             rows = await self._session.run(query("run_journal"), wanted)

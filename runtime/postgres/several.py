@@ -76,8 +76,10 @@ class SeveralReaders:
     async def last_seq(self, actor: str, partition: int) -> int:
         return await self._of(partition).last_seq(actor, partition)
 
-    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
-        return await self._of(partition).journal(actor, partition, command_id)
+    async def journal(
+        self, actor: str, partition: int, command_id: str, after: int = 0
+    ) -> list[tuple[int, str, str]]:
+        return await self._of(partition).journal(actor, partition, command_id, after)
 
     async def by_time(
         self,

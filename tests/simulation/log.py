@@ -415,11 +415,15 @@ class SimulatedReader:
     async def last_seq(self, actor: str, partition: int) -> int:
         return await self._line.ask(lambda: len(self._line.store.events.get(actor, ())))  # type: ignore[no-any-return]  # as asked
 
-    async def journal(self, actor: str, partition: int, command_id: str) -> list[tuple[int, str, str]]:
+    async def journal(
+        self, actor: str, partition: int, command_id: str, after: int = 0
+    ) -> list[tuple[int, str, str]]:
         events = self._line.store.events
         rows = await self._line.ask(lambda: list(events.get(actor, ())))
         return [
-            (row.seq, row.type, row.payload) for row in rows if row.command_id == command_id and row.type in JOURNAL
+            (row.seq, row.type, row.payload)
+            for row in rows
+            if row.command_id == command_id and row.type in JOURNAL and row.seq > after
         ]
 
     async def inbox_entry(self, actor: str, command_id: str) -> InboxEntry | None:

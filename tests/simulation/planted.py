@@ -238,8 +238,8 @@ def _untold(*left_out: str) -> list[Patch]:
     """A run that starts anew is not told what its journal holds."""
     journal = SimulatedReader.journal
 
-    async def told(self: SimulatedReader, actor: str, partition: int, command_id: str) -> Any:
-        return [row for row in await journal(self, actor, partition, command_id) if row[1] not in left_out]
+    async def told(self: SimulatedReader, actor: str, partition: int, command_id: str, after: int = 0) -> Any:
+        return [row for row in await journal(self, actor, partition, command_id, after) if row[1] not in left_out]
 
     return [(SimulatedReader, "journal", told)]
 

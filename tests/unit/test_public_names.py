@@ -30,14 +30,19 @@ PUBLIC = {
     "Retry",
     "RetryPolicy",
     "Run",
+    "RunView",
+    "StepFailed",
     "TroupeError",
     "Turn",
     "UnreadableEvent",
+    "Workflow",
+    "WorkflowKind",
     "World",
     "__version__",
     "entity",
     "function",
     "keyvalue",
+    "workflow",
 }
 HEAVY = [
     "fastapi",
@@ -68,7 +73,7 @@ def test_given_the_public_errors_when_caught_then_all_are_troupe_errors() -> Non
     errors = [
         value for name in PUBLIC if inspect.isclass(value := getattr(runtime, name)) and issubclass(value, Exception)
     ]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(error, TroupeError) for error in errors)
 
 

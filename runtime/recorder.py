@@ -1,0 +1,306 @@
+"""What an execution's attempt records: the results of its steps and of its waits, each before the handler gets it.
+
+An entry is an event of the engine's own on the actor (`troupe.step`). How an attempt that starts anew finds its entries
+again is the strategy of a subclass: by name and in order (runtime.journal), or by number (runtime.flow.paced).
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+
+from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
+from runtime.errors import BadResult, Cancelled, Rejected
+from runtime.failure import failure_of
+from runtime.turn import is_text
+from schemas.wire import Failure
+
+T = TypeVar("T")
+
+MAX_NAME_LENGTH = 200
+
+STEP = "step"
+"""The name of the system event."""
+
+KEY = "idempotency_key"
+
+CANCELLED = "$cancelled"
+"""The entry that says where in its steps the handler was told of its cancellation."""
+
+in_step: ContextVar[bool] = ContextVar("in_step", default=False)
+"""Whether what runs is the function of a step."""
+
+_decoder_for = lru_cache(maxsize=1024)(json_decoder)
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    """A completed step, as its event says: the result as JSON, or the refusal with which its function ended.
+
+    `run` is the command's id, `occurrence` counts the steps of that name before it, `concurrent` says that it was not
+    the handler's own task that took it, `took_ms` how long its function took. A workflow's entry has in addition its
+    number in the run (from 1), a digest of the arguments, the time of its end (Unix milliseconds), and in `failed` the
+    failure after its last attempt.
+    """
+
+    run: str
+    step: str
+    occurrence: int
+    attempt: int
+    concurrent: bool = False
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    rejected: Failure | None = None
+    took_ms: int = 0
+    number: int = 0
+    digest: int = 0
+    at: int = 0
+    failed: Failure | None = None
+
+
+_decode_entry = msgspec.json.Decoder(Entry).decode
+
+
+def entries_of(payloads: Sequence[str]) -> list[Entry]:
+    """The entries of stored events, in order."""
+    return [_decode_entry(payload) for payload in payloads]
+
+
+class StepsDiverged(BadResult):
+    """The handler takes other steps than its journal holds; it is parked, since trying again cannot help."""
+
+    code = "handler_failed"
+
+
+class Keeper(Protocol):
+    """Where a run's entries are kept. Both methods end the execution (CancelledError) when it is another pod's now."""
+
+    async def confirm(self) -> None:
+        """Returns once it is certain that the execution is still this pod's."""
+
+    async def keep(self, entry: Entry) -> None:
+        """Returns once the entry is committed. Raises BadResult when the log cannot hold it."""
+
+
+class Recorder(abc.ABC):
+    """The steps of one attempt at a command.
+
+    Args:
+        actor: the actor as errors name it; `key` begins its idempotency keys, and is the actor's and the command's own.
+        recorded: the entries of former attempts, in the order of the log.
+    """
+
+    answers_are_entries: ClassVar[bool] = False
+    """Whether what came of a question is an entry: then a new attempt knows no answer that this one had not."""
+
+    def __init__(
+        self, actor: str, key: str, run: str, attempt: int, keeper: Keeper, recorded: Sequence[Entry] = ()
+    ) -> None:
+        self._actor = actor
+        self._key = key
+        self._run = run
+        self._attempt = attempt
+        self._keeper = keeper
+        self._entries = {(entry.step, entry.occurrence): entry for entry in reversed(recorded)}
+        self._calls = 0
+        self._closed = False
+        self._cancel: str | None = None
+        self._thrown = False
+        self.left_over: Callable[[Entry], None] | None = None
+        """Is given what came for a wait that was given up meanwhile."""
+        self.begun = bool(recorded)
+        """Whether a former attempt left anything. If not, one that is cancelled has nothing to undo, and is not run."""
+        self.working = 0
+        """Steps that run now, waiting not counted."""
+
+    def recorded(self, *prefixes: str) -> list[Entry]:
+        """The entries of former attempts whose names begin with one of `prefixes`."""
+        return [entry for entry in self._entries.values() if entry.step.startswith(prefixes)]
+
+    @property
+    @abc.abstractmethod
+    def own(self) -> asyncio.Task[Any] | None:
+        """The handler's own task, once it runs."""
+
+    @property
+    def taken(self) -> int:
+        """Steps that were asked for so far."""
+        return self._calls
+
+    @property
+    def told(self) -> bool:
+        """Whether the handler was told of its cancellation."""
+        return self._thrown
+
+    @property
+    def to_be_told(self) -> bool:
+        """Whether the handler is still to be told of its cancellation."""
+        return self._cancel is not None and not self._thrown
+
+    @property
+    def progress(self) -> object:
+        """A value that changes when the attempt goes on, apart from waits of its own task."""
+        return self._thrown
+
+    def check_open(self) -> None:
+        """Raises asyncio.CancelledError when the attempt has ended."""
+        if self._closed:
+            raise asyncio.CancelledError(f"{self._actor}: the handler has ended")
+
+    def stop(self) -> None:
+        """This attempt takes no step any more, asks nobody, and is told of no cancellation: another one begins anew."""
+        self._closed = True
+
+    @abc.abstractmethod
+    def cancel(self, reason: str) -> None:
+        """Tells the handler, by asyncio.CancelledError, once it has done again all that it did before.
+
+        Steps that it takes after that are recorded as any others: it may undo what it did. Later calls do nothing.
+        """
+
+    @abc.abstractmethod
+    async def through(self, job: Awaitable[T]) -> T:
+        """Runs the handler. Steps that still run when it ends are cancelled.
+
+        Raises Cancelled when it was cancelled and ended by that.
+        """
+
+    @abc.abstractmethod
+    def only_waits(self, waiting: Container[asyncio.Task[Any]]) -> bool:
+        """Whether the attempt does nothing but wait, as the tasks `waiting` do."""
+
+    @abc.abstractmethod
+    async def due(self, name: str, seconds: float, now: Callable[[], float]) -> float:
+        """The time (Unix seconds) at which a wait of so many seconds is over, the same on every attempt."""
+
+    @abc.abstractmethod
+    async def pass_time(self, name: str, seconds: float, wait: Callable[[], Awaitable[None]]) -> None:
+        """Waits, by `wait`, for a time that `due` gave."""
+
+    async def step(
+        self, name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], returns: Any
+    ) -> Any:
+        """See Turn.step."""
+        check_step_name(name)
+
+        async def run(occurrence: int, entry: Entry) -> None:
+            await self._take(name, occurrence, fn, args, kwargs, returns, entry)
+
+        return self._value(await self._entry(name, run, (args, kwargs)), returns)
+
+    async def wait(self, name: str, fn: Callable[[], Awaitable[Any]], asked: Any = None) -> bytes:
+        """The result, as JSON, of the engine's own waiting, which does nothing outside; recorded as a step is.
+
+        `asked` tells this wait from others under the same name.
+        """
+
+        async def run(_: int, entry: Entry) -> None:
+            entry.result = self._encoded(name, await fn())
+
+        return bytes((await self._entry(name, run, asked)).result)
+
+    async def say(self, name: str, result: Any, refusal: Failure | None) -> None:
+        """Records what the commit of the entry also tells somebody else."""
+
+        async def run(_: int, entry: Entry) -> None:
+            entry.result, entry.rejected = self._encoded(name, result), refusal
+
+        await self._entry(name, run)
+
+    @abc.abstractmethod
+    async def _entry(self, name: str, run: Callable[[int, Entry], Awaitable[None]], asked: Any = None) -> Entry:
+        """The entry of the next step of that name: the recorded one, or what `run` fills in, once it is committed."""
+
+    def _cancelled(self) -> Cancelled:
+        return Cancelled(f"{self._actor}, run {self._run}, was cancelled: {self._cancel or 'no reason was given'}")
+
+    async def _take(
+        self,
+        name: str,
+        occurrence: int,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        returns: Any,
+        entry: Entry,
+    ) -> None:
+        """Runs a step's function once; what came of it goes into the entry. Raises what the function raises."""
+        await self._keeper.confirm()
+        self.working += 1
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            await self._run_step(name, occurrence, fn, args, kwargs, entry)
+        finally:
+            self.working -= 1
+        entry.took_ms = round((loop.time() - began) * 1000)
+        if entry.rejected is None:
+            self._value(entry, returns)
+
+    async def _run_step(
+        self,
+        name: str,
+        occurrence: int,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        entry: Entry,
+    ) -> None:
+        if KEY not in kwargs and _takes_key(fn):
+            kwargs = {**kwargs, KEY: f"{self._key}/{name}/{occurrence}"}
+        token = in_step.set(True)
+        try:
+            value = await _called(fn, args, kwargs)
+        except Rejected as error:
+            entry.rejected = failure_of(error, self._actor)
+        else:
+            entry.result = self._encoded(name, value)
+        finally:
+            in_step.reset(token)
+
+    def _encoded(self, name: str, value: Any) -> msgspec.Raw:
+        try:
+            encoded = encode_json(value)
+        except (*UNENCODABLE, RecursionError) as error:
+            raise BadResult(
+                f"step {name!r}: its result, a {type(value).__name__}, has no JSON form: {error}"
+            ) from error
+        if nests_too_deep(encoded, MAX_KEPT_NESTING):
+            raise BadResult(f"step {name!r}: its result nests deeper than {MAX_KEPT_NESTING} levels")
+        return msgspec.Raw(encoded)
+
+    def _value(self, entry: Entry, returns: Any) -> Any:
+        if entry.rejected is not None:
+            raise Rejected(entry.rejected.message, entry.rejected.details)
+        try:
+            return (json_decoder if returns.__hash__ is None else _decoder_for)(returns).decode(entry.result)
+        except (*UNENCODABLE, NameError) as error:
+            raise BadResult(f"step {entry.step!r}: its result is not of the type in returns=: {error}") from error
+
+
+def check_step_name(name: object) -> None:
+    """Raises BadResult for what cannot name a step of a handler's."""
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or "\0" in name or not is_text(name):
+        raise BadResult(f"a step's name is a text of 1 to {MAX_NAME_LENGTH} characters without NUL")
+    if name.startswith("$"):
+        raise BadResult(f"step {name!r}: names that begin with '$' are the engine's own")
+
+
+async def _called(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A plain function may block: its own thread keeps it from holding up other handlers."""
+    if inspect.iscoroutinefunction(fn):
+        return await fn(*args, **kwargs)
+    value = await asyncio.to_thread(fn, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
+
+
+def _takes_key(fn: Callable[..., Any]) -> bool:
+    try:
+        return KEY in inspect.signature(fn).parameters
+    except (TypeError, ValueError):  # a function of C's without a signature
+        return False

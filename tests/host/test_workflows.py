@@ -1,0 +1,157 @@
+"""Workflows on real servers: whatever dies, each step runs once, and the result is that of an undisturbed run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.client import Client
+from runtime.client.runs import Run
+from runtime.errors import CallFailed, Rejected
+from tests.host.test_steps import lines
+from tests.support.flowers import counting, herald, latest, once, packing, priced, shopping
+from tests.support.system import PodProcess, System, run, until
+
+MODULE = "tests.support.flowers"
+STEPS = "SELECT payload->>'step' FROM log WHERE type = 'troupe.step'"
+
+
+async def current(client: Client, kind: Any, key: str) -> dict[str, Any]:
+    """What a workflow says of its run."""
+    answer: dict[str, Any] = await client.query(kind, key, "current")
+    return answer
+
+
+async def replace(system: System, pods: list[PodProcess]) -> None:
+    """Kills the last pod, and starts another one."""
+    pods[-1].kill()
+    pods.append(await asyncio.to_thread(system.start_pod, MODULE))
+
+
+def test_given_pods_killed_all_along_then_a_workflow_takes_each_step_once_and_its_child_too(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "done"
+    pods = [system.start_pod(MODULE)]
+    items = ["a", "bb", "ccc", "dddd", "eeeee"]
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            begun = await client.submit(shopping, "order-1", "run", {"path": str(path), "items": items}, id="run")
+            await until(lambda: ("charge",) in system.sql(STEPS))
+            await replace(system, pods)
+            (tmp_path / "done.mail").touch()
+            await until(lambda: ("$publish status",) in system.sql(STEPS))
+            with pytest.raises(Rejected, match="no street, and the run is charged"):
+                await begun.update("address", {"street": ""}, timeout_s=60)
+            with pytest.raises(CallFailed, match="invalid_arguments"):
+                await begun.update("address", {"road": 1}, timeout_s=60)
+            assert system.sql("SELECT count(*) FROM log WHERE type = 'troupe.update'") == [(0,)]
+            assert await begun.update("address", {"street": "Elm"}, type=str, timeout_s=60) == "to Elm"
+            await until(lambda: ("pack",) in system.sql(STEPS))
+            assert await client.query(shopping, "order-1", "status", type=str) == "running: addressed"
+            await replace(system, pods)
+            await (await client.workflow(packing, "order-1-pack")).signal("packed", timeout_s=60)
+            result = await begun.result(timeout_s=90)
+            assert result == {
+                "prices": [1, 2, 3, 4, 5], "charge": "charge", "mail": "mail", "packed": "packed order-1",
+                "street": "Elm",
+            }  # fmt: skip
+            assert await client.query(shopping, "order-1", "status", type=str) == "completed: packed"
+            again = {"path": str(path), "items": items}
+            assert await client.ask(shopping, "order-1", "run", again, timeout_s=60) == result, "a second start joins"
+            with pytest.raises(Rejected, match="exists already .* with other arguments"):
+                await client.ask(shopping, "order-1", "run", {"path": str(path), "items": []}, timeout_s=60)
+
+    run(scenario())
+    assert sorted(lines(path)) == ["charge", "mail", "pack order-1"]
+    assert system.sql("SELECT count(*) FROM pending") == [(0,)]
+    assert system.sql("SELECT count(*) FROM dead_letters") == [(0,)]
+
+
+def test_given_a_parent_that_is_cancelled_then_its_child_is_too_and_both_undo_what_they_did(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "done"
+    (tmp_path / "done.mail").touch()
+
+    async def scenario() -> None:
+        async with system.pod(shopping, packing, priced), system.client() as client:
+            begun = await client.submit(shopping, "order-2", "run", {"path": str(path), "items": ["a"]}, id="run")
+            await until(lambda: ("mail",) in system.sql(STEPS))
+            await begun.update("address", {"street": "Elm"})
+            await until(lambda: ("pack",) in system.sql(STEPS))
+            await begun.cancel("changed my mind")
+            with pytest.raises(CallFailed, match="cancelled") as caught:
+                await begun.result(timeout_s=60)
+            assert caught.value.code == "cancelled"
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(0,)])
+            assert (await current(client, packing, "order-2-pack"))["status"] == "failed"
+            assert (await current(client, shopping, "order-2"))["status"] == "failed"
+
+    run(scenario())
+    assert sorted(lines(path)) == ["charge", "mail", "pack order-2", "refund", "unpack order-2"]
+
+
+def test_given_a_run_that_continues_as_new_then_it_keeps_its_waiter_its_signals_and_a_short_journal(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "done"
+    pods = [system.start_pod(MODULE)]
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            begun = await client.submit(counting, "c", "run", {"path": str(path), "to": 6}, id="run")
+            await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(1,)])
+            await asyncio.gather(*[begun.signal("more", 1) for _ in range(4)])
+            await until(lambda: len(lines(path)) == 4)
+            await replace(system, pods)
+            await begun.signal("more", 1, timeout_s=60)
+            await begun.signal("more", 1, timeout_s=60)
+            assert await begun.result(timeout_s=60) == 6
+            assert (await current(client, counting, "c"))["published"] == {"number": 6}
+
+    run(scenario())
+    assert lines(path) == [f"{generation}: {generation + 1}" for generation in range(6)]
+    assert system.sql("SELECT count(*) FROM log WHERE payload->>'step' = '$continued'") == [(5,)]
+
+
+def test_given_a_key_that_has_a_run_then_a_second_start_does_what_its_policy_says(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "done"
+
+    async def scenario() -> None:
+        kinds = [shopping, once, latest, priced, packing, herald]
+        async with system.pod(*kinds), system.client() as client:
+            assert await client.ask(once, "o", "run", id="first") == "done"
+            assert await client.ask(once, "o", "run", id="first") == "done", "a repeat is answered as the first one"
+            with pytest.raises(Rejected, match="exists already .completed, command first.: choose another id"):
+                await client.ask(once, "o", "run", id="second")
+
+            first = await client.submit(latest, "l", "run", {"number": 1, "path": str(path)}, id="one")
+            await until(lambda: ("begin",) in system.sql(STEPS))
+            second = await client.submit(latest, "l", "run", {"number": 2, "path": str(path)}, id="two")
+            with pytest.raises(CallFailed, match="command two replaces it"):
+                await first.result(timeout_s=60)
+            await until(lambda: lines(path)[-1] == "begin 2")
+            await second.signal("go 2")
+            assert await second.result(timeout_s=60) == 2
+
+            args = {"path": str(path), "items": ["a"]}
+            joined: list[Run] = [await client.submit(shopping, "j", "run", args, id=f"join-{n}") for n in range(3)]
+            with pytest.raises(Rejected, match="exists already .running, command join-0. with other arguments"):
+                await client.ask(shopping, "j", "run", args | {"items": []})
+            (tmp_path / "done.mail").touch()
+            await joined[0].update("address", {"street": "Elm"})
+            await until(lambda: ("pack",) in system.sql(STEPS))
+            assert await client.ask(herald, "h1", "run", {"key": "nobody"}) is False
+            assert await client.ask(herald, "h2", "run", {"key": "j-pack"}) is True
+            results = await asyncio.gather(*[one.result(timeout_s=60) for one in joined])
+            assert results[0] == results[1] == results[2]
+
+    run(scenario())
+    assert lines(path)[:3] == ["begin 1", "undo 1", "begin 2"]
