@@ -25,6 +25,9 @@ from schemas.wire import Failure
 
 NULL = b"null"
 
+ENDED = "ended"
+"""The name of the system event with which a run ends, of kinds that keep their runs."""
+
 TOO_EARLY_S = 0.1
 
 LOOK_AGAIN_S = 2.0
@@ -219,6 +222,8 @@ def _terminate(
 def end_run(plan: Plan, work: Work, run: PendingRow, failure: Failure) -> None:
     """Ends a pending execution with a failure; if it runs in this pod, it is stopped after the commit."""
     ended = from_pending(work.lane, run)
+    if work.unreadable is None and (fact := work.kind.ended(ended.id, NULL, failure)) is not None:
+        plan.record(work, ended, ENDED, fact.decode())  # a workflow's actor keeps its run
     plan.fail(work, ended, failure)
     put_away(plan, work, run, ended)
 
