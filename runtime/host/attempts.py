@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("troupe.turns")
 
 STARTED = "started"
-ENDED = "ended"
-"""Names of the system events with which a run begins and ends, of kinds that keep their runs."""
+"""The name of the system event with which a run begins, of kinds that keep their runs."""
 
 LONGEST_REST_S = 86_400.0
 """A suspended run starts anew at least so often, also when it waits for no time."""
@@ -270,7 +269,7 @@ class Attempts:
     def _ended(self, work: Work, command: Command, result: bytes, failure: Failure | None) -> None:
         """Records the end of a run, if its kind keeps its runs."""
         if command.id and (ended := work.kind.ended(command.id, result, failure)) is not None:
-            self._plan.record(work, command, ENDED, ended.decode())
+            self._plan.record(work, command, controls.ENDED, ended.decode())
 
     def _admitted(self, work: Work, method: Method, command: Command, payload: Any) -> Admission:
         """What becomes of a command that would begin a run; the answer, or the cancellation, is in the plan then."""
