@@ -144,6 +144,10 @@ class Leases:
             _log.warning("the pod leaves without saying so: %s", error)
         self.look_now()
 
+    async def note_log(self) -> None:
+        """Which log it is, before the pod registers: an older copy that is put in its place later may not know it."""
+        self._incarnation = await self._ownership.incarnation()
+
     async def _notice_replacement(self) -> None:
         """A restored copy may hold this pod's very epochs, so no fence tells: nobody writes as long as nobody asks."""
         found = await self._ownership.incarnation()

@@ -118,6 +118,7 @@ class Pod:
         self.connection = await self.assembly.connect(self.id, self._on_reconnect)
         await self.assembly.prepare()
         self._wire()
+        await self.leases.note_log()
         partitions, self.log_id = await self.ownership.register(settings.partitions)
         info = Info(partitions, VERSION, self.log_id)
         self.services = Services(self.reader, self.groups, info, self._post, self._max_payload, self.clock)
