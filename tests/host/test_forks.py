@@ -10,6 +10,7 @@ import pytest
 from runtime.errors import CallFailed, Rejected
 from tests.host.test_runs import MODULE, moments, reaches, states
 from tests.host.test_steps import lines
+from tests.support.flowers import packing
 from tests.support.laborers import labor
 from tests.support.system import System, run, until
 from tests.support.waiters import slow, waiter
@@ -133,3 +134,33 @@ def test_given_runs_that_failed_or_go_on_when_they_are_restarted_then_new_ones_t
     run(scenario())
     assert lines(path) == ["begin", "part 1", "part 1", "part 2 on"]
     assert system.sql("SELECT status FROM dead_letters") == [("dropped",)]
+
+
+def test_given_a_workflow_when_it_is_forked_and_terminated_then_the_fork_has_a_key_of_its_own(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes"
+    given = {"order": "o", "path": str(path)}
+
+    async def scenario() -> None:
+        async with system.pod(packing), system.client() as client:
+            first = await client.submit(packing, "p", "run", given, id="first")
+            await reaches(client, first, "running")
+            await first.signal("packed")
+            assert await first.result() == "packed o"
+            fork = await first.fork(2, id="fork")
+            await reaches(client, fork, "running")
+            await fork.signal("packed")
+            assert (fork.key, await fork.result()) == ("p-fork-fork", "packed o")
+            assert lines(path) == ["pack o"], "the fork does not pack again"
+            second = await client.submit(packing, "q", "run", given, id="second")
+            await reaches(client, second, "running")
+            await second.terminate("stuck")
+            with pytest.raises(CallFailed, match="was terminated: stuck"):
+                await second.result()
+            with pytest.raises(Rejected, match="whose key is its run: fork it"):
+                await first.restart(1)
+
+    run(scenario())
+    ended = system.sql("SELECT key FROM log WHERE type = 'troupe.ended' ORDER BY key")
+    assert ended == [("p",), ("p-fork-fork",), ("q",)]
