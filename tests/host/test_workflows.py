@@ -12,7 +12,7 @@ from runtime.client import Client
 from runtime.client.runs import Run
 from runtime.errors import CallFailed, Rejected
 from tests.host.test_steps import lines
-from tests.support.flowers import counting, herald, latest, once, packing, priced, shopping
+from tests.support.flowers import counting, finishing, herald, latest, once, packing, pondering, priced, shopping
 from tests.support.system import PodProcess, System, run, until
 
 MODULE = "tests.support.flowers"
@@ -155,3 +155,32 @@ def test_given_a_key_that_has_a_run_then_a_second_start_does_what_its_policy_say
 
     run(scenario())
     assert lines(path)[:3] == ["begin 1", "undo 1", "begin 2"]
+
+
+def test_given_many_steps_side_by_side_then_they_are_handed_over_in_the_order_of_the_log(system: System) -> None:
+    async def scenario() -> list[int]:
+        async with system.pod(finishing), system.client() as client:
+            result: list[int] = await client.ask(finishing, "f", "run", {"tasks": 60}, timeout_s=60)
+            return result
+
+    order = run(scenario())
+    assert [(number,) for number in order] == system.sql(
+        "SELECT (payload->>'result')::int FROM log WHERE type = 'troupe.step' ORDER BY seq"
+    )
+
+
+def test_given_a_workflow_that_waits_in_several_tasks_then_it_is_suspended_meanwhile(system: System) -> None:
+    suspended = "SELECT 1 FROM pending WHERE state = 'waiting' AND due_at > now()"
+
+    async def scenario() -> None:
+        async with system.pod(pondering, suspend_after_s=0.2) as pod, system.client() as client:
+            begun = await client.submit(pondering, "p", "run", id="run")
+            await until(lambda: system.sql(suspended))
+            await begun.signal("go", 1)
+            await until(lambda: ("$signal go",) in system.sql(STEPS))
+            await until(lambda: system.sql(suspended))
+            await until(lambda: len(pod.executions) == 0)
+            await begun.signal("go", 2)
+            assert await begun.result(timeout_s=60) == ["go", 1, 2]
+
+    run(scenario())

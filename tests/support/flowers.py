@@ -109,3 +109,23 @@ async def latest(ctx: Workflow, number: int, path: str) -> int:
 async def herald(ctx: Workflow, key: str) -> bool:
     """Tells the packing of that id that it is done, and whether there was one."""
     return await ctx.emit(packing, key, "packed")
+
+
+@workflow
+async def finishing(ctx: Workflow, tasks: int) -> list[int]:
+    """In which order steps side by side have ended."""
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        order.append(await ctx.step(f"step-{number}", abs, number, returns=int))
+
+    await ctx.parallel([one(number) for number in range(tasks)])
+    return order
+
+
+@workflow
+async def pondering(ctx: Workflow) -> list[Any]:
+    """Waits in several ways at once, twice."""
+    first = await ctx.select(go=ctx.signal("go"), late=ctx.sleep(3600))
+    async with ctx.timeout(3600):
+        return [*first, await ctx.signal("go")]
