@@ -22,12 +22,14 @@ def steps(world: World, id: str) -> list[str]:
     return [entry["step"] for entry in entries if not entry["step"].startswith("$")]
 
 
-def test_given_stock_and_a_good_card_when_it_is_packed_then_it_is_charged_and_sent() -> None:
-    world = World(checkout, stock)
+@pytest.mark.parametrize("always_replay", [False, True])
+def test_given_stock_and_a_good_card_when_it_is_packed_then_it_is_charged_and_sent(always_replay: bool) -> None:
+    world = World(checkout, stock, always_replay=always_replay)
     receipt = run(world, "order-1")
     assert receipt == Receipt("order-1", Payment("4242", 12, receipt.payment.key), "parcel-order-1-book")
     assert world.query(checkout, "order-1", status) == "completed"
     assert world.state(stock, "book") == Stock(1, frozenset({"order-1"}))
+    assert steps(world, "order-1") == ["charge", "send"]
     world.replay()
 
 

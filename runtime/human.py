@@ -30,8 +30,10 @@ class Asking(Protocol):
 class Human:
     """The people that a run asks; one for each attempt, since it counts what was asked before."""
 
-    def __init__(self, ctx: Asking) -> None:
+    def __init__(self, ctx: Asking, generation: int = 0) -> None:
+        """`generation`: how often the run has continued as new; what it asks then are other questions."""
         self._ctx = ctx
+        self._again = f"/{generation}" if generation else ""
         self._asked: Counter[str] = Counter()
 
     async def approval(
@@ -56,7 +58,8 @@ class Human:
         tenant, kind, key = ctx.address
         number = self._asked[name]
         self._asked[name] += 1
-        id = blake2b(f"{tenant}/{kind}/{key}/{ctx.command_id}/{name}/{number}".encode(), digest_size=12).hexdigest()
+        asked = f"{tenant}/{kind}/{key}/{ctx.command_id}{self._again}/{name}/{number}"
+        id = blake2b(asked.encode(), digest_size=12).hexdigest()
         spec = Spec(
             name,
             Run(kind, key, ctx.command_id),

@@ -54,7 +54,14 @@ class World:
         waiting: commands to paused actors, and to kinds that this world does not have.
     """
 
-    def __init__(self, *kinds: Kind, clock: ManualClock | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, *kinds: Kind, clock: ManualClock | None = None, seed: int = 0, always_replay: bool = False
+    ) -> None:
+        """`always_replay` has workflows die after each entry of their journals, and start anew from these.
+
+        What code does otherwise in a replay is found by that. Steps side by side may be cut off, and run again.
+        """
+        self._always_replay = always_replay
         self.clock = clock or ManualClock(seed=seed)
         self.log: list[LogEvent] = []
         self.dead: list[DeadLetter] = []
@@ -281,7 +288,9 @@ class World:
     def _actor(self, address: Address) -> Actor:
         actor = self._actors.get(address)
         if actor is None:
-            actor = self._actors[address] = Actor(self._kinds[address.kind], self.clock, self._answer, self._append)
+            actor = self._actors[address] = Actor(
+                self._kinds[address.kind], self.clock, self._answer, self._append, always_replay=self._always_replay
+            )
         return actor
 
     def _append(self, command: Command, events: list[NewEvent]) -> None:

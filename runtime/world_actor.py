@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from functools import partial
@@ -111,8 +112,11 @@ class Actor:
         clock: ManualClock,
         answer: Callable[[Command], Outcome],
         record: Callable[[Command, list[NewEvent]], None],
+        *,
+        always_replay: bool = False,
     ) -> None:
         """`answer` processes what a handler asks of another actor; `record` adds events to this one's log."""
+        self._always_replay = always_replay
         self.kind = kind
         self._answer = answer
         self._record = record
@@ -260,18 +264,24 @@ class Actor:
             turn.asks_through(self._asker(command, method))
             recorded = [entry for seq, entry in self._steps.setdefault(command.id, []) if seq > state.since]
             time = VirtualTime(self._clock)
+            keeper = self._keeper(command)
             steps = paced_steps(
-                state, str(command.address), self._key(command), command.id, turn.attempt, self._keeper(command),
-                recorded, self._clock, method.step_retry, time.pause,
+                state, str(command.address), self._key(command), command.id, turn.attempt, keeper, recorded,
+                self._clock, method.step_retry, time.pause,
             )  # fmt: skip
             mail = Mail(steps, self._clock.now, time.pause, alone=True)
             self._post(mail, command, state)
             turn.steps_through(steps, mail)
             attempt = FlowAttempt(partial(method.run, state, payload, turn), steps, mail, time)
+            if self._always_replay:
+                keeper.then = attempt.die
             try:
                 return run_to_end(attempt.run)
             except ContinueAsNew:
                 continue
+            except asyncio.CancelledError:
+                if not attempt.died:
+                    raise
 
     def _key(self, command: Command) -> str:
         tenant, kind, key = command.address
@@ -345,6 +355,7 @@ class _Keeper:
 
     def __init__(self, keep: Callable[[Entry], None]) -> None:
         self._keep = keep
+        self.then: Callable[[], None] | None = None
 
     async def confirm(self) -> None:
         """Nobody else runs it."""
@@ -352,6 +363,8 @@ class _Keeper:
     async def keep(self, entry: Entry) -> None:
         """Adds it to the log."""
         self._keep(entry)
+        if self.then is not None:
+            self.then()
 
 
 def system_event(name: str, payload: dict[str, Any]) -> NewEvent:

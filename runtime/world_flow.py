@@ -7,6 +7,7 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
+from typing import Any
 
 from runtime.activity import CountingLoop
 from runtime.clock import ManualClock
@@ -57,8 +58,18 @@ class FlowAttempt:
         self._steps = steps
         self._mail = mail
         self._time = time
+        self._task: asyncio.Task[Any] | None = None
+        self.died = False
+
+    def die(self) -> None:
+        """Ends the attempt as the death of its process would."""
+        if self._task is not None and not self.died:
+            self.died = True
+            self._steps.stop()
+            self._task.cancel()
 
     async def run(self) -> Decided:
+        self._task = asyncio.current_task()
         self._mail.open()
         passing = asyncio.create_task(self._pass_time())
         try:

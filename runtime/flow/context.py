@@ -18,6 +18,7 @@ from runtime.errors import BadResult, CallFailed, NotConnected
 from runtime.flow.combining import Timeout, every, first, mapped
 from runtime.flow.paced import PacedSteps
 from runtime.flow.saga import ContinueAsNew, Saga
+from runtime.human import Human
 from runtime.policy import RetryPolicy
 from runtime.turn import Question, Turn, method_and_payload
 from schemas import control
@@ -62,6 +63,7 @@ class Workflow:
         actor = actor_id(address.tenant, address.kind, encode_token(address.key))
         self._run = f"{actor}/{turn.command_id}/{generation}"
         self._random: random.Random | None = None
+        self._human = Human(self, generation)
 
     @property
     def address(self) -> Address:
@@ -72,6 +74,16 @@ class Workflow:
     def key(self) -> str:
         """This actor's key: the run's id."""
         return self.turn.address.key
+
+    @property
+    def command_id(self) -> str:
+        """The id of the command that started the run."""
+        return self.turn.command_id
+
+    @property
+    def human(self) -> Human:
+        """The people that a run asks: `await ctx.human.approval(…)`."""
+        return self._human
 
     # -- values that replay ---------------------------------------------------------------------------------------
 

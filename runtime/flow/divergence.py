@@ -14,7 +14,8 @@ SHOWN = 120
 
 WAYS_ON = (
     "Ways on: keep the old way for runs that have gone it (`if ctx.patched('id'): new … else: old …`) and replay this "
-    "run's dead letter; or fork the run at the step before the difference. The code it was begun with also goes on."
+    "run's dead letter; or fork the run before the difference (`runtime runs fork`). The code it was begun with "
+    "also goes on."
 )
 
 

@@ -14,6 +14,7 @@ from runtime.pace import NotDurable
 from runtime.policy import RetryPolicy
 from runtime.recorder import StepsDiverged
 from runtime.workflow import WorkflowKind, workflow
+from schemas.approvals import KIND
 from tests.support.flows import Died, Flow
 
 ran: list[Any] = []
@@ -499,6 +500,19 @@ def test_given_a_run_cancelled_in_a_group_then_its_tasks_are_too_and_may_undo_wh
     with pytest.raises(Cancelled):
         replayed(flow)
     assert ran == []
+
+
+def test_given_a_person_to_ask_when_they_have_decided_then_a_replay_asks_nobody() -> None:
+    @workflow
+    async def refunding(ctx: Workflow) -> list[Any]:
+        outcome = await ctx.human.approval("refund", {"amount": 900}, required_roles=["manager"])
+        return [outcome.approved, await ctx.step("refund", note, 900)]
+
+    flow = Flow(refunding, answers={f"{KIND}.request": None, f"{KIND}.outcome": {"status": "approved", "by": "ann"}})
+    assert flow.attempt() == [True, 900]
+    assert flow.names() == [f"$ask {KIND}.request", f"$ask {KIND}.outcome", "refund"]
+    flow.answers.clear()
+    assert replayed(flow) == [True, 900]
 
 
 def test_given_a_journal_of_many_steps_when_it_is_replayed_then_nothing_of_it_runs() -> None:

@@ -77,8 +77,11 @@ async def failing(ctx: Workflow) -> None:
     await ctx.step("fail", fail)
 
 
-def test_given_a_workflow_when_it_asks_entities_functions_and_children_then_their_answers_are_its_own() -> None:
-    world = World(filling, resting, shelf, double)
+@pytest.mark.parametrize("always_replay", [False, True])
+def test_given_a_workflow_when_it_asks_entities_functions_and_children_then_their_answers_are_its_own(
+    always_replay: bool,
+) -> None:
+    world = World(filling, resting, shelf, double, always_replay=always_replay)
     result = world.ask(filling, "f", "run", {"item": "pen", "times": 2}, id="first")
     assert result == {"doubled": 4, "child": 120}
     assert world.query(filling, "f", "counts") == [1, 2]
@@ -111,8 +114,9 @@ def test_given_a_step_that_fails_for_good_when_it_is_let_out_then_the_run_fails_
     assert world.query(failing, "f", "current")["published"] == {"status": "about to fail"}
 
 
-def test_given_a_run_that_continues_as_new_then_it_ends_as_one() -> None:
-    world = World(climbing)
+@pytest.mark.parametrize("always_replay", [False, True])
+def test_given_a_run_that_continues_as_new_then_it_ends_as_one(always_replay: bool) -> None:
+    world = World(climbing, always_replay=always_replay)
     assert world.ask(climbing, "c", "run", {"to": 5}) == [5, 5]
     assert world.query(climbing, "c", "current")["published"] == {"at": 5}
     world.replay()
@@ -153,6 +157,21 @@ def test_given_a_timer_by_cron_when_it_waits_then_until_the_expression_is_due_in
     assert world.ask(nightly, "n", "run", {"cron": "30 2 * * *"}) == 1_700_011_800  # 02:30 on 15 November 2023
     with pytest.raises(CallFailed, match="ctx.timer.cron='30 2'"):
         world.ask(nightly, "bad", "run", {"cron": "30 2"})
+
+
+def test_given_code_that_does_otherwise_in_a_replay_when_it_always_replays_then_that_is_found() -> None:
+    attempts = 0
+
+    @workflow
+    async def fickle(ctx: Workflow) -> int:
+        nonlocal attempts
+        attempts += 1
+        await ctx.step(f"attempt {attempts}", int)
+        return attempts
+
+    assert World(fickle).ask(fickle, "f", "run") == 1
+    with pytest.raises(CallFailed, match="request 1: recorded is 'attempt 2'"):
+        World(fickle, always_replay=True).ask(fickle, "f", "run")
 
 
 def test_given_a_snapshot_then_it_is_the_state() -> None:
