@@ -126,12 +126,13 @@ ON CONFLICT (command_id, actor) DO UPDATE SET status = excluded.status, attempts
     ended_at = now()
 
 -- name: settle_runs
--- One that is replayed goes on, as its pending row says; one that is dropped has failed for good.
+-- One that is replayed goes on, as its pending row says; one that is dropped has failed for good. Its status is no
+-- condition: on small tables the planner would then read the whole index of those that failed, and go on doing so.
 WITH settled AS (SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[]) u(actor, command_id, status)),
      gone AS (DELETE FROM runs r USING settled u
               WHERE r.actor = u.actor AND r.command_id = u.command_id AND u.status = 'replayed')
-UPDATE runs r SET status = 'failed' FROM settled u
-WHERE r.actor = u.actor AND r.command_id = u.command_id AND u.status = 'dropped' AND r.status = 'parked'
+UPDATE runs r SET status = CASE r.status WHEN 'parked' THEN 'failed' ELSE r.status END FROM settled u
+WHERE r.actor = u.actor AND r.command_id = u.command_id AND u.status = 'dropped'
 
 -- name: delete_pending
 DELETE FROM pending p USING unnest(%s::uuid[], %s::text[]) u(actor, command_id)
