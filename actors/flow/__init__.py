@@ -6,9 +6,11 @@
     order.py        which steps are next, given what became of the others
     values.py       what a task is called with
     drawing.py      a definition as a picture: Mermaid and SVG
+    running.py      a definition as a workflow
 """
 
 from actors.flow.definition import BadFlow, FlowDefinition
+from actors.flow.running import flow, flow_workflow
 from actors.flow.steps import (
     TaskStep,
     WaitSignalStep,
@@ -26,6 +28,8 @@ __all__ = [
     "WaitSignalStep",
     "WaitTimerStep",
     "WorkflowStep",
+    "flow",
+    "flow_workflow",
     "task_step",
     "wait_signal_step",
     "wait_timer_step",

@@ -8,6 +8,7 @@ import msgspec
 
 from actors.flow.steps import TaskStep, WaitSignalStep, WaitTimerStep, WorkflowStep
 from actors.flow.values import references
+from runtime.cron import BadCalendar, check_cron, zone
 from schemas.address import BadAddress, check_name
 
 MAX_NAME_LENGTH = 100
@@ -104,6 +105,12 @@ def _in_timer(step: WaitTimerStep) -> Iterable[tuple[str, str]]:
     if (step.delay_ms is None) == (step.cron_expr is None):
         yield step.name, "a timer has either delay_ms or cron_expr"
     yield from _positive(step.name, "delay_ms", step.delay_ms)
+    if step.cron_expr is not None:
+        try:
+            zone(step.timezone)
+            check_cron(step.cron_expr, step.timezone)
+        except BadCalendar as error:
+            yield step.name, str(error)
     if step.max_retries < 0:
         yield step.name, "max_retries is at least 0"
     if step.max_retries and (step.delay_ms is None or not step.dependencies):

@@ -20,8 +20,8 @@ import msgspec
 
 from runtime.arguments import encode_json
 from runtime.clock import Clock
-from runtime.errors import BadResult, CallFailed, StepFailed
-from runtime.failure import text_of
+from runtime.errors import BadResult, CallFailed, Rejected, StepFailed
+from runtime.failure import failure_of, text_of
 from runtime.flow import divergence
 from runtime.flow.delivery import PATCHED, Delivery
 from runtime.flow.saga import ContinueAsNew
@@ -117,6 +117,8 @@ class PacedSteps(Delivery):
         async def carry(_: int, entry: Entry) -> None:
             try:
                 entry.result = msgspec.Raw(await fn())
+            except Rejected as error:
+                entry.rejected = failure_of(error, self._actor)
             except CallFailed as error:
                 message = str(error).removeprefix(f"{error.code}: ")
                 entry.failed = Failure(error.code, message, error.path, error.details)
