@@ -12,7 +12,6 @@ from actors.flow.definition import FlowDefinition
 from actors.flow.order import Order, Outcome
 from actors.flow.steps import TaskStep, WaitSignalStep, WaitTimerStep, WorkflowStep
 from actors.flow.values import filled
-from runtime.cron import after, check_cron
 from runtime.errors import CallFailed, Rejected
 from runtime.flow.context import Workflow
 from runtime.workflow import OnExisting, WorkflowKind, workflow
@@ -137,7 +136,4 @@ class _Walk:
             return self._ctx.now  # it is its dependencies' policy, and they are done
         if step.cron_expr is None:
             return await self._ctx.timer(delay_s=(step.delay_ms or 0) / 1000)
-        due = after(check_cron(step.cron_expr, step.timezone), step.timezone, self._ctx.now)
-        if due is None:
-            raise Rejected(f"step {step.name!r}: {step.cron_expr!r} is never due again")
-        return await self._ctx.timer(at=due)
+        return await self._ctx.timer(cron=step.cron_expr, timezone=step.timezone)

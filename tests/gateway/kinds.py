@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from runtime.flow.context import Workflow
 from runtime.function import function
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.turn import Turn
+from runtime.workflow import workflow
 
 note = keyvalue("note")
 
@@ -30,6 +32,12 @@ def sign(ctx: KeyValue) -> str | None:
 def roles(ctx: KeyValue) -> list[str]:
     """Gives the roles of who asked, as far as they were proved."""
     return list(ctx.turn.roles)
+
+
+@workflow
+async def reviewing(ctx: Workflow, amount: int) -> str:
+    """The same in a workflow: how it was decided."""
+    return (await ctx.human.approval("review", {"amount": amount}, required_roles=["manager"])).status
 
 
 @function(name="refunding", timeout_s=None)

@@ -37,9 +37,9 @@ class Desk:
     def as_(self, who: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[who]}"}
 
-    def begin(self, key: str, amount: int) -> tuple[str, str]:
+    def begin(self, key: str, amount: int, kind: str = "refunding") -> tuple[str, str]:
         """Starts a run; gives where its result is, and the id of its approval."""
-        body = {"kind": "refunding", "key": key, "method": "run", "args": {"amount": amount}}
+        body = {"kind": kind, "key": key, "method": "run", "args": {"amount": amount}}
         begun = self.http.post("/runs", json=body, headers=self.as_("bob")).json()
         found = run(until(lambda: self.pending(key)))
         return begun["links"]["self"], found["id"]
@@ -95,6 +95,14 @@ def test_given_a_signal_that_claims_an_approval_then_the_run_asks_and_goes_on_wa
     assert desk.pending("r2") is not None
     desk.http.post(f"/approvals/{id}/reject", json={}, headers=desk.as_("ann"))
     assert desk.result(link) == {"approved": False, "by": "ann", "comment": ""}
+
+
+def test_given_a_workflow_that_asks_when_its_pod_is_killed_then_it_hears_what_was_decided(desk: Desk) -> None:
+    link, id = desk.begin("w1", 3, "reviewing")
+    desk.pod.kill()
+    desk.pod = desk.start()
+    assert desk.http.post(f"/approvals/{id}/reject", json={}, headers=desk.as_("ann")).json()["status"] == "rejected"
+    assert desk.result(link) == "rejected"
 
 
 def test_given_the_command_line_and_nats_then_a_role_needs_the_signing_key(desk: Desk, tmp_path: Path) -> None:

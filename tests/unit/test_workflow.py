@@ -199,3 +199,43 @@ def test_given_definitions_that_cannot_work_then_they_are_refused_at_once() -> N
     assert isinstance(kind, WorkflowKind)
     assert kind.name == "named"
     assert sorted(kind.methods) == ["current", "run"]
+
+
+@workflow
+async def packing(ctx: Workflow) -> None:
+    """Fills a shelf, and empties it again when it is full."""
+    async with ctx.saga() as saga:
+        for _ in range(3):
+            await ctx.ask(shelf, "p", "put", {"item": "box"})
+            saga.undo_by(lambda: ctx.ask(shelf, "p", "take", {"item": "box"}))
+
+
+@shelf.write
+def take(ctx: KeyValue, item: str) -> int:
+    """One fewer of an item."""
+    count: int = ctx.get(item, 0) - 1
+    ctx.set(item, count)
+    return count
+
+
+def test_given_an_actor_that_refuses_then_the_refusal_is_recorded_and_the_saga_undoes() -> None:
+    world = World(packing, shelf)
+    with pytest.raises(Rejected, match="the shelf is full"):
+        world.ask(packing, "p1", "run")
+    assert world.query(packing, "p1", "current")["status"] == "failed"
+    assert world.ask(shelf, "p", "put", {"item": "box"}) == 1
+
+
+@workflow
+async def nightly(ctx: Workflow, cron: str, timezone: str) -> float:
+    """Waits for the next time."""
+    return await ctx.timer(cron=cron, timezone=timezone)
+
+
+def test_given_a_cron_expression_then_the_timer_waits_until_it_is_due() -> None:
+    world = World(nightly)
+    due = world.ask(nightly, "n1", "run", {"cron": "30 6 * * *", "timezone": "Asia/Kolkata"})
+    assert due % 86_400 == 3_600  # half past six in Kolkata
+    assert 0 < due - 1_700_000_000 <= 86_400
+    with pytest.raises(CallFailed, match="no cron expression"):
+        world.ask(nightly, "n2", "run", {"cron": "soon", "timezone": "UTC"})
