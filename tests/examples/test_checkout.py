@@ -11,8 +11,9 @@ from tests.support.system import ROOT, System, run, until
 PUBLISHED = "SELECT payload->>'result' FROM log WHERE payload->>'step' = '$publish status' ORDER BY seq"
 
 
-def test_given_the_checkouts_own_tests_then_they_pass() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/checkout_test.py"]
+def test_given_the_examples_own_tests_then_they_pass() -> None:
+    files = ["examples/checkout_test.py", "examples/workflows_test.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
