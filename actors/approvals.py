@@ -230,7 +230,7 @@ desk = entity(
     initial=dict[str, Summary](),
     apply=listed,
     snapshot_every=200,
-    retention=Retention(keep_events=1000, keep_for_s=30 * DAY_S),
+    retention=Retention(keep_events=1000, keep_for_s=30 * DAY_S, archive=False),
     version="1",
 )
 

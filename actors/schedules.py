@@ -50,7 +50,7 @@ schedule = entity(
     apply=apply,
     retry=RetryPolicy(max_attempts=5),
     snapshot_every=100,
-    retention=Retention(keep_events=1000, keep_for_s=90 * DAY_S),
+    retention=Retention(keep_events=1000, keep_for_s=90 * DAY_S, archive=False),
     version="1",
 )
 
