@@ -89,7 +89,8 @@ async def _run(world: World, say: Say) -> Outcome:
     evidence = await _evidence(world, seen, stored, faults.history)
     unsettled += await probe(world.system, settings.patience_s)
     world.running()
-    for pod in world.pods[1:]:
+    current = [pod for pod in world.pods if pod.name.startswith(f"{world.group}-")]
+    for pod in [pod for pod in world.pods if pod not in current[:1]]:
         await _terminate(world, pod)
     evidence.looks_of_one = await last_looks(world.system, evidence.last_looks, settings.patience_s)
     for pod in list(world.pods):
