@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -300,6 +301,9 @@ async def _called(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[s
 
 
 def _takes_key(fn: Callable[..., Any]) -> bool:
+    if type(fn) is FunctionType and not fn.__dict__:  # a signature takes a hundred times longer
+        code = fn.__code__
+        return KEY in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
         return KEY in inspect.signature(fn).parameters
     except (TypeError, ValueError):  # a function of C's without a signature

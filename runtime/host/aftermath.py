@@ -6,13 +6,12 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from runtime.errors import NotConnected
 from runtime.host.answers import MESSAGE_MARGIN_BYTES, Answer, join, within
 from runtime.host.command import Command
 from runtime.host.items import Anchor, Finished, Item, Next, Rerun
 from runtime.host.lane import Activation, Lane
+from runtime.host.notices import Notices
 from runtime.host.plan import Plan, Work
 from schemas.subjects import commits
 
@@ -23,15 +22,14 @@ _log = logging.getLogger("troupe.aftermath")
 
 LOOK_AGAIN_S = 0.1
 
-_pack = msgspec.msgpack.Encoder().encode
-
 
 class Aftermath:
     """Applies committed plans to a pod."""
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
-        self._notices = commits(pod.settings.group)
+        subject = commits(pod.settings.group)
+        self._notices = Notices(lambda body: self._post(subject, body), pod.clock.monotonic)
 
     def follow(self, batch: Sequence[Item], plan: Plan, fenced: Sequence[Lane]) -> None:
         """Everything that a committed batch entails."""
@@ -64,7 +62,7 @@ class Aftermath:
         if plan.next_due is not None:
             pod.timers.due(plan.next_due)
         if plan.positions:
-            self._notify(plan)
+            self._notices.tell(plan.positions)
         for lane in fenced:
             _log.warning("lane %d belongs to another pod now: its turns are dropped", lane.lane)
             pod.lose(lane)
@@ -188,8 +186,3 @@ class Aftermath:
         meter.fenced += len(fenced)
         meter.replies += len(plan.answers)
         meter.commands += len(plan.changes.inbox)
-
-    def _notify(self, plan: Plan) -> None:
-        """Tells readers of the log how far it has come; a hint, so nothing depends on its arrival."""
-        body = _pack({lane.lane: position for lane, position in plan.positions.items()})
-        self._post(self._notices, body)

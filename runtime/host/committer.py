@@ -11,6 +11,7 @@ at fault.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,13 +19,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from runtime.clock import Clock
 from runtime.host.command import Command
 from runtime.host.items import Anchor, Expire, Item, Next, Order, Sent, Step, Touch, name_of
-from runtime.host.lane import Activations, Lane
-from runtime.host.lookups import Lookups
+from runtime.host.lane import Activation, Activations, Lane
+from runtime.host.lookups import Lookups, reads_nothing
 from runtime.host.meter import Meter
 from runtime.host.observer import Marks, Observer
 from runtime.host.plan import Plan
 from runtime.host.planner import Planner
-from runtime.host.ports import CommitLog, Found, LogRefused, LogTimedOut, LogUnavailable
+from runtime.host.ports import CommitLog, Found, LogRefused, LogTimedOut, LogUnavailable, Wanted
 from runtime.host.suspects import Suspects
 from runtime.host.threads import TurnRunner
 from runtime.host.trials import LOOK_AGAIN_S, Trials
@@ -33,11 +34,17 @@ from runtime.kind import Kind
 _log = logging.getLogger("troupe.committer")
 
 NOTHING_FOUND = Found(frozenset(), {}, {}, {}, {}, {}, {}, {}, frozenset(), {})
+_Committed = tuple[Plan, frozenset[int], Marks]
+"""A plan that is committed, the lanes that were this pod's, and when."""
+
 MAX_BATCH_BYTES = 64 * 1024**2
 """Bytes of commands after which a batch is full: no statement may have 1 GB, and bodies are written as hex digits."""
 
 DOOMED_AFTER = 3
 """Deaths of the process after which the command that was tried alone each time is parked."""
+
+WARY_BATCHES = 16
+"""Batches that take two round trips after one that could not be committed in one: repeats seldom come alone."""
 
 ABSOLVE_RETRY_S = 0.2
 SAY_AGAIN_S = 0.5
@@ -80,6 +87,7 @@ class Committer:
         self._gated: dict[Lane, None] = {}  # in order, unlike a set: what runs must not depend on addresses
         self._wake = asyncio.Event()
         self._in_hand: asyncio.Future[None] | None = None
+        self._wary = 0
         self._suspects = Suspects(clock.monotonic, self._wake.set)
         self._trials = Trials()
         self._planner = Planner(kinds, clock, meter, principal_of, self._trials, turns)
@@ -279,6 +287,54 @@ class Committer:
     async def _attempt(self, batch: list[Item]) -> None:
         started = self._monotonic()
         wanted, lanes, hot, early = self._lookups.of(batch)
+        alone = await self._at_once(batch, wanted, lanes, hot, started)
+        plan, held, marks = alone or await self._in_two(batch, wanted, lanes, hot, early)
+        fenced = [lane for lane in lanes if lane.lane not in held]
+        if plan.changes.events or plan.changes.inbox:
+            self._suspects.committed()
+        for lane, fence in zip(lanes, wanted.fences, strict=True):
+            if lane.lane in held:
+                lane.checkpoint, lane.checkpoint_at = fence.checkpoint, fence.checkpoint_at
+            if lane.loose:
+                lane.loose.difference_update([item.stream_seq for item in batch if type(item) is Command])
+        for item in batch:
+            if fenced and item.lane.lane not in held:
+                _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
+        self._after(batch, plan, fenced)
+        self._trials.committed(plan)
+        if self._planner.observer is not None:
+            self._planner.observer.committed(batch, plan, fenced, marks)
+
+    async def _at_once(
+        self, batch: list[Item], wanted: Wanted, lanes: Sequence[Lane], hot: Mapping[str, Activation], started: float
+    ) -> _Committed | None:
+        """Commits a batch in one round trip, if nothing must be read for it; None when it is to be done in two."""
+        if self._wary:
+            self._wary -= 1
+            return None
+        if not reads_nothing(batch, wanted, lanes):
+            return None
+        plan = await self._planner.plan(batch, NOTHING_FOUND, hot)
+        ran = self._monotonic()
+        # An answer is recorded once: of a command that gets one now, the log says by itself whether it has one already.
+        unanswered = [place for place in wanted.commands if place not in plan.inbox]
+        if not await self._log.commit_at_once(dataclasses.replace(wanted, commands=unanswered), plan.changes):
+            self._wary = WARY_BATCHES
+            return None
+        done = self._monotonic()
+        self._meter.batch(len(batch), 0.0, ran - started, done - ran)
+        return plan, frozenset(lane.lane for lane in lanes), Marks(started, ran, done)
+
+    async def _in_two(
+        self,
+        batch: list[Item],
+        wanted: Wanted,
+        lanes: Sequence[Lane],
+        hot: Mapping[str, Activation],
+        early: list[Item],
+    ) -> _Committed:
+        """Commits a batch in two round trips. Those of its turns that need nothing of the log run during the first."""
+        started = self._monotonic()
         begun = asyncio.ensure_future(self._log.begin(wanted))
         try:
             await asyncio.sleep(0)  # so that it is on its way before the turns want the processor
@@ -292,7 +348,7 @@ class Committer:
         ready = self._monotonic()
         found = await begun
         read = self._monotonic()
-        fenced = [lane for lane in lanes if lane.lane not in found.lanes]
+        fenced = any(lane.lane not in found.lanes for lane in lanes)
         kept = batch if not fenced else [item for item in batch if item.lane.lane in found.lanes]
         try:
             if ahead is None or fenced or found.inbox or found.refused:
@@ -309,20 +365,7 @@ class Committer:
             await self._log.rollback()
         done = self._monotonic()
         self._meter.batch(len(kept), read - ready, ready - started + ran - read, done - ran)
-        if plan.changes.events or plan.changes.inbox:
-            self._suspects.committed()
-        for lane, fence in zip(lanes, wanted.fences, strict=True):
-            if lane.lane in found.lanes:
-                lane.checkpoint, lane.checkpoint_at = fence.checkpoint, fence.checkpoint_at
-            if lane.loose:
-                lane.loose.difference_update([item.stream_seq for item in batch if type(item) is Command])
-        for item in batch:
-            if fenced and item.lane.lane not in found.lanes:
-                _give_up(item, LogUnavailable("another pod owns the actor now; ask again"))
-        self._after(batch, plan, fenced)
-        self._trials.committed(plan)
-        if self._planner.observer is not None:
-            self._planner.observer.committed(batch, plan, fenced, Marks(started, ran, done))
+        return plan, found.lanes, Marks(started, ran, done)
 
 
 def _counted(careful: Sequence[Command]) -> list[tuple[int, int, int]]:

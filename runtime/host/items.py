@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from runtime.host.command import Command
 from runtime.host.ports import PendingRow
@@ -72,6 +72,22 @@ class Finished:
     doomed: str = ""
 
 
+class Promise(Protocol):
+    """Somebody who waits, as an asyncio.Future is one."""
+
+    def done(self) -> bool:
+        """Whether it is answered."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Answers."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Answers with an error."""
+
+    def cancel(self) -> object:
+        """Says that there will be no answer."""
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Step:
     """An execution has completed a step, or with no `entry`, is about to take one: then only the fence is asked.
@@ -83,7 +99,7 @@ class Step:
     lane: Lane
     command: Command
     entry: Entry | None
-    answered: asyncio.Future[None]
+    answered: Promise
     doomed: str = ""
     copied: Sequence[tuple[str, str]] = ()
 

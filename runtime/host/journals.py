@@ -1,16 +1,21 @@
-"""Where executions keep their steps: items of the commit pipeline, and for one that starts anew, the log."""
+"""Where executions keep their steps: items of the commit pipeline, and for one that starts anew, the log.
+
+Handlers have an event loop of their own. What their steps want of the pod's crosses over in both directions by the
+handful (runtime.host.crossing).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from runtime.clock import Clock
 from runtime.flow.paced import PacedSteps, paced_steps
 from runtime.flow.saga import ContinueAsNew
 from runtime.flow.state import RunState
+from runtime.host.crossing import Crossing
 from runtime.host.forks import Forks, JournalSource
 from runtime.host.items import Start, Step
 from runtime.host.lane import Lane
@@ -28,18 +33,36 @@ _log = logging.getLogger("troupe.executions")
 
 RETRY_S = 0.2
 
+FEW = 64
+"""Events of a journal that are decoded sooner than a thread can be asked to."""
+
 
 class Journals:
-    """Those of one pod's executions. `put` puts a Step into the next batch; for `suspend_after_s` see PodSettings."""
+    """Those of one pod's executions.
+
+    Args:
+        put: puts a Step into the next batch.
+        suspend_after_s: see PodSettings.
+        certain: whether nobody else can own the pod's lanes yet, see Leases.certain; called from any thread.
+        partitions: of the whole log.
+    """
 
     def __init__(
-        self, source: JournalSource, put: Callable[[Step], None], clock: Clock, suspend_after_s: float, partitions: int
+        self,
+        source: JournalSource,
+        put: Callable[[Step], None],
+        clock: Clock,
+        suspend_after_s: float,
+        certain: Callable[[], bool],
+        partitions: int,
     ) -> None:
         self._source = source
-        self._put = put
-        self._clock = clock
-        self._suspend_after_s = suspend_after_s
+        self.put = put
+        self.clock = clock
+        self.suspend_after_s = suspend_after_s
+        self.certain = certain
         self._forks = Forks(source, put, partitions)
+        self._ways: dict[asyncio.AbstractEventLoop, _Ways] = {}
 
     async def open(self, start: Start) -> Journal:
         """The journal of an execution that is about to run; what it holds is read only if it may have run before."""
@@ -55,8 +78,19 @@ class Journals:
                 await asyncio.sleep(RETRY_S)
         if FORK in command.headers:
             events = await self._forks.begun(start, events)
-        entries, said = await asyncio.to_thread(_divided, events, start.state) if events else ([], [])
-        return Journal(start, self._put, self._clock, self._suspend_after_s, entries, said)
+        if len(events) > FEW:
+            entries, said = await asyncio.to_thread(_divided, events, start.state)
+        else:
+            entries, said = _divided(events, start.state)
+        return Journal(start, self, entries, said)
+
+    def ways(self, pods: asyncio.AbstractEventLoop, handlers: asyncio.AbstractEventLoop) -> _Ways:
+        """The ways between the pod's event loop and one of handlers."""
+        ways = self._ways.get(handlers)
+        if ways is None:
+            ways = _Ways(Crossing(handlers, pods, _Asked.arrive), Crossing(pods, handlers, _Asked.left))
+            self._ways[handlers] = ways
+        return ways
 
 
 def _divided(events: list[tuple[int, str, str]], state: object) -> tuple[list[Entry], list[Said]]:
@@ -88,31 +122,32 @@ class Journal:
     def __init__(
         self,
         start: Start,
-        put: Callable[[Step], None],
-        clock: Clock,
-        suspend_after_s: float,
+        journals: Journals,
         entries: list[Entry],
         said: list[Said],
     ) -> None:
         command = start.command
         self._start = start
         self._lane: Lane = command.lane
-        self._put = put
+        self._journals = journals
         self._loop = asyncio.get_running_loop()
-        self._open: set[asyncio.Future[None]] = set()
+        self._ways: _Ways | None = None
+        self._open: set[_Asked] = set()
+        self._settled: asyncio.Future[None] | None = None
         self._closed = False
         steps, yielded = divided(entries)
-        self.steps = _steps(start, self, clock, steps)
+        self.steps = _steps(start, self, journals.clock, steps)
         self.yields = Yields(command.id, start.attempt, self, yielded)
         self.steps.begun |= yielded > 0
         self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
-        self.mail = Mail(self.steps, clock.now)
-        self._suspension = Suspension(self.steps, self.mail, suspend_after_s)
+        self.mail = Mail(self.steps, journals.clock.now)
+        self._suspension = Suspension(self.steps, self.mail, journals.suspend_after_s)
         for message in said:
             self.mail.post(message)
 
     async def through(self, job: Awaitable[T]) -> T:
         """Runs the handler, in its own event loop. For what it raises see Steps.through and Suspension.through."""
+        self._ways = self._journals.ways(self._loop, asyncio.get_running_loop())
         self.mail.open()
         try:
             return await self._suspension.through(self.steps.through(job))
@@ -127,11 +162,17 @@ class Journal:
         return bool(self._open)
 
     async def confirm(self) -> None:
-        """See runtime.journal.Keeper: a batch of its own fence says that the lane is still this pod's."""
-        await self._commit(None)
+        """See runtime.journal.Keeper. Called in the handler's event loop.
+
+        While this pod's lease goes on, nobody has taken its lanes but as it gave them up itself. Else a batch of its
+        own fence says whose the lane is: a pod that was frozen may have renewed a lease that was over.
+        """
+        certain = self._journals.certain()  # before the lane, see there
+        if not certain or not self._lane.alive or self._closed:
+            await self._commit(None)
 
     async def keep(self, entry: Entry) -> None:
-        """See runtime.journal.Keeper."""
+        """See runtime.journal.Keeper. Called in the handler's event loop."""
         await self._commit(entry)
 
     async def settle(self) -> None:
@@ -141,17 +182,90 @@ class Journal:
         """
         self._closed = True
         if self._open:
-            await asyncio.wait(self._open)
+            self._settled = self._loop.create_future()
+            await self._settled
 
     async def _commit(self, entry: Entry | None) -> None:
-        committed = asyncio.run_coroutine_threadsafe(self._committed(entry), self._loop)
-        await asyncio.wrap_future(committed)
+        assert self._ways is not None, "steps are taken within the handler"
+        asked = _Asked(self, entry, self._ways.out, asyncio.get_running_loop().create_future())
+        self._ways.into.put(asked)
+        await asked.future
 
-    async def _committed(self, entry: Entry | None) -> None:
+    def begin(self, asked: _Asked) -> None:
+        """Puts a step into the next batch, unless the attempt is over."""
         if self._closed or not self._lane.alive:
-            raise asyncio.CancelledError(f"{self._start.command} is another attempt's now")
-        answered: asyncio.Future[None] = self._loop.create_future()
-        self._open.add(answered)
-        answered.add_done_callback(self._open.discard)
-        self._put(Step(self._lane, self._start.command, entry, answered))
-        await asyncio.shield(answered)
+            asked.leave(asyncio.CancelledError(f"{self._start.command} is another attempt's now"))
+        elif not asked.future.cancelled():
+            self._open.add(asked)
+            self._journals.put(Step(self._lane, self._start.command, asked.entry, asked))
+
+    def end(self, asked: _Asked) -> None:
+        """A step is committed, or will not be."""
+        self._open.discard(asked)
+        if self._settled is not None and not self._open and not self._settled.done():
+            self._settled.set_result(None)
+
+
+class _Asked:
+    """What a handler wants of the pipeline: a step's entry committed, or with None the fence asked.
+
+    `future` is the handler's; everything else happens in the pod's event loop, as with a future of its own.
+    """
+
+    __slots__ = ("_answered", "_journal", "_out", "_outcome", "entry", "future")
+
+    def __init__(
+        self, journal: Journal, entry: Entry | None, out: Crossing[_Asked], future: asyncio.Future[None]
+    ) -> None:
+        self._journal = journal
+        self.entry = entry
+        self._out = out
+        self.future = future
+        self._outcome: BaseException | None = None
+        self._answered = False
+
+    def arrive(self) -> None:
+        """In the pod's loop."""
+        self._journal.begin(self)
+
+    def done(self) -> bool:
+        """Whether it is answered."""
+        return self._answered
+
+    def set_result(self, _: None) -> None:
+        """It is committed."""
+        self.leave(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """It cannot be."""
+        self.leave(error)
+
+    def cancel(self) -> None:
+        """It is not this pod's any more."""
+        self.leave(asyncio.CancelledError())
+
+    def leave(self, outcome: BaseException | None) -> None:
+        """Brings the answer to the handler."""
+        if self._answered:
+            return
+        self._answered, self._outcome = True, outcome
+        self._journal.end(self)
+        self._out.put(self)
+
+    def left(self) -> None:
+        """In the handler's loop."""
+        if self.future.done():
+            return
+        if self._outcome is None:
+            self.future.set_result(None)
+        elif isinstance(self._outcome, asyncio.CancelledError):
+            self.future.cancel(*self._outcome.args)
+        else:
+            self.future.set_exception(self._outcome)
+
+
+class _Ways(NamedTuple):
+    """Into the pod's event loop, and out of it."""
+
+    into: Crossing[_Asked]
+    out: Crossing[_Asked]

@@ -19,6 +19,9 @@ from runtime.host.tasks import Tasks
 _log = logging.getLogger("troupe.leases")
 
 LEAVING_LOOK_S = 0.05
+MOMENT_S = 0.1
+"""What is begun because a lease goes on has so long until it may be over."""
+
 SILENT_AFTER_BEATS = 3
 """Heartbeats that a pod may miss before others stand in for what it is to take."""
 
@@ -80,6 +83,18 @@ class Leases:
     def valid(self) -> bool:
         """Whether reads may be answered: no other pod can own these lanes yet."""
         return self._clock.monotonic() < self.until
+
+    def certain(self) -> bool:
+        """Whether nobody else can own these lanes yet, nor for a moment. From any thread.
+
+        To be asked before Lane.alive: a lease that was over is renewed only after what was lost is marked so.
+        """
+        until = self.until - MOMENT_S
+        return self._clock.monotonic() < until
+
+    def end(self) -> None:
+        """The membership is about to be taken back: from now on nothing is certain."""
+        self.until = self._renewed = 0.0
 
     def look_now(self) -> None:
         """Looks at the lanes at once instead of at the next interval."""

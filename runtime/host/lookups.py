@@ -104,6 +104,15 @@ class Lookups:
         return self._kinds.get(item.command.address.kind) if isinstance(item, (Finished, Step)) else None
 
 
+def reads_nothing(batch: Sequence[Item], wanted: Wanted, lanes: Sequence[Lane]) -> bool:
+    """Whether a batch needs nothing of the log but that its lanes are ours and its ids are new."""
+    if wanted.cold or wanted.runs or wanted.next_pending or wanted.timers or wanted.dead_letters:
+        return False
+    if wanted.commands and any(lane.careful for lane in lanes):
+        return False  # the repeat of what killed a process is answered from the log: it must not run before that
+    return not any(type(item) is Order for item in batch)
+
+
 def _find_run(wanted: Wanted, command: Command) -> None:
     """Asks for the execution that a control command is for, and whether the command is pending itself."""
     if (run := controls.run_of(command)) is not None:

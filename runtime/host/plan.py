@@ -5,7 +5,6 @@ A plan never touches what the pod holds in memory. It is thrown away when the co
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
-    from runtime.host.items import Expire, Next, Rerun, Start, Step, Touch
+    from runtime.host.items import Expire, Next, Promise, Rerun, Start, Step, Touch
     from runtime.host.lane import Lane
     from runtime.mail import Said
 
@@ -105,7 +104,7 @@ class Plan:
         nexts: actors whose pending commands this batch went on with: what was found in the log is used once.
         resolved: dead letters that this batch replays or drops.
         positions, ords: lane → last log position and outbox number.
-        promises: (future, value) to resolve after the commit.
+        promises: (who waits, value) to resolve after the commit.
         said: messages for executions, which hear of them after the commit.
         stopped: executions (actor, command id) that this batch has ended; what still runs of them is stopped.
         expiring: runs with a time-out, and when it is over (Unix seconds).
@@ -138,7 +137,7 @@ class Plan:
         self.positions: dict[Lane, int] = {}
         self.ords: dict[Lane, int] = {}
         self.outbox: dict[Lane, list[OutboxRow]] = {}
-        self.promises: list[tuple[asyncio.Future[Any], Any]] = []
+        self.promises: list[tuple[Promise, Any]] = []
         self.said: list[tuple[Lane, str, Said]] = []
         self.stopped: list[tuple[Lane, tuple[str, str]]] = []
         self.expiring: list[tuple[Expire, float]] = []

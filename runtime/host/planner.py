@@ -9,7 +9,7 @@ from functools import partial
 from runtime.clock import Clock
 from runtime.host.command import Command
 from runtime.host.handling import Running
-from runtime.host.items import Item, name_of
+from runtime.host.items import Anchor, Finished, Item, Sent, Step, name_of
 from runtime.host.lane import Activation
 from runtime.host.meter import Meter
 from runtime.host.observer import Observer
@@ -26,6 +26,17 @@ _log = logging.getLogger("troupe.committer")
 ISOLATED_FOR_S = 60.0
 REMEMBERED = 10_000
 """Actors whose fold is known to take long; beyond, they are found out anew."""
+
+
+def runs_no_handler(items: Sequence[Item], hot: Mapping[str, Activation]) -> bool:
+    """Whether the turns of `items` run nothing of users', not even a fold: they need no thread of their own."""
+    for item in items:
+        if type(item) is Step or type(item) is Finished:
+            if item.command.actor not in hot:
+                return False
+        elif type(item) is not Sent and type(item) is not Anchor:
+            return False
+    return True
 
 
 class Planner:
@@ -87,6 +98,9 @@ class Planner:
                 principal_of=self._principal_of,
                 random=self._clock.random,
             )
+            if runs_no_handler(rest, hot):
+                turns.run(rest)
+                return plan
             try:
                 await self._thread.run(partial(turns.run, rest), progress=turns.progress)
                 return plan

@@ -197,7 +197,12 @@ class Pod:
             self.committer.put,
             self.asking.asker,
             Journals(
-                self.reader, self.committer.put, self.clock, settings.suspend_after_s, settings.partitions
+                self.reader,
+                self.committer.put,
+                self.clock,
+                settings.suspend_after_s,
+                self.leases.certain,
+                settings.partitions,
             ),
             self._background,
             settings.handler_timeout_s,
@@ -239,6 +244,7 @@ class Pod:
             task.cancel()
         self.alarms.clear()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.leases.end()
         try:
             await self.ownership.remove()
         except LogUnavailable as error:

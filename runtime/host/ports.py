@@ -1,7 +1,7 @@
 """What the host needs of a log, as plain data and one Protocol. The adapter is runtime/postgres/.
 
 A commit takes two round trips: `begin` fences the lanes and reads what the turns need, `commit` writes what they
-decided. Between the two the host runs the handlers.
+decided. Between the two the host runs the handlers. One for which nothing must be read takes `commit_at_once`.
 """
 
 from __future__ import annotations
@@ -286,6 +286,14 @@ class Changes:
 
 class CommitLog(Protocol):
     """The commit path of a log. One transaction at a time; a LogUnavailable leaves the object usable."""
+
+    async def commit_at_once(self, wanted: Wanted, changes: Changes) -> bool:
+        """Fences, writes and commits in one round trip.
+
+        False when nothing was written: a lane is another pod's, a command of `wanted.commands`, `held` or `refused` is
+        known, one that gets an answer has one, or the log refused something: `begin` and `commit` say what it is. Of
+        `wanted` nothing else is looked up. Raises LogUnavailable (outcome unknown) or LogTimedOut (nothing written).
+        """
 
     async def begin(self, wanted: Wanted) -> Found:
         """Fences and reads. Raises LogUnavailable or LogRefused; then no transaction is open."""

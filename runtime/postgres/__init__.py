@@ -7,5 +7,5 @@
     connection.py   connections with the settings their work needs
     commit_log.py   the commit path (port: runtime.host.ports.CommitLog)
     ownership.py    membership and leases (port: runtime.host.ports.Ownership)
-    reading.py      reading the log: one actor, by time, or the whole log by position vector
+    reading.py      reading the log: one actor, by time, or the whole log by position vector; journals.py: of executions
 """

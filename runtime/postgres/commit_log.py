@@ -63,6 +63,18 @@ class PostgresCommitLog:
         self._incarnation: str | None = None
         self._pipeline: Pipeline | None = None
 
+    async def commit_at_once(self, wanted: Wanted, changes: Changes) -> bool:
+        try:
+            pipeline = await self._ready()
+            # What is sent up to a synchronisation point is one transaction; BEGIN and COMMIT would take a tenth longer.
+            await pipeline.run([*_conditions(wanted, self._pod), *_writes(changes, self._code_version)])
+            return True
+        except BaseException as error:
+            failed = await self._failed(error, (*_REFUSED, psycopg.IntegrityError))
+            if isinstance(failed, LogRefused) and not isinstance(failed, LogTimedOut):
+                return False
+            raise failed from error
+
     async def begin(self, wanted: Wanted) -> Found:
         try:
             pipeline = await self._ready()
@@ -130,17 +142,20 @@ class PostgresCommitLog:
             self._pipeline = Pipeline(connection, SILENT_AFTER_LEASES * self._ttl_s)
         return self._pipeline
 
-    async def _failed(self, error: BaseException) -> BaseException:
+    async def _failed(
+        self, error: BaseException, refusals: tuple[type[BaseException], ...] = _REFUSED
+    ) -> BaseException:
         """What to raise for `error`, with no transaction left open."""
         # A broken uniqueness means that what this pod holds in memory is not what the log holds: that is no message's
         # fault, so it counts as a broken connection, after which everything is read again.
-        refused = isinstance(error, _REFUSED)
+        refused = isinstance(error, refusals)
         timed_out = isinstance(error, (pg.QueryCanceled, pg.TransactionTimeout))
         verdict = (LogTimedOut if timed_out else LogRefused)(f"Postgres refused the batch: {error}")
         if refused and self._pipeline is not None and self._connection is not None and not self._connection.closed:
             try:
-                async with asyncio.timeout(self._ttl_s):
-                    await self._pipeline.run([], end="ROLLBACK")
+                if self._connection.info.transaction_status != TransactionStatus.IDLE:
+                    async with asyncio.timeout(self._ttl_s):
+                        await self._pipeline.run([], end="ROLLBACK")
                 return verdict
             except (psycopg.Error, OSError, TimeoutError):
                 pass  # broken after all
@@ -156,10 +171,7 @@ class PostgresCommitLog:
 
 def _questions(wanted: Wanted, pod: str) -> list[Statement]:
     """The statements that read; the fence first, so that later ones see all that an older owner wrote."""
-    lanes, epochs, checkpoints, anchors, positions = zip(*wanted.fences, strict=True)
-    asked: list[Statement] = [
-        ("fence", (ints(lanes), *map(bigints, (epochs, checkpoints, anchors, positions)), pod))
-    ]
+    asked: list[Statement] = [("fence", _fence(wanted, pod))]
     for name, pairs in (
         ("find_inbox", wanted.commands),
         ("find_pending_ids", wanted.held),
@@ -181,6 +193,25 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
         asked.append(("find_snapshots", (uuids(actors), texts(versions))))
         asked.append(("find_tails", (uuids(actors), ints(partitions), texts(versions), str(TAIL_LIMIT + 1))))
     return asked
+
+
+def _conditions(wanted: Wanted, pod: str) -> list[Statement]:
+    """The statements that fail unless the lanes are the pod's, and the commands new."""
+    asked: list[Statement] = [("fence_all", (*_fence(wanted, pod), str(len(wanted.fences))))]
+    for name, pairs in (
+        ("no_inbox", wanted.commands),
+        ("no_pending_ids", wanted.held),
+        ("no_refused", wanted.refused),
+    ):
+        if pairs:
+            actors, ids = zip(*pairs, strict=True)
+            asked.append((name, (uuids(actors), texts(ids))))
+    return asked
+
+
+def _fence(wanted: Wanted, pod: str) -> tuple[str | bytes, ...]:
+    lanes, epochs, checkpoints, anchors, positions = zip(*wanted.fences, strict=True)
+    return (ints(lanes), *map(bigints, (epochs, checkpoints, anchors, positions)), pod)
 
 
 def _found(rows: Mapping[str, list[Any]]) -> Found:

@@ -1,4 +1,4 @@
-"""The named statements of the .sql files beside this one, read once."""
+"""The named statements of the .sql files beside this one, read once. `{{name}}` in one stands for another's text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import LiteralString, cast
 
 _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_REFERENCE = re.compile(r"\{\{(\w+)\}\}")
 
 
 def _load() -> dict[str, LiteralString]:
@@ -25,4 +26,4 @@ _QUERIES = _load()
 
 def query(name: str) -> LiteralString:
     """The statement of that name."""
-    return _QUERIES[name]
+    return _REFERENCE.sub(lambda found: query(found[1]), _QUERIES[name])  # as trustworthy as its parts

@@ -8,6 +8,13 @@ FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
 WHERE p.lane = u.lane AND p.epoch = u.epoch AND p.owner = %s
 RETURNING p.lane
 
+-- name: fence_all
+-- First of a commit that is one round trip: it fails unless all of the lanes are still ours.
+WITH held AS (
+{{fence}}
+)
+SELECT CASE count(*) WHEN %s::int THEN 0 ELSE (count(*) || ' of the lanes are this pod''s')::int END FROM held
+
 -- name: find_inbox
 SELECT i.actor, i.command_id, i.seq, i.digest, i.failed, i.result
 FROM unnest(%s::uuid[], %s::text[]) u(actor, command_id)
@@ -64,6 +71,22 @@ CROSS JOIN LATERAL (
       AND q.seq > coalesce((SELECT s.seq FROM snapshots s
                             WHERE s.actor = u.actor AND s.fold_version = u.fold_version), 0)
     ORDER BY q.seq LIMIT %s) e
+
+-- name: no_inbox
+-- These three fail if there is any: what a commit in one round trip has done was for commands that are new.
+SELECT CASE count(*) WHEN 0 THEN 0 ELSE (count(*) || ' of the commands are answered')::int END FROM (
+{{find_inbox}}
+) known
+
+-- name: no_pending_ids
+SELECT CASE count(*) WHEN 0 THEN 0 ELSE (count(*) || ' of the commands are pending')::int END FROM (
+{{find_pending_ids}}
+) known
+
+-- name: no_refused
+SELECT CASE count(*) WHEN 0 THEN 0 ELSE (count(*) || ' of the commands were refused')::int END FROM (
+{{find_refused}}
+) known
 
 -- name: insert_actors
 INSERT INTO actors (actor, tenant, kind, key, lane, partition)

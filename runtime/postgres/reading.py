@@ -22,6 +22,7 @@ from runtime.host.ports import InboxEntry, Refusal
 from runtime.kind import StoredEvent
 from runtime.postgres import listing
 from runtime.postgres.archived import ArchivedEvents, by_time, merged, moment
+from runtime.postgres.journals import JournalReader
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
 from schemas.wire import LogEvent
@@ -38,6 +39,7 @@ class PostgresReader:
         self._session = Session(url, 60.0, settings, role=role)
         self._partitions = partitions
         self._archived = ArchivedEvents(self._session, tenant)
+        self._journals = JournalReader(self._session)
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -99,14 +101,7 @@ class PostgresReader:
         self, actor: str, partition: int, command_id: str, after: int = 0
     ) -> list[tuple[int, str, str]]:
         """(sequence, type, payload) of what a command's execution has completed and was told since `after`."""
-        events: list[tuple[int, str, str]] = []
-        while True:
-            wanted = {"actor": actor, "partition": partition, "command_id": command_id, "after": after, "limit": PAGE}
-            rows = await self._session.run(query("run_journal"), wanted)
-            events += [(row[0], row[1], row[2]) for row in rows]
-            if len(rows) < PAGE:
-                return events
-            after = rows[-1][0]
+        return await self._journals.read(actor, partition, command_id, after)
 
     async def by_time(
         self,

@@ -16,6 +16,19 @@ WHERE actor = %(actor)s AND partition = %(partition)s AND command_id = %(command
   AND type IN ('troupe.step', 'troupe.signal', 'troupe.update', 'troupe.cancel', 'troupe.answer')
   AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
 
+-- name: run_journals
+-- The beginnings of several of them.
+SELECT u.n, e.seq, e.type, e.payload
+FROM unnest(%(actors)s::uuid[], %(partitions)s::smallint[], %(commands)s::text[], %(afters)s::bigint[])
+     WITH ORDINALITY u(actor, partition, command_id, after, n)
+CROSS JOIN LATERAL (
+    SELECT q.seq, q.type, q.payload::text FROM events q
+    WHERE q.actor = u.actor AND q.partition = u.partition AND q.command_id = u.command_id
+      AND q.seq > u.after
+      AND q.type IN ('troupe.step', 'troupe.signal', 'troupe.update', 'troupe.cancel', 'troupe.answer')
+    ORDER BY q.seq LIMIT %(limit)s) e
+ORDER BY u.n, e.seq
+
 -- name: lane_events
 SELECT tenant, kind, key, seq, lane, position, type, version, at, command_id, payload::text, session, causation_id,
        correlation_id, principal, code_version, epoch

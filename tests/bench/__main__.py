@@ -14,7 +14,7 @@ import msgspec
 
 from runtime.host.settings import PodSettings
 from runtime.infra import Infra
-from tests.bench import activation, http, messaging, recovery, replaying, report
+from tests.bench import activation, http, messaging, recovery, replaying, report, stepping
 from tests.bench.figures import Figures
 from tests.bench.stage import Stage
 
@@ -28,6 +28,11 @@ MEASUREMENTS: dict[str, Measurement] = {
     "cold": lambda stage, seconds, figures: activation.cold(stage, int(4000 * seconds), figures),
     "replay": lambda stage, seconds, figures: replaying.replay(stage, int(40_000 * seconds), figures),
     "takeover": lambda stage, seconds, figures: recovery.takeover(stage, max(1, int(seconds / 2)), figures),
+    "steps": stepping.saturated,
+    "runs": stepping.alone,
+    "asleep": lambda stage, seconds, figures: stepping.asleep(stage, int(4000 * seconds), figures),
+    "recovery": lambda stage, seconds, figures: stepping.recovery(stage, int(2000 * seconds), figures),
+    "journal": lambda stage, seconds, figures: stepping.replaying(stage, int(2000 * seconds), figures),
     "memory": lambda stage, seconds, figures: activation.memory(stage, int(20_000 * seconds), figures),
 }
 

@@ -1,10 +1,15 @@
-"""The kinds that are measured: a counter with everything at its default, a ledger of many events a command, notes."""
+"""The kinds that are measured: a counter with everything at its default, a ledger, notes; functions that take steps."""
 
 from __future__ import annotations
+
+import asyncio
+import time
 
 from msgspec import Struct
 
 from runtime.entity import entity
+from runtime.function import function
+from runtime.policy import RetryPolicy
 from runtime.turn import Turn
 
 
@@ -67,3 +72,46 @@ def keep(_: Note, number: int, text: str, ctx: Turn) -> Kept:
     """Keeps a number and a text, and answers with the number."""
     ctx.reply(number)
     return Kept(number, text)
+
+
+async def one(number: int) -> int:
+    """A step that does nothing."""
+    return number
+
+
+@function(timeout_s=None)
+async def walk(ctx: Turn, steps: int) -> int:
+    """Takes so many steps, one after the other."""
+    for number in range(steps):
+        await ctx.step("one", one, number, returns=int)
+    return steps
+
+
+@function(timeout_s=None)
+async def linger(ctx: Turn) -> int:
+    """Takes a step, and waits until its process dies; what begins anew is done at once."""
+    done: int = await ctx.step("one", one, 1, returns=int)
+    if ctx.attempt == 1:
+        await asyncio.Event().wait()
+    return done
+
+
+@function(timeout_s=None)
+async def rest(ctx: Turn, seconds: float) -> str:
+    """Sleeps durably."""
+    await ctx.sleep(seconds)
+    return "awake"
+
+
+_failed_at: dict[str, float] = {}
+
+
+@function(timeout_s=None, retry=RetryPolicy(first_delay_s=0.001, jitter=0))
+async def again(ctx: Turn, steps: int) -> float:
+    """Takes so many steps, fails, and says how many seconds it took to have them all again."""
+    for number in range(steps):
+        await ctx.step("one", one, number, returns=int)
+    if ctx.attempt == 1:
+        _failed_at[ctx.command_id] = time.perf_counter()
+        raise RuntimeError("once more")
+    return time.perf_counter() - _failed_at.pop(ctx.command_id)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tests.bench.stage import Miscounted, Scene
-from tests.bench.tally import Load, Tally
+from tests.bench.tally import Load, RunLoad, Tally
 from tests.support.system import ROOT
 
 WARM_UP_S = 2.0
@@ -42,6 +42,7 @@ def measure(
     in_flight: int,
     seconds: float,
     warm_up_s: float = WARM_UP_S,
+    steps: int | None = None,
 ) -> Rate:
     """Runs a load and checks it against the log.
 
@@ -50,15 +51,18 @@ def measure(
         target: the URL they call.
         in_flight: commands in flight in all.
         warm_up_s: how long the load runs before the measurement begins; its processes start in this time too.
+        steps: of runs, how many each takes: so many events has it in the log. A command has one.
 
     Raises Miscounted.
     """
-    before = scene.counted()
+    events_each = 1 if steps is None else steps
+    before = scene.counted(events_each)
     begin_at = time.time() + warm_up_s
     running = []
     for number in range(processes):
         mine = list(keys[number::processes]) or list(keys)
-        running.append(_start(load, Load(target, mine, in_flight // processes, begin_at, seconds), scene))
+        plain = (target, mine, in_flight // processes, begin_at, seconds)
+        running.append(_start(load, Load(*plain) if steps is None else RunLoad(*plain, steps), scene))
     time.sleep(max(0.0, begin_at - time.time()))
     early = scene.cpu_s()
     time.sleep(max(0.0, begin_at + seconds - time.time()))
@@ -66,7 +70,7 @@ def measure(
     tallies = [_finish(process) for process in running]
     if failed := sum(tally.failed for tally in tallies):
         raise Miscounted(f"{failed} commands were answered with an error")
-    scene.check_count(before, sum(tally.answered for tally in tallies))
+    scene.check_count(before, sum(tally.answered for tally in tallies), events_each)
     used = {name: late[name] - early[name] for name in late} | {"clients": sum(tally.cpu_s for tally in tallies)}
     return _rate_of(in_flight, [wait for tally in tallies for wait in tally.waits], seconds, used)
 

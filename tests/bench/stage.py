@@ -124,16 +124,16 @@ class Scene:
             time.sleep(0.02)
         raise TimeoutError(f"{len(names)} pods did not take all lanes within {TAKEN_WITHIN_S:g} s")
 
-    def counted(self) -> int:
-        """Events in the log. Raises Miscounted when they are not as many as commands that were answered."""
+    def counted(self, events_each: int = 1) -> int:
+        """Answers in the log. Raises Miscounted when there are not so many events for each of them."""
         events, answers = self.system.sql("SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM inbox)")[0]
-        if events != answers:
-            raise Miscounted(f"the log holds {events} events and {answers} answers: each addition makes one of both")
-        return int(events)
+        if events != answers * events_each:
+            raise Miscounted(f"the log holds {events} events and {answers} answers instead of {events_each} for each")
+        return int(answers)
 
-    def check_count(self, before: int, answered: int) -> None:
+    def check_count(self, before: int, answered: int, events_each: int = 1) -> None:
         """Raises Miscounted unless exactly `answered` commands were counted since there were `before`."""
-        found = self.counted() - before
+        found = self.counted(events_each) - before
         if found != answered:
             raise Miscounted(f"callers were answered {answered} times, and the log counted {found} commands")
 

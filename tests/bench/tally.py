@@ -22,6 +22,12 @@ class Load(msgspec.Struct):
     seconds: float
 
 
+class RunLoad(Load):
+    """What one process does that starts runs, each of so many `steps`."""
+
+    steps: int
+
+
 class Tally(msgspec.Struct):
     """What one process saw. Times in seconds; `waits` are those of commands sent and answered in the measurement."""
 

@@ -16,6 +16,9 @@ WANTED = {
     "hot_key_commands_per_s",
     "replay_events_per_s",
     "takeover_s",
+    "ten_step_run_p50_ms",
+    "workflow_start_to_result_p50_ms",
+    "replay_10k_step_journal_ms",
     "cold_activations_per_s",
     "idle_activation_bytes",
     "passivated_actor_bytes",
@@ -27,7 +30,7 @@ WANTED = {
 @pytest.mark.slow
 def test_given_a_short_run_when_it_ends_then_every_figure_was_checked_against_the_log(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
-    only = "latency,hot,cold,replay,takeover,memory"
+    only = "latency,hot,cold,replay,takeover,memory,runs,journal"
     command = [sys.executable, "-m", "tests.bench", "--seconds", "0.5", "--only", only, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ from runtime.host.ports import (
     Ownership,
     PendingRow,
     PendingUpdate,
+    RefusedRow,
     TimerRow,
     Wanted,
 )
@@ -221,6 +222,66 @@ def test_given_a_batch_when_it_is_committed_then_all_of_it_is_there_and_after_a_
         (taken,) = await (await joined(bench, "two")).take([0])
         assert (taken.epoch, taken.checkpoint, taken.position, taken.unclean) == (2, 9, 1, False)
         assert [row.ord for row in taken.outbox] == [3]
+
+    bench.run(scenario)
+
+
+def test_given_a_batch_for_which_nothing_is_read_then_it_is_fenced_and_committed_at_once(bench: Bench) -> None:
+    async def scenario() -> None:
+        ownership = await joined(bench, "one")
+        await ownership.take([0, 1])
+        log = bench.log("one")
+        wanted = Wanted([fence(1, checkpoint=5, position=1), Fence(1, 1, 7, 0, 0)], commands=[(ACTOR, "c1")])
+        answer = InboxRow(ACTOR, "c1", 1, 0, 7, False, "3")
+        assert await log.commit_at_once(wanted, Changes(events=[event(1, 1)], inbox=[answer]))
+        assert await log.commit_at_once(Wanted([fence(1, checkpoint=6, position=1)]), Changes())
+        found = await log.begin(Wanted([fence(1, checkpoint=6, position=1)], commands=[(ACTOR, "c1")]))
+        assert [entry.result for entry in found.inbox.values()] == ["3"]
+        await log.rollback()
+        await ownership.release([(0, 1), (1, 1)])
+        taken = await (await joined(bench, "two")).take([0, 1])
+        assert [(lane.checkpoint, lane.position) for lane in taken] == [(6, 1), (7, 0)]
+
+    bench.run(scenario)
+
+
+NEXT = Changes(events=[event(2, 2)])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes"),
+    [
+        (Wanted([fence(2, checkpoint=4)]), NEXT),
+        (Wanted([fence(1, checkpoint=4), Fence(1, 2, 9, 0, 0)]), NEXT),
+        (Wanted([fence(1, checkpoint=4)], commands=[(ACTOR, "new"), (ACTOR, "c1")]), NEXT),
+        (Wanted([fence(1, checkpoint=4)], held=[(ACTOR, "p1")]), NEXT),
+        (Wanted([fence(1, checkpoint=4)], refused=[(ACTOR, "r1")]), NEXT),
+        (Wanted([fence(1, checkpoint=4)]), Changes(inbox=[InboxRow(ACTOR, "c1", 1, 0, 7, False, "4")])),
+        (Wanted([fence(1, checkpoint=4)]), Changes(events=[event(1, 2)])),
+        (Wanted([fence(1, checkpoint=4)]), Changes(events=[event(2, 2, payload='{"word":"cursed"}')])),
+    ],
+    ids=["epoch", "a lane of two", "answered", "pending", "refused", "an answer", "sequence", "cursed"],
+)
+def test_given_what_must_be_looked_at_when_it_is_to_be_committed_at_once_then_nothing_of_it_is(
+    bench: Bench, wanted: Wanted, changes: Changes
+) -> None:
+    async def scenario() -> None:
+        ownership = await joined(bench, "one")
+        await ownership.take([0, 1])
+        log = bench.log("one")
+        written = Changes(
+            events=[event(1, 1)],
+            inbox=[InboxRow(ACTOR, "c1", 1, 0, 7, False, "3")],
+            pending=[pending("p1")],
+            refused=[RefusedRow(ACTOR, "r1", 1, 7, 0, 1, "code", '{"code":"code","message":""}')],
+        )
+        assert await log.commit_at_once(Wanted([fence(1, checkpoint=3, position=1)]), written)
+        assert not await log.commit_at_once(wanted, changes)
+        # The log takes the next one at once, and has nothing of the last.
+        assert await log.commit_at_once(Wanted([fence(1, checkpoint=3, position=1)]), NEXT)
+        await ownership.release([(0, 1), (1, 1)])
+        taken = await (await joined(bench, "two")).take([0, 1])
+        assert [(lane.checkpoint, lane.position) for lane in taken] == [(3, 2), (0, 0)]
 
     bench.run(scenario)
 

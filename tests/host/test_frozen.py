@@ -41,23 +41,24 @@ def test_given_a_pod_frozen_in_its_transaction_when_its_time_is_over_then_anothe
 
     async def scenario() -> None:
         async with system.client() as client:
-            assert await client.ask("freezer", "a", "add") == 1
+            assert await client.ask("freezer", "b", "add") == 1  # "a" is not in memory: its batch reads before its turn
             freezing = asyncio.ensure_future(client.ask("freezer", "a", "freeze", {"mark": str(mark)}, timeout_s=60))
             await until(mark.exists)
             await until(lambda: stands_still(first.pid))
             assert system.sql(OPEN_TRANSACTIONS) == [(1,)] or may_be_over(mark)
             assert system.sql(LOCKED) == [(1,)] or may_be_over(mark), "the lane of the frozen batch"
             second = await asyncio.to_thread(system.start_pod, FREEZING)
-            assert await freezing == 2
-            assert await client.ask("freezer", "a", "add", timeout_s=60) == 3
+            assert await freezing == 1
+            assert await client.ask("freezer", "a", "add", timeout_s=60) == 2
             assert stands_still(first.pid)
             await until(lambda: owners(system) == {second.name: system.partitions})
             assert system.sql(OPEN_TRANSACTIONS) == [(0,)]
             first.wake()
             await balanced(system, [first, second])
-            assert await client.ask("freezer", "a", "add", timeout_s=60) == 4
+            assert await client.ask("freezer", "a", "add", timeout_s=60) == 3
 
     run(scenario())
     assert first.process.poll() is None, "the woken pod should live on"
-    assert system.sql("SELECT seq, payload->>'amount' FROM log ORDER BY seq") == [(n, "1") for n in range(1, 5)]
+    events = system.sql("SELECT seq, payload->>'amount' FROM log WHERE key = 'a' ORDER BY seq")
+    assert events == [(n, "1") for n in (1, 2, 3)]
     assert system.sql(EPOCHS_INTERLEAVE) == [(0,)]

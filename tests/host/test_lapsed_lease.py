@@ -76,7 +76,7 @@ def test_given_lanes_that_another_pod_took_when_heartbeats_go_on_first_then_no_r
         first, second = Member(system, "first"), Member(system, "second")
         await first.ownership.register(system.partitions)
         async with first.at_work():
-            await until(lambda: len(first.leases.lanes) == system.partitions and first.leases.valid())
+            await until(lambda: len(first.leases.lanes) == system.partitions and first.leases.certain())
         # It stands still, as if it were frozen.
         await until(lambda: system.sql(ALIVE, "first") == [(0,)])
         async with second.at_work():
@@ -86,6 +86,7 @@ def test_given_lanes_that_another_pod_took_when_heartbeats_go_on_first_then_no_r
             await asyncio.sleep(TTL_S / 2)  # further heartbeats change nothing
             assert len(first.leases.lanes) == system.partitions, "it has not looked at its lanes yet"
             assert not first.leases.valid()
+            assert not first.leases.certain()
         async with first.at_work():
             await until(first.leases.valid)
             owned = {(lane.lane, lane.epoch) for lane in first.leases.lanes.values()}
@@ -107,6 +108,7 @@ def test_given_a_lease_that_was_over_and_nobody_took_anything_when_it_is_renewed
         async with member.at_work():
             await until(lambda: len(member.leases.lanes) == system.partitions and member.leases.valid())
         before = dict(member.leases.lanes)
+        await until(lambda: not member.leases.certain())
         await until(lambda: not member.leases.valid())
         async with member.at_work():
             await until(member.leases.valid)

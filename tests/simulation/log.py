@@ -17,6 +17,7 @@ from runtime.host.ports import (
     Found,
     InboxEntry,
     LivePod,
+    LogRefused,
     LogUnavailable,
     Owners,
     Refusal,
@@ -28,7 +29,7 @@ from runtime.host.reading import SnapshotRow
 from runtime.kind import StoredEvent
 from tests.simulation.groups import register
 from tests.simulation.scheduler import EPOCH, Node
-from tests.simulation.store import GROUP, Store, Transaction
+from tests.simulation.store import GROUP, BrokenUniqueness, Store, Transaction
 
 RECONNECT_S = 0.01
 JOURNAL = ("troupe.step", "troupe.signal", "troupe.update", "troupe.cancel", "troupe.answer")
@@ -186,6 +187,40 @@ class SimulatedCommitLog:
         except BaseException as error:
             self._broken([transaction], error)
             raise
+
+    async def commit_at_once(self, wanted: Wanted, changes: Changes) -> bool:
+        await self._ready()
+        store = self._line.store
+
+        def run(answer: Callable[[Any], None]) -> None:
+            if store.incarnation != self._incarnation:
+                answer(LogUnavailable("the connection to Postgres broke: the server was started anew"))
+                return
+
+            def begun(transaction: Transaction | None, found: Any) -> None:
+                if transaction is None:
+                    answer(found)
+                elif len(found.lanes) < len(wanted.fences) or found.inbox or found.pending or found.refused:
+                    store.end(transaction, "rolled back")
+                    answer(False)
+                else:
+                    try:
+                        store.check(changes)
+                    except (BrokenUniqueness, LogRefused):
+                        store.end(transaction, "rolled back")
+                        answer(False)
+                    else:
+                        store.commit(transaction, changes)
+                        answer(True)
+
+            store.begin(wanted, self._pod, self._ttl_s, begun)
+
+        try:
+            done: bool = await self._line.exchange(run)
+        except BaseException as error:
+            self._broken([], error)
+            raise
+        return done
 
     async def rollback(self) -> None:
         transaction, self._transaction = self._transaction, None

@@ -50,11 +50,16 @@ class Planted:
 
     @contextmanager
     def sown(self) -> Iterator[None]:
-        """The engine with the bug."""
+        """The engine with the bug. Commits take two round trips, as the bugs of commits are planted there."""
         with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(SimulatedCommitLog, "commit_at_once", _never))
             for target, attribute, value in self.patches():
                 stack.enter_context(mock.patch.object(target, attribute, value))
             yield
+
+
+async def _never(*_: Any) -> bool:
+    return False
 
 
 def _no_epoch() -> list[Patch]:

@@ -194,7 +194,7 @@ class Store:
         if transaction.over:
             raise LogUnavailable(f"the transaction is gone: {transaction.over}")
         try:
-            self._check(changes)
+            self.check(changes)
         except BrokenUniqueness as error:
             self.anomalies.append(str(error))
             self.end(transaction, "failed")
@@ -325,7 +325,8 @@ class Store:
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def _check(self, changes: Changes) -> None:
+    def check(self, changes: Changes) -> None:
+        """Raises LogRefused or BrokenUniqueness for what the tables do not take."""
         for event in changes.events:
             if REFUSED in event.payload:
                 raise LogRefused("Postgres refused the batch: this is cursed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from runtime.host.ports import Found, Wanted
+from runtime.host.ports import Changes, Found, Wanted
 from runtime.postgres.commit_log import PostgresCommitLog
 from tests.chaos.kinds import counter, errand
 
@@ -16,6 +16,10 @@ BETWEEN_S = 0.05
 _begin = PostgresCommitLog.begin
 
 
+async def _never(self: PostgresCommitLog, wanted: Wanted, changes: Changes) -> bool:
+    return False
+
+
 async def _begin_after_checkpoint(self: PostgresCommitLog, wanted: Wanted) -> Found:
     await _begin(self, wanted)
     pipeline = await self._ready()
@@ -25,3 +29,4 @@ async def _begin_after_checkpoint(self: PostgresCommitLog, wanted: Wanted) -> Fo
 
 
 PostgresCommitLog.begin = _begin_after_checkpoint  # type: ignore[method-assign]  # that is the bug
+PostgresCommitLog.commit_at_once = _never  # type: ignore[method-assign]  # there all happens in one round trip

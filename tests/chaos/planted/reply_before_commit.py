@@ -7,7 +7,7 @@ from typing import Any
 from runtime.host.aftermath import Aftermath
 from runtime.host.plan import Plan
 from runtime.host.planner import Planner
-from runtime.host.ports import Changes
+from runtime.host.ports import Changes, Wanted
 from runtime.postgres.commit_log import PostgresCommitLog
 from tests.chaos.kinds import counter, errand
 
@@ -29,6 +29,10 @@ async def _plan_and_remember(self: Planner, *arguments: Any) -> Plan:
     return plan
 
 
+async def _never(self: PostgresCommitLog, wanted: Wanted, changes: Changes) -> bool:
+    return False
+
+
 async def _answer_and_commit(self: PostgresCommitLog, changes: Changes) -> None:
     for plan in _plans:
         if plan.changes is changes:
@@ -40,3 +44,4 @@ async def _answer_and_commit(self: PostgresCommitLog, changes: Changes) -> None:
 Aftermath.__init__ = _remember  # type: ignore[assignment,method-assign]  # that is the bug
 Planner.plan = _plan_and_remember  # type: ignore[assignment,method-assign]  # that is the bug
 PostgresCommitLog.commit = _answer_and_commit  # type: ignore[method-assign]  # that is the bug
+PostgresCommitLog.commit_at_once = _never  # type: ignore[method-assign]  # there all happens in one round trip
