@@ -48,7 +48,9 @@ def _quiet() -> Iterator[None]:
         gc.unfreeze()
         if collecting:
             gc.enable()
-            gc.collect()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as above: some of them are found only now
+                gc.collect()
         logging.disable(level)
 
 
