@@ -81,6 +81,15 @@ def fires_at(name: str, spec: Spec, due: float) -> float:
     return due + random.Random(f"{name}/{due}").random() * most
 
 
+def first_due(name: str, spec: Spec, due: float, oldest: float) -> float | None:
+    """The first due time behind `due` that with its jitter fires at `oldest` or later."""
+    jitter_s = spec.jitter_s if spec.every_s is None else min(spec.jitter_s, spec.every_s)
+    found = next_due(spec, max(due, oldest - jitter_s - BEFORE_S))
+    while found is not None and fires_at(name, spec, found) < oldest:
+        found = next_due(spec, found)
+    return found
+
+
 def rfc3339(at: float) -> str:
     """A time in UTC, with milliseconds where it has some."""
     text = datetime.fromtimestamp(round(at, 3), UTC).isoformat(timespec="milliseconds")

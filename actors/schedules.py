@@ -32,7 +32,7 @@ from actors.schedule_state import (
     Skipped,
     apply,
 )
-from actors.schedule_times import BEFORE_S, checked, fires_at, next_due, run_args, run_id, run_key
+from actors.schedule_times import BEFORE_S, checked, fires_at, first_due, next_due, run_args, run_id, run_key
 from runtime import Rejected, Retention, RetryPolicy, Turn, entity
 from schemas.control import Ended
 from schemas.schedules import KIND, Backfill, Description, Firing, Overlap, Spec
@@ -163,8 +163,8 @@ def fire(state: Schedule, ctx: Turn) -> list[Event]:
     if spec is None or state.paused:
         return events
     while due is not None and fires_at(ctx.key, spec, due) <= ctx.now + BEFORE_S and len(events) < AT_ONCE:
-        if due < ctx.now - spec.catch_up_s:
-            following = next_due(spec, ctx.now - spec.catch_up_s)
+        if fires_at(ctx.key, spec, due) < ctx.now - spec.catch_up_s:
+            following = first_due(ctx.key, spec, due, ctx.now - spec.catch_up_s)
             new: list[Event] = [Passed(due, following)]
         else:
             following = next_due(spec, due)

@@ -261,3 +261,11 @@ def test_given_somebody_else_who_says_that_it_is_due_when_it_is_not_then_nothing
     assert started(one) == []
     one.advance(MINUTE_S)
     assert len(started(one)) == 1
+
+
+def test_given_more_jitter_than_is_caught_up_with_when_time_passes_then_nothing_is_passed_over() -> None:
+    one = world()
+    create(one, Spec("job", cron="0 3 * * *", jitter_s=20 * HOUR_S, catch_up_s=MINUTE_S))
+    one.advance(10 * DAY_S + 12 * HOUR_S)
+    assert len(started(one)) == 10
+    assert not [event for event in one.events(schedule, "s") if type(event).__name__ == "Passed"]
