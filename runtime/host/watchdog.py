@@ -14,7 +14,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 _log = logging.getLogger("troupe.watchdog")
@@ -52,8 +51,7 @@ class Watchdog:
         self._stop.set()
 
     def _watch(self) -> None:
-        while not self._stop.is_set():
-            time.sleep(TICK_S)
+        while not self._stop.wait(TICK_S):  # time.sleep fails where a tool shifts the process's clock
             self._silent += 1
             if self._silent > self._limit:
                 _log.critical("the event loop has stood still for %.1f s: this process ends", self._silent * TICK_S)
