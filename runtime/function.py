@@ -70,8 +70,8 @@ class Function(Kind):
         if limits is not None and limits == Limits(per_key=1, backlog=limits.backlog):
             method.exclusive = True  # what holds a key is known without anybody's permit
         elif limits is not None:
-            self.companion = limiter_of(name)
-            method.limits, method.limiter = limits, self.companion.name
+            self.companion = limiter_of(name, limits)
+            method.limiter = self.companion.name
         self.handler = handler
         self.description = (handler.__doc__ or "").strip()
 
@@ -97,7 +97,6 @@ class Function(Kind):
 class _Run(Execution):
     # Two calls of one key may run side by side: there is no state that one could spoil for the other.
     exclusive = False
-    limits: Limits | None = None
 
     def __init__(self, handler: Callable[..., Any], timeout_s: float | None) -> None:
         hints = hints_of(handler)
@@ -127,7 +126,7 @@ class _Run(Execution):
         if self.limiter is None or not turn.gated:
             return
         priority = int(turn.headers.get(PRIORITY, 0))
-        asked = {"key": turn.key, "run": turn.command_id, "limits": self.limits, "priority": priority}
+        asked = {"key": turn.key, "run": turn.command_id, "priority": priority}
         if not await turn.ask(self.limiter, LIMITER_KEY, "acquire", asked, type=bool, timeout_s=ASKING_S):
             await turn.signal(PERMIT)
 

@@ -141,20 +141,20 @@ def _without(waiting: tuple[Waiting, ...], id: str) -> tuple[Waiting, ...]:
     return tuple([one for one in waiting if one.id != id]) if any(one.id == id for one in waiting) else waiting
 
 
-def limiter_of(function: str) -> Entity[Permits]:
-    """The kind of the actors that hold runs of this function to its limits. Raises BadDefinition for a long name."""
+def limiter_of(function: str, limits: Limits) -> Entity[Permits]:
+    """The kind of the actors that hold runs of this function to its limits. Raises BadDefinition for a long name.
+
+    The limits are not in what a run asks, which stays the same question when newer code has other ones.
+    """
     limiter = entity(
         f"{function}{SUFFIX}", initial=Permits(), apply=apply, retry=RetryPolicy(max_attempts=10), version="1"
     )
 
     @limiter.command
-    def acquire(state: Permits, ctx: Turn, key: str, run: str, limits: Limits, priority: int = 0) -> list[Event]:
+    def acquire(state: Permits, ctx: Turn, key: str, run: str, priority: int = 0) -> list[Event]:
         """Asks for a run's permit. The result is whether it has it; if not, it hears of it by a signal."""
         id = _id_of(key, run)
-        events: list[Event] = []
-        if limits != state.limits:
-            events.append(Configured(limits))
-            state = apply(state, events[-1])
+        state, events = _configured(state, limits)
         ctx.reply(True)
         if id in state.held or id in state.gone:
             return events
@@ -173,15 +173,24 @@ def limiter_of(function: str) -> Entity[Permits]:
         id = _id_of(key, run)
         if id not in state.held and all(one.id != id for one in state.waiting):
             return [Gone(id)]
+        state, events = _configured(state, limits)
         released = Released(id)
-        return [released, *_grant(apply(state, released), ctx, function)]
+        return [*events, released, *_grant(apply(state, released), ctx, function)]
 
     @limiter.command
-    def go_on(state: Permits, ctx: Turn) -> list[Granted]:
+    def go_on(state: Permits, ctx: Turn) -> list[Event]:
         """Hands out what is free: the turn of its timer."""
-        return _grant(state, ctx, function)
+        state, events = _configured(state, limits)
+        return [*events, *_grant(state, ctx, function)]
 
     return limiter
+
+
+def _configured(state: Permits, limits: Limits) -> tuple[Permits, list[Event]]:
+    """The state by these limits, and the event that says so if others held."""
+    if limits == state.limits:
+        return state, []
+    return replace(state, limits=limits), [Configured(limits)]
 
 
 def _id_of(key: str, run: str) -> str:

@@ -53,8 +53,9 @@ class Asking:
             envelope = _envelope(command, calls)
             sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             id = question.id
-            if start.origins and not mail.has_answer(id):
-                aliases = (question_id(*origin, question.asked) for origin in start.origins)
+            origins = start.origins if question.address.kind != command.headers.get(names.PERMIT) else ()
+            if origins and not mail.has_answer(id):
+                aliases = (question_id(*origin, question.asked) for origin in origins)
                 id = next((alias for alias in aliases if mail.has_answer(alias)), id)
             if not mail.has_answer(id):
                 sent = self._from_handler(self._send(command.address.tenant, envelope, question))

@@ -6,8 +6,8 @@ it replays as if it had done all of that itself. The other one is only read.
 
 A fork begins as the other one was when the last step that is copied was recorded: signals that had come by then and
 were not taken are copied as well, later ones are not. Nor are cancellations, and updates: who sent one waits for the
-other one's answer. Answers to `ctx.ask` of a function or handler are found under the ids that the other one asked with
-(`origins`); those of a workflow are entries.
+other one's answer. Nor is the permit of a function with limits. Answers to `ctx.ask` of a function or handler are
+found under the ids that the other one asked with (`origins`); those of a workflow are entries.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from runtime.host.items import Start, Step
 from runtime.host.ports import LogUnavailable
 from runtime.journal import CANCELLED, STEP, Entry, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX
+from runtime.limits import PERMIT
 from runtime.mail import ANSWER, SIGNAL, UPDATE
 from schemas.address import Address, actor_id, encode_token, partition_of
 from schemas.control import parse_fork
@@ -46,6 +47,7 @@ _STEP = SYSTEM_EVENT_PREFIX + STEP
 _SIGNAL = SYSTEM_EVENT_PREFIX + SIGNAL
 _ANSWER = SYSTEM_EVENT_PREFIX + ANSWER
 _TAKING = (f"${SIGNAL} ", f"${UPDATE} ")
+_PERMITTED = f"${SIGNAL} {PERMIT}"
 
 
 class Origin(NamedTuple):
@@ -163,9 +165,12 @@ def copied(events: Sequence[Stored], origin: Origin, run: str) -> list[tuple[str
     said = [
         (type_, _for_run(payload, run))
         for seq, type_, payload in events
-        if (type_ == _SIGNAL and seq < last and seq not in taken) or (type_ == _ANSWER and seq < before)
+        if (type_ == _SIGNAL and seq < last and seq not in taken and not _is_permit(payload))
+        or (type_ == _ANSWER and seq < before)
     ]
-    steps = [(_STEP, encode_json(_renewed(entry, run)).decode()) for entry in entries]
+    # The permit was the other one's: this one asks for its own.
+    own = [entry for entry in entries if entry.step != _PERMITTED]
+    steps = [(_STEP, encode_json(_renewed(entry, run)).decode()) for entry in own]
     former = mark_of(events)
     origins = [(origin.actor, origin.run), *(former.origins if former is not None else ())]
     kind, key = origin.address.kind, origin.address.key
@@ -193,6 +198,17 @@ def _before(events: Sequence[Stored], at: int) -> tuple[list[str], int, int]:
 
 def _is_mark(payload: str) -> bool:
     return FORKED in payload and entries_of([payload])[0].step == FORKED
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def _is_permit(signal: str) -> bool:
+    return PERMIT in signal and _decode_named(signal).name == PERMIT
 
 
 class _Taken(msgspec.Struct):

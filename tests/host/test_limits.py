@@ -10,8 +10,12 @@ import pytest
 
 from runtime.client import Client
 from runtime.errors import CallFailed
+from runtime.function import Function, function
+from runtime.limits import Limits, with_limiters
+from runtime.turn import Turn
 from tests.host.test_steps import lines
-from tests.support.limited import pair, single
+from tests.support.limited import ONCE, pair, single
+from tests.support.steppers import note, wait_for
 from tests.support.system import System, run, until
 
 MODULE = "tests.support.limited"
@@ -102,3 +106,61 @@ def test_given_one_at_a_time_of_each_key_when_several_are_called_then_they_go_on
             assert all(most_at_once(path) == 1 for path in paths.values())
 
     run(scenario())
+
+
+def doing(concurrency: int) -> Function:
+    """The same function with other limits, as a newer version of the code may have."""
+
+    @function(name="doing", retry=ONCE, limits=Limits(concurrency=concurrency))
+    async def run(ctx: Turn, path: str) -> str:
+        note(path, f"begin {ctx.command_id}")
+        await wait_for(f"{path}.go")
+        note(path, f"end {ctx.command_id}")
+        return ctx.command_id
+
+    return run
+
+
+def test_given_runs_that_wait_when_the_limits_are_changed_then_they_go_on_by_the_new_ones(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes"
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            async with system.pod(*with_limiters([doing(1)])):
+                runs = [await client.submit("doing", key, "run", {"path": str(path)}, id=key) for key in "abc"]
+                await until(lambda: system.sql("SELECT count(*) FROM log WHERE type = 'troupe.answer'") == [(3,)])
+            async with system.pod(*with_limiters([doing(2)])):
+                await until(lambda: len(lines(path)) >= 1)
+                Path(f"{path}.go").touch()
+                assert [await one.result(timeout_s=60) for one in runs] == ["a", "b", "c"]
+
+    run(scenario())
+
+
+def test_given_a_run_that_waited_when_it_is_forked_then_the_fork_has_a_permit_of_its_own(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes"
+
+    async def scenario() -> None:
+        async with system.pod(*with_limiters([doing(1)])), system.client() as client:
+            first, second = [
+                await client.submit("doing", key, "run", {"path": str(path)}, id=key) for key in ("first", "second")
+            ]
+            await until(lambda: system.sql("SELECT count(*) FROM log WHERE type = 'Queued'") == [(2,)])
+            Path(f"{path}.go").touch()
+            assert [await first.result(timeout_s=60), await second.result(timeout_s=60)] == ["first", "second"]
+            Path(f"{path}.go").unlink()
+            forks = [
+                await one.fork(at, id=f"fork{at} of {one.key}".replace(" ", "-"))
+                for one, at in ((first, 1), (second, 1), (second, 2))
+            ]
+            await until(lambda: system.sql("SELECT count(*) FROM log WHERE type = 'Queued'") == [(5,)])
+            await until(lambda: len(lines(path)) == 5)  # one of three has begun
+            Path(f"{path}.go").touch()
+            assert [await one.result(timeout_s=60) for one in forks] == [one.command_id for one in forks]
+
+    run(scenario())
+    assert most_at_once(path) == 1

@@ -14,32 +14,30 @@ from runtime import BadDefinition, Limits, Rejected, World, function
 from runtime.clock import ManualClock
 from runtime.limits import KEY, MOST_GONE, limiter_of
 
-LIMITER = limiter_of("job")
-
 
 class Bench:
     """A limiter, and what the runs know that it serves."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.world = World(LIMITER, clock=ManualClock(1000.0))
+        self.limiter = limiter_of("job", limits)
+        self.world = World(self.limiter, clock=ManualClock(1000.0))
 
     def acquire(self, run: str, key: str = "k", priority: int = 0) -> bool:
-        args = {"key": key, "run": run, "limits": self.limits, "priority": priority}
-        got: bool = self.world.ask(LIMITER, KEY, "acquire", args, id=f"ask-{key}-{run}")
+        args = {"key": key, "run": run, "priority": priority}
+        got: bool = self.world.ask(self.limiter, KEY, "acquire", args, id=f"ask-{key}-{run}")
         return got
 
     def release(self, run: str, key: str = "k") -> None:
-        self.world.ask(LIMITER, KEY, "release", {"key": key, "run": run}, id=f"end-{key}-{run}")
+        self.world.ask(self.limiter, KEY, "release", {"key": key, "run": run}, id=f"end-{key}-{run}")
 
     @property
     def held(self) -> list[str]:
         """Runs that have a permit, in the order in which they got it."""
-        return [id.partition(".")[2] for id in self.world.state(LIMITER, KEY).held]
+        return [id.partition(".")[2] for id in self.world.state(self.limiter, KEY).held]
 
     @property
     def waiting(self) -> list[str]:
-        return [one.id.partition(".")[2] for one in self.world.state(LIMITER, KEY).waiting]
+        return [one.id.partition(".")[2] for one in self.world.state(self.limiter, KEY).waiting]
 
     @property
     def told(self) -> list[str]:
@@ -81,7 +79,7 @@ def test_given_a_rate_when_time_passes_then_no_window_has_more_and_the_rest_foll
         bench.world.advance(1.0)
     for _ in range(40):
         bench.world.advance(1.0)
-    began = list(bench.world.state(LIMITER, KEY).held.values())
+    began = list(bench.world.state(bench.limiter, KEY).held.values())
     assert len(began) == 8
     assert all(later - earlier >= 10.0 for earlier, later in zip(began, began[3:], strict=False))
     assert began[:6] == [1000.0, 1001.0, 1002.0, 1010.0, 1011.0, 1012.0], "and none waits longer than it must"
@@ -101,16 +99,16 @@ def test_given_a_run_that_ended_before_it_asked_then_it_keeps_nothing() -> None:
     assert (bench.held, bench.acquire("b")) == ([], True)
     for number in range(MOST_GONE + 5):
         bench.release(f"gone{number}")
-    assert len(bench.world.state(LIMITER, KEY).gone) == MOST_GONE
+    assert len(bench.world.state(bench.limiter, KEY).gone) == MOST_GONE
 
 
 def test_given_more_permits_than_one_turn_hands_out_then_all_are_handed_out() -> None:
-    bench = Bench(Limits(concurrency=1))
-    for number in range(130):
+    bench = Bench(Limits(rate=130, per_s=10.0))
+    for number in range(260):
         bench.acquire(str(number))
-    bench.limits = Limits(concurrency=200)
-    bench.acquire("last")
-    assert len(bench.held) == 131
+    assert len(bench.held) == 130
+    bench.world.advance(10.0)
+    assert len(bench.held) == 260
 
 
 Deeds = st.lists(st.tuples(st.sampled_from("are"), st.integers(0, 12)), max_size=60)
