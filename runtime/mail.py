@@ -128,6 +128,7 @@ class Mail:
         self._answers: dict[str, Message] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
+        self._delivered: set[int] = set()
         self._given_back: dict[int, tuple[str, Taken]] = {}
         steps.left_over = self._give_back
         self._unanswered = 0
@@ -181,6 +182,9 @@ class Mail:
                 self._answers.setdefault(said.message.id, said.message)
             elif said.seq not in self._taken:
                 self._kept[said.what, said.message.name].append(said)
+        self._wake()
+
+    def _wake(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -224,9 +228,12 @@ class Mail:
         return message
 
     def untaken(self) -> tuple[int, list[int]]:
-        """(the last event that was heard, the messages up to it that nobody took)."""
+        """(the last event that was heard, the messages up to it that the handler has not got).
+
+        Also those that a wait has taken without having handed them over.
+        """
         kept = [said.seq for waiting in self._kept.values() for said in waiting]
-        return self._last_seq, sorted([*kept, *self._given_back])
+        return self._last_seq, sorted([*kept, *(self._taken - self._delivered - {0})])
 
     def has_answer(self, id: str) -> bool:
         """Whether the answer to a question is there already. Raises CancelledError when the attempt has ended."""
@@ -239,6 +246,7 @@ class Mail:
         due = None if timeout_s is None else await self._due(f"$until {name}", timeout_s)
         taken = _decode_taken(await self._steps.wait(f"${what} {name}", lambda: self._next(what, name, due), timeout_s))
         self._given_back.pop(taken.seq, None)
+        self._delivered.add(taken.seq)
         if taken.seq == 0:
             raise TimeoutError(f"no {what} {name!r} came within {timeout_s:g} s")
         return taken
@@ -263,6 +271,7 @@ class Mail:
         """Keeps a message that was taken for a wait which had been given up by then: it is there for the next one."""
         if entry.step.startswith((f"${SIGNAL} ", f"${UPDATE} ")) and (taken := _decode_taken(entry.result)).seq:
             self._given_back[taken.seq] = entry.step, taken
+            self._wake()
 
     def _again(self, step: str) -> Taken | None:
         seq = next((seq for seq, (name, _) in self._given_back.items() if name == step), None)

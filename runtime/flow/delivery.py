@@ -85,6 +85,7 @@ class Delivery(Recorder):
         self._asked: Counter[str] = Counter()
         self._handed = 0
         self._live = False
+        self._keeping = 0
         self._noting: set[asyncio.Task[None]] = set()
         self._pace = Pace(self._at_rest, self._woken)
         self._main: asyncio.Task[Any] | None = None
@@ -172,7 +173,7 @@ class Delivery(Recorder):
         """See Recorder.only_waits: the run is at rest, and so is all that it has asked for."""
         return (
             self._live
-            and not (self._pace.busy or self._arrived or self._noting)
+            and not (self._pace.busy or self._arrived or self._noting or self._keeping)
             and all(request.job in waiting and not request.keeping for request in self._requests.values())
         )
 
@@ -257,7 +258,11 @@ class Delivery(Recorder):
 
     async def _keep(self, entry: Entry) -> None:
         entry.at = int(self._clock.now() * 1000)
-        await self._keeper.keep(entry)
+        self._keeping += 1  # also of requests that are given up meanwhile
+        try:
+            await self._keeper.keep(entry)
+        finally:
+            self._keeping -= 1
         self._arrived.append(entry)
         if not self._pace.busy:
             self._at_rest()

@@ -6,7 +6,7 @@ Every way a handler can fail ends here in a fact: answered, tried again later, o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +15,7 @@ from runtime.arguments import InvalidArguments, encode_json
 from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
 from runtime.failure import ATTEMPT, failed_attempt, failure_of, is_cycle, text_of
 from runtime.host import controls, runs
-from runtime.host.command import Command, to_pending
+from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.handling import Running
 from runtime.host.items import Finished, HandedOver, Start, Step
 from runtime.host.plan import Plan, Work
@@ -283,6 +283,22 @@ class Attempts:
         elif admission.what == "replace" and work.held:
             plan.cancel_run(work, command, admission.run)
         return admission
+
+    def _replaced(self, work: Work, waiting: Sequence[PendingRow]) -> None:
+        """Cancels the actor's run if the first of those that wait behind it replaces it: it came before that began."""
+        plan = self._plan
+        row = next((row for row in waiting if (row.actor, row.command_id) not in plan.ended), None)
+        method = work.kind.methods.get(row.method) if row is not None and work.kind.watches else None
+        if row is None or not isinstance(method, Execution):
+            return
+        command = from_pending(work.lane, row)
+        try:
+            payload = method.arguments.decode(command.body, command.content_type)
+        except InvalidArguments:
+            return  # it is refused when its turn comes
+        admission = work.kind.admission(work.state, payload, command.id)
+        if admission.what == "replace":
+            plan.cancel_run(work, command, admission.run)
 
     def _doom(self, work: Work, command: Command, why: str, attempts: int) -> None:
         """Parks a command for what happened outside its handler."""

@@ -183,12 +183,13 @@ class Turns(Attempts):
         if work.loading:
             plan.wake[item.lane, item.actor] = 0.0
             return
-        for row in rows[:1] if item.alone else rows:
+        for at, row in enumerate(rows[:1] if item.alone else rows, 1):
             if (row.actor, row.command_id) in plan.ended:
                 continue
-            if work.paused or (row.actor, row.command_id) in item.lane.active:
+            if work.paused:
                 return
-            if not self._go_on(work, row, item.doomed):
+            if (row.actor, row.command_id) in item.lane.active or not self._go_on(work, row, item.doomed):
+                self._replaced(work, rows[at:])
                 return
         if work.held:
             plan.wake[item.lane, item.actor] = 0.0

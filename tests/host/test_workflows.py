@@ -157,6 +157,26 @@ def test_given_a_key_that_has_a_run_then_a_second_start_does_what_its_policy_say
     assert lines(path)[:3] == ["begin 1", "undo 1", "begin 2"]
 
 
+def test_given_several_starts_that_wait_behind_a_run_then_the_last_one_replaces_them_all(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "done"
+
+    async def scenario() -> None:
+        async with system.pod(latest), system.client() as client:
+            begun: list[Run] = []
+            for number in range(1, 5):
+                args = {"number": number, "path": str(path)}
+                begun.append(await client.submit(latest, "l", "run", args, id=f"run-{number}"))
+            for one in begun[:-1]:
+                with pytest.raises(CallFailed, match="replaces it"):
+                    await one.result(timeout_s=60)
+            await begun[-1].signal("go 4", timeout_s=60)
+            assert await begun[-1].result(timeout_s=60) == 4
+
+    run(scenario())
+
+
 def test_given_many_steps_side_by_side_then_they_are_handed_over_in_the_order_of_the_log(system: System) -> None:
     async def scenario() -> list[int]:
         async with system.pod(finishing), system.client() as client:

@@ -40,6 +40,10 @@ class Flow:
     attempts: int = 0
     cancel_after: int | None = None
     """Entries after which the run is told to cancel."""
+    turns: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Turns of the loop for which the commit of an entry of that name takes; 1 of others."""
+    untaken: tuple[int, list[int]] = (0, [])
+    """Of the attempt that ended last: see Mail.untaken."""
 
     def attempt(self, *, dies_after: int | None = None, kind: WorkflowKind | None = None) -> Any:
         """The result of one attempt. It dies when so many entries are kept; `kind`: other code than the run's."""
@@ -77,6 +81,8 @@ class Flow:
                 return await running
             except asyncio.CancelledError:
                 raise Died from None
+            finally:
+                self.untaken = mail.untaken()
 
         return msgspec.json.decode(run_to_end(through).result)
 
@@ -109,5 +115,6 @@ class _Keeper:
             self.die()
             await asyncio.Event().wait()
         self._flow.entries += entries_of([msgspec.json.encode(entry).decode()])
-        await asyncio.sleep(0)
+        for _ in range(self._flow.turns.get(entry.step, 1)):
+            await asyncio.sleep(0)
         self.told()

@@ -10,6 +10,7 @@ import pytest
 
 from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
 from runtime.flow.context import Workflow
+from runtime.flow.saga import ContinueAsNew
 from runtime.pace import NotDurable
 from runtime.policy import RetryPolicy
 from runtime.recorder import StepsDiverged
@@ -186,6 +187,35 @@ def test_given_a_signal_that_came_for_a_wait_which_was_given_up_then_the_next_wa
             flow.attempt(dies_after=entries)
         assert flow.attempt() == expected
         assert replayed(flow) == expected
+
+
+def test_given_a_signal_that_is_given_back_while_the_next_wait_goes_on_then_that_has_it_at_once() -> None:
+    flow = Flow(leaves_it, signals=[("go", "the only one")], turns={"$signal go": 40})
+    began = flow.clock.now()
+    flow.attempt()
+    assert flow.clock.now() == began
+
+
+@workflow
+async def leaves_it_to_the_next(ctx: Workflow) -> None:
+    await ctx.race(ctx.step(quick), ctx.signal("go"))
+    ctx.continue_as_new()
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_given_a_signal_that_is_being_taken_when_a_run_continues_as_new_then_it_is_kept_for_that(
+    recorded: bool,
+) -> None:
+    flow = Flow(leaves_it_to_the_next, signals=[("go", 1), ("go", 2)])
+    with pytest.raises(ContinueAsNew):
+        flow.attempt()
+    assert flow.untaken == (2, [1, 2])
+    if recorded:
+        assert flow.entries.pop().step == "$continued"
+        assert flow.names() == ["quick", "$signal go"], "a process that died before it had continued"
+        with pytest.raises(ContinueAsNew):
+            flow.attempt()
+        assert flow.untaken == (2, [1, 2])
 
 
 def changed(*lines: Callable[[Workflow], Any]) -> WorkflowKind:
