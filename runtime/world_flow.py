@@ -37,12 +37,12 @@ class VirtualTime:
         await paused
 
     def skip(self, until: float) -> None:
-        """Moves the clock, and wakes whom that concerns; if nobody, whoever is due first."""
+        """Moves the clock, and wakes whom that concerns; if nobody, all: a pause may have begun behind the move."""
         self._pausing = [one for one in self._pausing if not one[1].done()]
         self._clock.advance(max(until - self._clock.now(), 0.0))
-        for due, paused in self._pausing:
-            if due <= self._clock.now() and not paused.done():
-                paused.set_result(None)
+        concerned = [one for one in self._pausing if one[0] <= self._clock.now()]
+        for _, paused in concerned or self._pausing:
+            paused.set_result(None)
 
     @property
     def next(self) -> float:

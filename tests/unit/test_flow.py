@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runtime.clock import ManualClock
 from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
 from runtime.flow.context import Workflow
 from runtime.flow.saga import ContinueAsNew
@@ -15,6 +16,7 @@ from runtime.pace import NotDurable
 from runtime.policy import RetryPolicy
 from runtime.recorder import StepsDiverged
 from runtime.workflow import WorkflowKind, workflow
+from runtime.world_flow import VirtualTime
 from schemas.approvals import KIND
 from tests.support.flows import Died, Flow
 
@@ -469,6 +471,21 @@ def test_given_a_step_that_fails_then_it_is_tried_by_its_policy_and_the_last_fai
     ran.clear()
     assert flow.attempt().endswith("and undone: undo")
     assert ran == []
+
+
+def test_given_a_pause_that_began_when_the_clock_was_moved_already_then_it_ends_all_the_same() -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        time = VirtualTime(clock)
+        due = clock.now() + 60
+        clock.advance(60)
+        pause = asyncio.create_task(time.pause(30))
+        await asyncio.sleep(0)
+        time.skip(due)
+        await asyncio.sleep(0)
+        assert pause.done()
+
+    asyncio.run(scenario())
 
 
 @workflow
