@@ -173,6 +173,7 @@ class _Generate(_Run):
                 else:
                     await asyncio.to_thread(self._generate_in_thread, arguments, out, asyncio.get_running_loop())
         except Exception:
+            out.end()
             await out.flush()  # what it had yielded before it failed is not yielded again
             raise
         return Decided([], None, self.result.encode(await out.flush()))

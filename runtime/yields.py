@@ -63,6 +63,7 @@ class Yields:
         self._bytes = 0
         self._taken = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
+        self._ended = False
 
     def resume(self) -> int:
         """See Turn.yielded."""
@@ -71,6 +72,7 @@ class Yields:
 
     async def put(self, value: bytes) -> None:
         """Takes a value, as JSON; waits while too many are not committed. Raises what committing raises."""
+        self._check()
         if self._dropping:
             self._dropping -= 1
             return
@@ -78,6 +80,7 @@ class Yields:
             self._taken.clear()
             await self._go_on()
             await self._taken.wait()
+            self._check()
         self._waiting.append(value)
         self._bytes += len(value)
         await self._go_on()
@@ -89,6 +92,14 @@ class Yields:
             if self._keeping is not None:
                 await asyncio.wait([self._keeping])
         return self.kept
+
+    def end(self) -> None:
+        """Takes no more: the attempt is over, though its thread may not have heard of it."""
+        self._ended = True
+
+    def _check(self) -> None:
+        if self._ended:
+            raise asyncio.CancelledError("the attempt is over")
 
     def _is_full(self, more: int) -> bool:
         return len(self._waiting) >= MOST_VALUES or (bool(self._waiting) and self._bytes + more > MOST_BYTES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from runtime.client.envelope import Envelope
+from runtime.client.failures import checked_id
 from runtime.client.orders import settle
 from runtime.errors import CallFailed, Rejected
 from schemas import headers
@@ -68,6 +69,8 @@ async def restart(
     if await _is_workflow(client, found.kind):
         raise Rejected(f"{found.kind}/{found.key} is a workflow, whose key is its run: fork it, which has a new key")
     _check(found, from_step, body)
+    if id is not None and checked_id(id) == found.id:
+        raise CallFailed("id_reused", f"{id!r} is the id of the run itself: the new one needs another, or none")
     reason = reason or f"restarted from step {from_step}"
     if found.status not in ENDED:
         await run.terminate(reason, by=by or "", timeout_s=timeout_s)

@@ -131,7 +131,7 @@ class Executions:
         """Stops an execution (actor, command id) whose end is committed: nothing of it is recorded any more."""
         task, run = lane.active.pop(place, None), self._runs.pop(place, None)
         if run is not None and run.journal is not None:
-            run.journal.steps.stop()
+            run.journal.stop()
         if task is not None:
             task.cancel()
 

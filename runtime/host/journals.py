@@ -175,6 +175,11 @@ class Journal:
         """See runtime.journal.Keeper. Called in the handler's event loop."""
         await self._commit(entry)
 
+    def stop(self) -> None:
+        """Records nothing more, whatever still runs of the attempt."""
+        self.steps.stop()
+        self._closed = True
+
     async def settle(self) -> None:
         """Ends the attempt: no step is recorded any more but those whose commit is under way; returns after these.
 

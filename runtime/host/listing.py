@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import uuid
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -184,10 +185,9 @@ def _place_of(cursor: str) -> Place:
     try:
         raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         since, actor, id = msgspec.msgpack.decode(raw, type=Place)
-        datetime.datetime.fromisoformat(since)
-        if len(actor) != len(FIRST[1]) or "\0" in id:
+        place: Place = (_text(datetime.datetime.fromisoformat(since)) or "", str(uuid.UUID(actor)), id)
+        if place != (since, actor, id) or "\0" in id:
             raise ValueError("no place")
-        bytes.fromhex(actor.replace("-", ""))
-    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, ValueError, OverflowError) as error:
         raise ValueError(f"{cursor[:80]!r} is not a cursor: use the one that the page before ended with") from error
-    return since, actor, id
+    return place

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+
+import msgspec
+
 from tests.gateway.process import GatewayProcess, error_of
+
+NOBODY = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+
+def cursor(since: str, actor: str) -> str:
+    """A cursor that no page has ended with."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode((since, actor, "x"))).rstrip(b"=").decode()
 
 
 def test_given_runs_when_they_are_listed_over_http_then_each_is_there_in_its_state(
@@ -32,6 +43,9 @@ def test_given_runs_when_they_are_listed_over_http_then_each_is_there_in_its_sta
     fork = forked.json()["run_id"]
     assert http.post(f"/runs/{fork}/update", json={"name": "take", "value": 9}).json()["result"] == {"taken": 9}
     assert error_of(http.post(f"/runs/{first}/fork", json={"at_step": 99})) == (400, "bad_request")
+    for id, code in (("a b", (400, "bad_request")), ("fork", (409, "id_reused"))):
+        assert error_of(http.post(f"/runs/{fork}/restart", json={"from_step": 1, "id": id})) == code
+    assert http.get(f"/runs/{fork}").json()["status"] == "accepted", "it is ended only when another one can begin"
     restarted = http.post(f"/runs/{fork}/restart", json={"from_step": 1, "id": "restarted"}).json()["run_id"]
     assert http.get(f"/runs/{fork}", params={"wait_s": 60}).json()["error"]["code"] == "terminated"
     assert http.get(f"/runs/{restarted}/timeline").json()["id"] == "restarted"
@@ -40,6 +54,7 @@ def test_given_runs_when_they_are_listed_over_http_then_each_is_there_in_its_sta
     assert (ended["status"], ended["error"]["code"]) == ("failed", "terminated")
     assert error_of(http.post(f"/runs/{first}/terminate", json={})) == (409, "not_running")
     assert error_of(http.get("/runs", params={"status": "asleep"})) == (400, "bad_request")
-    assert error_of(http.get("/runs", params={"cursor": "!"})) == (400, "bad_request")
+    for place in ("!", cursor("2026-11-21", "f" * 36), cursor("2026-W01-1", NOBODY), cursor("2026-11-21", NOBODY)):
+        assert error_of(http.get("/runs", params={"cursor": place})) == (400, "bad_request")
     wrong = http.post("/runs", json={"kind": "clerk", "key": "x", "method": "serve", "tags": ["a b"]})
     assert error_of(wrong) == (400, "bad_request")

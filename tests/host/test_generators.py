@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from runtime.errors import Rejected
+from runtime.errors import CallFailed, Rejected
+from runtime.function import function
+from runtime.policy import RetryPolicy
+from runtime.turn import Turn
 from tests.support.generators import counting, refusing
 from tests.support.system import System, run, until
 
@@ -78,3 +83,30 @@ def test_given_a_generator_that_fails_when_tried_again_then_its_values_are_not_y
 
     run(scenario())
     assert (tmp_path / "notes").read_text().split("\n")[:3] == ["attempt 1", "attempt 2", "attempt 3"]
+
+
+def test_given_a_generator_in_a_thread_that_never_ends_when_its_time_is_over_or_it_is_terminated_then_it_ends(
+    system: System,
+) -> None:
+    ended: list[str] = []
+
+    def numbers(ctx: Turn) -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            ended.append(ctx.command_id)
+
+    timed = function(name="timed", timeout_s=0.5, retry=RetryPolicy(max_attempts=1))(numbers)
+    endless = function(name="endless", timeout_s=None)(numbers)
+
+    async def scenario() -> None:
+        async with system.pod(timed, endless), system.client() as client:
+            first = await client.submit(timed, "k", {}, id="timed")
+            with pytest.raises(CallFailed, match="time-out"):
+                await first.result()
+            second = await client.submit(endless, "k", {}, id="endless")
+            await until(lambda: system.sql("SELECT 1 FROM log WHERE command_id = 'endless' LIMIT 1"))
+            await second.terminate("enough")
+            await until(lambda: ended == ["timed", "endless"])
+
+    run(scenario())

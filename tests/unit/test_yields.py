@@ -178,3 +178,28 @@ def test_given_a_generator_when_called_as_one_then_it_is_one() -> None:
 
     assert isinstance(numbers, Function)
     assert list(numbers()) == [0, 1, 2]
+
+
+def test_given_a_thread_that_goes_on_when_the_attempt_is_over_then_flushing_ends_and_it_hears_it() -> None:
+    class Keeps:
+        """While it commits, the thread yields the next value."""
+
+        kept = 0
+
+        async def confirm(self) -> None: ...
+
+        async def keep(self, entry: Entry) -> None:
+            self.kept += 1
+            if self.kept < 10:
+                with pytest.raises(asyncio.CancelledError, match="over"):
+                    await values.put(b"1")
+
+    keeper = Keeps()
+    values = Yields("r", 1, keeper, 0)
+
+    async def scenario() -> int:
+        await values.put(b"0")
+        values.end()
+        return await values.flush()
+
+    assert asyncio.run(scenario()) == 1
