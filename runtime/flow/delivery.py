@@ -86,6 +86,7 @@ class Delivery(Recorder):
         self._handed = 0
         self._live = False
         self._keeping = 0
+        self._complete = False
         self._noting: set[asyncio.Task[None]] = set()
         self._pace = Pace(self._at_rest, self._woken)
         self._main: asyncio.Task[Any] | None = None
@@ -248,6 +249,8 @@ class Delivery(Recorder):
             if self._noting:  # what follows from a mark is begun when the mark is sure
                 await asyncio.wait(self._noting)
             await request.carry(request.occurrence, entry)
+            if self._complete:
+                return  # it went on although it was cancelled: what is kept from here on is the new run's
             request.keeping = True
             await self._keep(entry)
         except asyncio.CancelledError:

@@ -158,6 +158,7 @@ class PacedSteps(Delivery):
         """Records that the run goes on as new. Raises Cancelled when it is to be cancelled."""
         if self.to_be_told:
             raise self._cancelled()
+        self._complete = True
         args = self._encoded("continue_as_new", again.given)
         entry = Entry(self._run, CONTINUED, 0, self._attempt, at=int(self._clock.now() * 1000))
         entry.result = msgspec.Raw(encode_json(Continued(args, heard, kept)))

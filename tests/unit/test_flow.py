@@ -220,6 +220,31 @@ def test_given_a_signal_that_is_being_taken_when_a_run_continues_as_new_then_it_
         assert flow.untaken == (2, [1, 2])
 
 
+async def stubborn() -> int:
+    """A step that goes on for a while after it was cancelled, and has a result."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        for _ in range(30):
+            await asyncio.sleep(0)
+    return 1
+
+
+@workflow
+async def leaves_a_step(ctx: Workflow) -> None:
+    await ctx.race(ctx.step(quick), ctx.step(stubborn))
+    ctx.continue_as_new()
+
+
+def test_given_a_step_that_outlives_its_cancellation_when_the_run_continues_as_new_then_it_is_none_of_the_new_one() -> (
+    None
+):
+    flow = Flow(leaves_a_step, turns={"$continued": 60})
+    with pytest.raises(ContinueAsNew):
+        flow.attempt()
+    assert flow.names() == ["quick", "$continued"]
+
+
 def changed(*lines: Callable[[Workflow], Any]) -> WorkflowKind:
     """The workflow `in_a_row` with other lines."""
 
