@@ -139,7 +139,9 @@ def time_over(state: Approval, ctx: Turn) -> Event | None:
     if not spec.escalate_to or state.escalated:
         return _end(state, ctx, Outcome("expired", None, "", ctx.now))
     end = None if spec.escalate_timeout_s is None else ctx.now + spec.escalate_timeout_s
-    event = Escalated(tuple(dict.fromkeys((*spec.required_roles, *spec.escalate_to))), ctx.now, end)
+    # Whom anybody could decide, anybody still can.
+    roles = tuple(dict.fromkeys((*spec.required_roles, *spec.escalate_to))) if spec.required_roles else ()
+    event = Escalated(roles, ctx.now, end)
     _show(ctx, apply(state, event))
     return event
 

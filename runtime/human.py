@@ -48,7 +48,8 @@ class Human:
     ) -> Outcome:
         """Waits until a person with one of `required_roles` has approved or rejected, and gives what came of it.
 
-        Its `status` is `approved`, `rejected` or `expired`; `approved` is True only for the first. When `timeout_s`
+        Its `status` is `approved`, `rejected`, `expired` or (by somebody else) `withdrawn`; `approved` is True only for
+        the first. When `timeout_s`
         seconds are over the roles `escalate_to` may decide as well, for `escalate_timeout_s` (None: as long as it
         takes); without any it expires. A run that is cancelled takes its question back. For `async` handlers.
 

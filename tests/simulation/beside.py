@@ -39,17 +39,6 @@ def anchor_back() -> list[Patch]:
     return [(Housekeeping, "move_anchors", moved)]
 
 
-def unheard_end() -> list[Patch]:
-    """As the engine once had it: the broker's heartbeats were not asked whether anything was lost."""
-    status = OrderedReader._on_status
-
-    def heard(self: OrderedReader, subject: str, header: bytes) -> None:
-        if header[9:12] != b"100":
-            status(self, subject, header)
-
-    return [(OrderedReader, "_on_status", heard)]
-
-
 def facts_with_gaps() -> list[Patch]:
     receive = OrderedReader._on_message
 

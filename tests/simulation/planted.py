@@ -308,7 +308,6 @@ PLANTED = (
     Planted("a run that ends here to begin elsewhere is undone", _stopped_undoes, near=700070),
     Planted("an older copy of the log is taken for the same one", _copy_believed),
     Planted("an anchor takes a checkpoint back", beside.anchor_back, near=320),
-    Planted("a session's reader does not hear that its last facts were lost", beside.unheard_end, near=200),
     Planted("a session's reader ignores gaps", beside.facts_with_gaps, near=365),
     Planted("who comes to a session late is not shown what there was", beside.nothing_caught_up, near=15),
     Planted("facts are sent without their ids", beside.facts_without_ids),

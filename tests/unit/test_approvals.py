@@ -111,6 +111,14 @@ def test_given_an_escalation_when_time_is_over_then_others_may_decide_too_until_
     assert outcome_of(again).approved
 
 
+def test_given_an_approval_that_anybody_decides_when_it_escalates_then_anybody_still_may() -> None:
+    here = world()
+    here.ask(approval, "a1", "request", spec(timeout_s=60, escalate_to=("director",)))
+    here.advance(61)
+    assert described(here).escalated
+    assert here.ask(approval, "a1", "decide", {"approve": True}, principal="bob", type=Outcome).approved
+
+
 def test_given_a_timer_that_somebody_else_rings_then_nothing_happens_before_its_time() -> None:
     here = world()
     here.ask(approval, "a1", "request", spec(timeout_s=60))
