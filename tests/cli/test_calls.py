@@ -78,7 +78,7 @@ def test_given_a_refusal_when_an_actor_is_called_then_the_exit_code_is_4_and_the
         (2, ("counter", "", "add", "amount=1"), "key is empty"),
         (2, ("counter", "k", "add", "amount=1", "--id", "a b"), "cannot be an id"),
         (3, ("counter", "k", "nope"), "it has add, "),
-        (3, ("nope", "k", "add"), "there are cart, clerk, counter"),
+        (3, ("nope", "k", "add"), "there are approval, "),
         (1, ("counter", "k", "boom"), "boom"),
     ],
 )

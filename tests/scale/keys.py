@@ -126,7 +126,7 @@ def _scene(stage: Stage) -> Scene:
     servers = Servers(endpoints.nats_url, endpoints.postgres_url, "embedded")
     with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchall()
-    system = System(servers, DATABASE) if found else create(servers, DATABASE)
+    system = System(servers, DATABASE) if found else create(servers, DATABASE, new=True)
     system.partitions = PARTITIONS
     return Scene(system, stage.infra, stage.next_log_dir(), {})
 
