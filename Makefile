@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SECONDS ?= 60
 MINUTES ?= 60
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
