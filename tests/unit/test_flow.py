@@ -440,17 +440,21 @@ def test_given_what_is_forbidden_outside_when_it_is_in_a_step_then_it_is_allowed
 
 def test_given_a_run_that_something_outside_wakes_then_it_fails_and_says_so() -> None:
     foreign: list[asyncio.Future[None]] = []
+    waits: list[bool] = []
 
     async def wake() -> None:
-        asyncio.get_running_loop().call_later(0.001, foreign[0].set_result, None)
+        while not waits:
+            await asyncio.sleep(0)
+        foreign[0].set_result(None)
 
     @workflow
     async def woken(ctx: Workflow) -> None:
         foreign.append(asyncio.get_running_loop().create_future())
-        ctx.spawn(ctx.step("for ever", asyncio.Event().wait))
-        await ctx.step(wake)
+        ctx.spawn(ctx.step("outside", wake))
+        await ctx.step("one", note, 1)
+        waits.append(True)
         await foreign[0]
-        await ctx.step("on", note, 1)
+        await ctx.step("two", note, 2)
 
     with pytest.raises(NotDurable, match=r"something outside woke"):
         Flow(woken).attempt()
