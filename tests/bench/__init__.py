@@ -5,8 +5,8 @@ stage.py        servers, pods and gateway of a measurement; kinds.py what they r
 messaging.py    commands through NATS             http.py        POST /intent
 activation.py   actors coming into memory, and what they take there
 replaying.py    a log becoming a state            recovery.py    a pod's death
-stepping.py     runs that take steps: many, alone, asleep, killed, replayed; runs.py calls them
-rate.py         one load against a scene, checked against the log
+stepping.py     workflows: many, alone, asleep, killed, replayed; runs.py starts them
+rate.py         one load against a scene, checked against the log; callers.py its processes
 tally.py        what every process of load does; load.py calls over NATS, intents.py over HTTP
 processor.py    processor time and memory of processes, from /proc
 figures.py      flat names to numbers             report.py      the table and its targets

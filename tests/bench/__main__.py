@@ -1,4 +1,4 @@
-"""python -m tests.bench [--seconds N] [--only name,...] [--runs N] [--out FILE]"""
+"""python -m tests.bench [--seconds N] [--only name,...] [--runs N] [--short] [--out FILE]"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtime.host.settings import PodSettings
 from runtime.infra import Infra
 from tests.bench import activation, http, messaging, recovery, replaying, report, stepping
 from tests.bench.figures import Figures
-from tests.bench.stage import Stage
+from tests.bench.stage import WARM_UP_S, Stage
 
 Measurement = Callable[[Stage, float, Figures], None]
 
@@ -36,6 +36,9 @@ MEASUREMENTS: dict[str, Measurement] = {
     "memory": lambda stage, seconds, figures: activation.memory(stage, int(20_000 * seconds), figures),
 }
 
+SHORT = 4, 0.1
+"""Partitions, and seconds of warming up, of a run in which no speed is judged."""
+
 
 def main() -> int:
     """Measures, writes bench.json, prints the table."""
@@ -43,20 +46,23 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load; the other sizes follow from it")
     parser.add_argument("--only", default="", help=f"which of {','.join(MEASUREMENTS)}")
     parser.add_argument("--runs", type=int, default=1, help="repeat everything; the figures are medians")
+    parser.add_argument("--short", action="store_true", help="few partitions and no warm-up: it runs, and no more")
     parser.add_argument("--out", type=Path, default=None, help="where to write; bench.json, if all was measured")
     given = parser.parse_args()
     names = [name for name in given.only.split(",") if name] or list(MEASUREMENTS)
     if unknown := set(names) - MEASUREMENTS.keys():
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}: use {', '.join(MEASUREMENTS)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers and pods end with this process
-    figures = run(names, given.seconds, given.runs, lambda line: print(line, flush=True))
+    figures = run(names, given.seconds, given.runs, lambda line: print(line, flush=True), short=given.short)
     out = given.out or (None if given.only else Path("bench.json"))
     if out is not None:
         out.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
     return 0
 
 
-def run(names: list[str], seconds: float, runs: int, say: Callable[[str], None]) -> dict[str, float]:
+def run(
+    names: list[str], seconds: float, runs: int, say: Callable[[str], None], *, short: bool = False
+) -> dict[str, float]:
     """Runs the measurements, says what was found, and gives the figures."""
     figures = Figures(say)
     with tempfile.TemporaryDirectory(prefix="troupe-bench-") as directory:
@@ -66,7 +72,7 @@ def run(names: list[str], seconds: float, runs: int, say: Callable[[str], None])
             for line in lines:
                 say(line)
             figures.add(**conditions)
-            stage = Stage(infra, data, PodSettings("", "").partitions)
+            stage = Stage(infra, data, *(SHORT if short else (PodSettings("", "").partitions, WARM_UP_S)))
             for _ in range(runs):
                 for name in names:
                     MEASUREMENTS[name](stage, seconds, figures)

@@ -55,8 +55,8 @@ def memory(stage: Stage, actors: int, figures: Figures) -> None:
             uvloop.run(call_each(scene, [f"{name}{number}" for number in range(actors)]))
             time.sleep(2 * EVERY_S)  # passivation comes by once in so long
             sizes.append(resident_bytes(pod.pid))
-        if scene.counted() != WARM_KEYS + 3 * actors:
-            raise Miscounted(f"the log counted {scene.counted()} commands instead of {WARM_KEYS + 3 * actors}")
+        if scene.counted().answers != WARM_KEYS + 3 * actors:
+            raise Miscounted(f"the log counted {scene.counted().answers} commands instead of {WARM_KEYS + 3 * actors}")
         gone = scene.end_pods()["passivated"]
         if gone < 2 * actors:
             raise Miscounted(f"{gone:.0f} actors were passivated instead of {2 * actors}: the figure is of idle ones")

@@ -1,4 +1,4 @@
-"""The kinds that are measured: a counter with everything at its default, a ledger, notes; functions that take steps."""
+"""The kinds that are measured: a counter with everything at its default, a ledger, notes; workflows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from msgspec import Struct
 
 from runtime.entity import entity
-from runtime.function import function
+from runtime.flow.context import Workflow
 from runtime.policy import RetryPolicy
 from runtime.turn import Turn
+from runtime.workflow import workflow
 
 
 class Counter(Struct, frozen=True):
@@ -79,25 +80,29 @@ async def one(number: int) -> int:
     return number
 
 
-@function(timeout_s=None)
-async def walk(ctx: Turn, steps: int) -> int:
+@workflow
+async def walk(ctx: Workflow, steps: int) -> int:
     """Takes so many steps, one after the other."""
     for number in range(steps):
         await ctx.step("one", one, number, returns=int)
     return steps
 
 
-@function(timeout_s=None)
-async def linger(ctx: Turn) -> int:
-    """Takes a step, and waits until its process dies; what begins anew is done at once."""
+@workflow
+async def linger(ctx: Workflow) -> int:
+    """Takes a step, and is within another one until its process dies; that one is done at once when it begins anew."""
+
+    async def other() -> int:
+        if ctx.turn.attempt == 1:
+            await asyncio.Event().wait()
+        return 2
+
     done: int = await ctx.step("one", one, 1, returns=int)
-    if ctx.attempt == 1:
-        await asyncio.Event().wait()
-    return done
+    return done + int(await ctx.step("other", other, returns=int))
 
 
-@function(timeout_s=None)
-async def rest(ctx: Turn, seconds: float) -> str:
+@workflow
+async def rest(ctx: Workflow, seconds: float) -> str:
     """Sleeps durably."""
     await ctx.sleep(seconds)
     return "awake"
@@ -106,12 +111,12 @@ async def rest(ctx: Turn, seconds: float) -> str:
 _failed_at: dict[str, float] = {}
 
 
-@function(timeout_s=None, retry=RetryPolicy(first_delay_s=0.001, jitter=0))
-async def again(ctx: Turn, steps: int) -> float:
+@workflow(retry=RetryPolicy(first_delay_s=0.001, jitter=0))
+async def again(ctx: Workflow, steps: int) -> float:
     """Takes so many steps, fails, and says how many seconds it took to have them all again."""
     for number in range(steps):
         await ctx.step("one", one, number, returns=int)
-    if ctx.attempt == 1:
+    if ctx.turn.attempt == 1:
         _failed_at[ctx.command_id] = time.perf_counter()
         raise RuntimeError("once more")
     return time.perf_counter() - _failed_at.pop(ctx.command_id)

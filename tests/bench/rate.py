@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import msgspec
-
-from tests.bench.stage import Miscounted, Scene
+from tests.bench.callers import Callers
+from tests.bench.stage import WARM_UP_S, Miscounted, Scene
 from tests.bench.tally import Load, RunLoad, Tally
-from tests.support.system import ROOT
 
-WARM_UP_S = 2.0
-"""The load runs for so long before the measurement begins; the processes start in this time too."""
+__all__ = ["WARM_UP_S", "Rate", "measure"]
+
+LONGER = 6
+"""Times that a measurement in which nothing was answered is taken again, for twice as long each time."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -41,7 +39,7 @@ def measure(
     processes: int,
     in_flight: int,
     seconds: float,
-    warm_up_s: float = WARM_UP_S,
+    warm_up_s: float | None = None,
     steps: int | None = None,
 ) -> Rate:
     """Runs a load and checks it against the log.
@@ -50,46 +48,55 @@ def measure(
         load: the module of the load's processes.
         target: the URL they call.
         in_flight: commands in flight in all.
-        warm_up_s: how long the load runs before the measurement begins; its processes start in this time too.
-        steps: of runs, how many each takes: so many events has it in the log. A command has one.
+        warm_up_s: how long the load runs before the measurement begins; as the scene says by default.
+        steps: of runs, how many each takes: so many events has it in the log, and two for its beginning and its end. A
+            command has one.
 
     Raises Miscounted.
     """
-    events_each = 1 if steps is None else steps
-    before = scene.counted(events_each)
-    begin_at = time.time() + warm_up_s
-    running = []
-    for number in range(processes):
-        mine = list(keys[number::processes]) or list(keys)
-        plain = (target, mine, in_flight // processes, begin_at, seconds)
-        running.append(_start(load, Load(*plain) if steps is None else RunLoad(*plain, steps), scene))
-    time.sleep(max(0.0, begin_at - time.time()))
-    early = scene.cpu_s()
-    time.sleep(max(0.0, begin_at + seconds - time.time()))
-    late = scene.cpu_s()
-    tallies = [_finish(process) for process in running]
+    warm_up_s = scene.warm_up_s if warm_up_s is None else warm_up_s
+    for doublings in range(LONGER + 1):
+        longer = seconds * 2**doublings
+        loads = []
+        for number in range(processes):
+            mine = list(keys[number::processes]) or list(keys)
+            plain = (target, mine, in_flight // processes, 0.0, longer)
+            loads.append(Load(*plain) if steps is None else RunLoad(*plain, steps))
+        tallies, used = _run(scene, load, loads, warm_up_s, 1 if steps is None else steps + 2)
+        if waits := [wait for tally in tallies for wait in tally.waits]:
+            return _rate_of(in_flight, waits, longer, used)
+    raise Miscounted(f"nothing was answered within {longer:g} s")
+
+
+def _run(
+    scene: Scene, module: str, loads: Sequence[Load], warm_up_s: float, events_each: int
+) -> tuple[list[Tally], Mapping[str, float]]:
+    """What the processes saw, and seconds of processor time by who used them."""
+    before = scene.counted()
+    running: list[Callers] = []
+    try:
+        running += [Callers(module, load, scene.system.environment()) for load in loads]
+        for process in running:
+            process.await_ready()
+        begin_at = time.time() + warm_up_s
+        for process in running:
+            process.begin(begin_at)
+        time.sleep(max(0.0, begin_at - time.time()))
+        early = scene.cpu_s()
+        time.sleep(max(0.0, begin_at + loads[0].seconds - time.time()))
+        late = scene.cpu_s()
+        tallies = [process.finish() for process in running]
+    finally:
+        for process in running:
+            process.close()
     if failed := sum(tally.failed for tally in tallies):
         raise Miscounted(f"{failed} commands were answered with an error")
     scene.check_count(before, sum(tally.answered for tally in tallies), events_each)
     used = {name: late[name] - early[name] for name in late} | {"clients": sum(tally.cpu_s for tally in tallies)}
-    return _rate_of(in_flight, [wait for tally in tallies for wait in tally.waits], seconds, used)
+    return tallies, used
 
 
-def _start(module: str, load: Load, scene: Scene) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", module, msgspec.json.encode(load).decode()]
-    return subprocess.Popen(command, cwd=ROOT, env=scene.system.environment(), stdout=subprocess.PIPE)
-
-
-def _finish(process: subprocess.Popen[bytes]) -> Tally:
-    output, _ = process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"a process of the load ended with exit code {process.returncode}")
-    return msgspec.msgpack.decode(output, type=Tally)
-
-
-def _rate_of(in_flight: int, waits: list[float], seconds: float, used: dict[str, float]) -> Rate:
-    if not waits:
-        raise Miscounted("nothing was answered during the measurement")
+def _rate_of(in_flight: int, waits: list[float], seconds: float, used: Mapping[str, float]) -> Rate:
     waits.sort()
     count = len(waits)
     return Rate(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import uuid
 
 import msgspec
 import uvloop
@@ -13,12 +15,14 @@ from tests.bench.tally import RunLoad, Tally, drive, tell
 
 
 async def run(load: RunLoad) -> Tally:
-    """Starts runs and waits for their results until the measurement is over."""
+    """Starts runs, each under an id of its own, and waits for their results until the measurement is over."""
     body = b'{"steps":%d}' % load.steps
+    own, numbers = uuid.uuid4().hex, itertools.count()
     async with await Client.connect(load.target) as client:
 
-        async def call(key: str) -> bool:
-            return (await client.call("walk", key, "run", body, timeout_s=60)).error is None
+        async def call(_: str) -> bool:
+            run_id = f"{own}-{next(numbers)}"
+            return (await client.call("walk", run_id, "run", body, timeout_s=60)).error is None
 
         return await drive(load, [call] * load.in_flight)
 

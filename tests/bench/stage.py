@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime.infra import Infra
 from tests.bench.processor import cpu_s, resident_bytes
@@ -18,10 +18,19 @@ from tests.support.system import ROOT, PodProcess, System, create
 
 KINDS = "tests.bench.kinds"
 TAKEN_WITHIN_S = 60.0
+WARM_UP_S = 2.0
+"""A load runs for so long before its measurement begins."""
 
 
 class Miscounted(Exception):
     """The log does not hold what callers were told: the figure would mean nothing."""
+
+
+class Counted(NamedTuple):
+    """Answers and events in the log."""
+
+    answers: int
+    events: int
 
 
 class Scene:
@@ -34,9 +43,11 @@ class Scene:
         log_dir: Path,
         settings: dict[str, Any],
         modules: Sequence[str] = (KINDS,),
+        warm_up_s: float = WARM_UP_S,
     ) -> None:
-        """`modules` are those whose kinds the pods serve."""
+        """`modules` are those whose kinds the pods serve; for `warm_up_s` see WARM_UP_S."""
         self.system = system
+        self.warm_up_s = warm_up_s
         self.pods: list[PodProcess] = []
         self.gateway_url = ""
         self._infra = infra
@@ -124,27 +135,28 @@ class Scene:
             time.sleep(0.02)
         raise TimeoutError(f"{len(names)} pods did not take all lanes within {TAKEN_WITHIN_S:g} s")
 
-    def counted(self, events_each: int = 1) -> int:
-        """Answers in the log. Raises Miscounted when there are not so many events for each of them."""
-        events, answers = self.system.sql("SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM inbox)")[0]
+    def counted(self) -> Counted:
+        """What is in the log."""
+        return Counted(*self.system.sql("SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM events)")[0])
+
+    def check_count(self, before: Counted, answered: int, events_each: int = 1) -> None:
+        """Raises Miscounted unless exactly `answered` commands, of so many events each, were counted since `before`."""
+        now = self.counted()
+        answers, events = now.answers - before.answers, now.events - before.events
+        if answers != answered:
+            raise Miscounted(f"callers were answered {answered} times, and the log counted {answers} commands")
         if events != answers * events_each:
             raise Miscounted(f"the log holds {events} events and {answers} answers instead of {events_each} for each")
-        return int(answers)
-
-    def check_count(self, before: int, answered: int, events_each: int = 1) -> None:
-        """Raises Miscounted unless exactly `answered` commands were counted since there were `before`."""
-        found = self.counted(events_each) - before
-        if found != answered:
-            raise Miscounted(f"callers were answered {answered} times, and the log counted {found} commands")
 
 
 class Stage:
     """Servers of their own, with the partitions and durability that are the default."""
 
-    def __init__(self, infra: Infra, log_dir: Path, partitions: int) -> None:
+    def __init__(self, infra: Infra, log_dir: Path, partitions: int, warm_up_s: float = WARM_UP_S) -> None:
         self.infra = infra
         self._log_dir = log_dir
         self._partitions = partitions
+        self._warm_up_s = warm_up_s
         self._number = 0
 
     def next_log_dir(self) -> Path:
@@ -167,9 +179,9 @@ class Stage:
         """An empty database, empty streams, and pods that own all lanes."""
         log_dir = self.next_log_dir()
         endpoints = self.infra.endpoints
-        system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), f"bench_{self._number}")
+        system = create(Servers(endpoints.nats_url, endpoints.postgres_url, "embedded"), "bench")
         system.partitions = partitions or self._partitions
-        scene = Scene(system, self.infra, log_dir, settings, modules)
+        scene = Scene(system, self.infra, log_dir, settings, modules, self._warm_up_s)
         try:
             for _ in range(pods):
                 scene.start_pod()

@@ -18,7 +18,7 @@ class Load(msgspec.Struct):
     keys: list[str]
     in_flight: int
     begin_at: float
-    """Unix seconds at which the measurement begins; the load begins at once."""
+    """Unix seconds at which the measurement begins, told once all are up; the load begins at once."""
     seconds: float
 
 
@@ -37,12 +37,22 @@ class Tally(msgspec.Struct):
     cpu_s: float
 
 
+READY = b"ready\n"
+
 Call = Callable[[str], Awaitable[bool]]
 """Calls one key; false when it was answered with an error."""
 
 
+def begin(load: Load) -> None:
+    """Says that everything is up, and waits to be told when the measurement begins."""
+    with open(1, "wb", closefd=False) as out:
+        out.write(READY)
+    load.begin_at = float(sys.stdin.readline())
+
+
 async def drive(load: Load, callers: list[Call]) -> Tally:
-    """Calls until the measurement is over, and waits for what is in flight."""
+    """Calls until the measurement is over, from when it is told to begin, and waits for what is in flight."""
+    begin(load)
     end = load.begin_at + load.seconds
     tally = Tally(0, 0, [], 0.0)
     number = 0

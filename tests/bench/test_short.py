@@ -12,16 +12,11 @@ import pytest
 from tests.support.system import ROOT
 
 WANTED = {
-    "nats_one_in_flight_p50_ms",
-    "hot_key_commands_per_s",
     "replay_events_per_s",
-    "takeover_s",
     "ten_step_run_p50_ms",
     "workflow_start_to_result_p50_ms",
+    "recover_10k_runs_s",
     "replay_10k_step_journal_ms",
-    "cold_activations_per_s",
-    "idle_activation_bytes",
-    "passivated_actor_bytes",
     "fsync",
     "synchronous_commit",
 }
@@ -30,8 +25,8 @@ WANTED = {
 @pytest.mark.slow
 def test_given_a_short_run_when_it_ends_then_every_figure_was_checked_against_the_log(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
-    only = "latency,hot,cold,replay,takeover,memory,runs,journal"
-    command = [sys.executable, "-m", "tests.bench", "--seconds", "0.5", "--only", only, "--out", str(out)]
+    only = "replay,runs,recovery,journal"
+    command = [sys.executable, "-m", "tests.bench", "--seconds", "0.1", "--only", only, "--short", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     figures = msgspec.json.decode(out.read_bytes(), type=dict[str, float])

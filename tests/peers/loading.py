@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
-import msgspec
-
+from tests.bench.callers import Callers
 from tests.bench.processor import cpu_s
 from tests.bench.stage import Miscounted
-from tests.bench.tally import Tally
-from tests.peers.programs.job import READY, Job
+from tests.peers.programs.job import Job
 from tests.peers.work import Outcome, Setting
-from tests.support.system import ROOT
 
 WARM_UP_S = 2.0
 """The load runs for so long before the measurement begins, and all its processes are up before that."""
@@ -63,23 +57,19 @@ def run(load: Load, watched: Mapping[str, int]) -> tuple[Outcome, int]:
 
     Raises Miscounted when one was answered with an error, RuntimeError when a process failed.
     """
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[Callers] = []
     try:
         for job in load.jobs():  # one after the other: the first makes the tables
-            processes.append(_start(load, job))
-            _await_ready(processes[-1])
+            processes.append(Callers(f"tests.peers.programs.{load.program}", job, python=load.python))
+            processes[-1].await_ready()
         begin_at = time.time() + WARM_UP_S
         for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(f"{begin_at!r}\n".encode())
-            process.stdin.close()
+            process.begin(begin_at)
         used = _processor_time(load, begin_at, watched)
-        tallies = [_finish(process) for process in processes]
+        tallies = [process.finish() for process in processes]
     finally:
         for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.close()
     if failed := sum(tally.failed for tally in tallies):
         raise Miscounted(f"{failed} commands were answered with an error")
     answered = sum(tally.answered for tally in tallies)
@@ -109,25 +99,3 @@ def _processor_time(load: Load, begin_at: float, watched: Mapping[str, int]) -> 
     early = {name: cpu_s(pid) for name, pid in watched.items()}
     time.sleep(max(0.0, begin_at + load.seconds - time.time()))
     return {name: cpu_s(pid) - early[name] for name, pid in watched.items()}
-
-
-def _start(load: Load, job: Job) -> subprocess.Popen[bytes]:
-    command = [str(load.python), "-m", f"tests.peers.programs.{load.program}", msgspec.json.encode(job).decode()]
-    own = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=ROOT, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def _await_ready(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if line != READY:
-        raise RuntimeError(f"a process of the load ended before it began, with exit code {process.wait()}")
-
-
-def _finish(process: subprocess.Popen[bytes]) -> Tally:
-    output: IO[bytes] | None = process.stdout
-    assert output is not None
-    found = output.read()
-    if process.wait() != 0:
-        raise RuntimeError(f"a process of the load ended with exit code {process.returncode}")
-    return msgspec.msgpack.decode(found, type=Tally)

@@ -50,7 +50,7 @@ class Ours:
                 in_flight=int(setting["in_flight"]),
                 seconds=seconds,
             )
-            return Outcome(rate.per_s, rate.p50_ms, rate.p99_ms, scene.counted(), _callers(rate.cpu_us))
+            return Outcome(rate.per_s, rate.p50_ms, rate.p99_ms, scene.counted().answers, _callers(rate.cpu_us))
 
 
 def _callers(cpu_us: dict[str, float]) -> dict[str, float]:

@@ -19,10 +19,10 @@ def cost(
 ) -> dict[str, float]:
     """Figures of two loads of `seconds` seconds each, both checked against the log: many in flight, and one."""
     url = scene.system.nats_url
-    events, written = scene.counted(), _wal(scene)
+    events, written = scene.counted().answers, _wal(scene)
     common: dict[str, Any] = {"processes": 1, "seconds": seconds, "warm_up_s": warm_up_s}
     busy = measure(scene, load, url, keys, in_flight=IN_FLIGHT, **common)
-    wal = (_wal(scene) - written) / (scene.counted() - events)
+    wal = (_wal(scene) - written) / (scene.counted().answers - events)
     alone = measure(scene, load, url, keys, in_flight=1, **common)
     used = {f"{name}_us": busy.cpu_us[name] for name in PROCESSES}
     return used | {"p50_ms": alone.p50_ms, "per_s": busy.per_s, "wal_bytes": wal}

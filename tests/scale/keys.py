@@ -76,7 +76,7 @@ def rows(stage: Stage, size: int, seconds: float) -> dict[str, float]:
         scene.start_pod()
         scene.await_owners()
         figures = {"fill_s": fill_s}
-        seed, before = scene.counted(), _whole_reads(scene)
+        seed, before = scene.counted().answers, _whole_reads(scene)
         figures["cold_p50_ms"] = uvloop.run(_check(scene, actors, seed))
         figures["whole_reads"] = _whole_reads(scene) - before
         chosen = random.Random(2).sample(range(actors), min(WARM, actors))
@@ -84,7 +84,7 @@ def rows(stage: Stage, size: int, seconds: float) -> dict[str, float]:
         time.sleep(1)
         figures |= idle(scene, 3 * seconds)
         bytes_used = scene.system.sql("SELECT pg_database_size(current_database())")[0][0]
-        return figures | {"bytes_an_event": bytes_used / scene.counted(), "database_mib": bytes_used / 2**20}
+        return figures | {"bytes_an_event": bytes_used / scene.counted().answers, "database_mib": bytes_used / 2**20}
     finally:
         scene.close()
 

@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from tests.bench.tally import Call, Load, Tally, cpu_s, drive, tell
-
-READY = b"ready\n"
+from tests.bench.tally import Call, Load, Tally, begin, cpu_s, drive, tell
 
 
 class Job(Load):
@@ -26,16 +24,8 @@ def told() -> Job:
     return msgspec.json.decode(sys.argv[1], type=Job)
 
 
-def begin(job: Job) -> None:
-    """Says that everything is up, and waits to be told when the measurement begins."""
-    with open(1, "wb", closefd=False) as out:
-        out.write(READY)
-    job.begin_at = float(sys.stdin.readline())
-
-
 async def run(job: Job, calls: Sequence[Call]) -> None:
     """One caller for each of `calls`, until the measurement is over; tells the tally."""
-    begin(job)
     tell(await drive(job, list(calls)))
 
 
