@@ -10,7 +10,7 @@ from tests.bench.stage import Miscounted
 from tests.peers import loading, packages
 from tests.peers.databases import fresh, one_value
 from tests.peers.peer import Axes, Ground
-from tests.peers.work import TEXT, WORKS, Outcome, Setting
+from tests.peers.work import TEXT, WORKS, Outcome, Setting, by_step
 
 PACKAGES = ("langgraph", "langgraph-checkpoint-postgres", "psycopg[binary]", "psycopg-pool")
 _SATURATED: Axes = {
@@ -29,10 +29,14 @@ class Langgraph:
     title = "LangGraph, Postgres checkpointer"
     how = (
         "`graph` runs a graph of ten nodes, each leaving a checkpoint; `saver` writes checkpoints by the checkpointer "
-        "alone, without a graph. Checkpoints are counted."
+        "alone, without a graph. Checkpoints are counted. A run of steps is a run of that graph, with an empty text."
     )
     durability = "a graph is answered once its last checkpoint is committed; fsync and synchronous_commit on"
-    works: Mapping[str, Axes] = {"checkpoints": _SATURATED}
+    works: Mapping[str, Axes] = {
+        "checkpoints": _SATURATED,
+        "steps": {**_SATURATED, "way": ("graph",)},
+        "run": {"way": ("graph",), "in_flight": (1,), "durability": ("async", "sync"), "pool": (4,)},
+    }
 
     def prepare(self, ground: Ground) -> dict[str, str]:
         """See Peer."""
@@ -42,11 +46,16 @@ class Langgraph:
     def measure(self, ground: Ground, work: str, setting: Setting, seconds: float) -> Outcome:
         """See Peer. A rate of checkpoints; the latencies are of what its caller waits for, perhaps a whole graph."""
         url = fresh(ground.infra.endpoints, "peer_langgraph")
-        given = setting | {"text": TEXT}
+        steps = WORKS[work].steps
+        given = setting | {"text": TEXT if steps == 1 else ""}
         load = loading.Load(self._python, "langgraph_steps", url, WORKS[work].keys, given, seconds)
         outcome, answered = loading.run(load, {"postgres": ground.servers["postgres"]})
         kept = one_value(url, "SELECT count(*) FROM checkpoints")
         each, rest = divmod(kept, answered)
         if rest or not each:
             raise Miscounted(f"{answered} calls left {kept} checkpoints: as many of each were expected")
+        if steps > 1:
+            if each < steps:
+                raise Miscounted(f"a run of {steps} steps left {each} checkpoints")
+            return by_step(WORKS[work], outcome)
         return replace(outcome, per_s=outcome.per_s * each, counted=kept)

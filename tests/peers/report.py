@@ -18,6 +18,8 @@ one run carry over to another machine.
 Every system does the same work in turn, round after round, from an empty store: a command adds one to a key's counter
 and is answered when that is durable. Each runs with the best settings that a sweep found for it here, and after
 every measurement its own store is counted: a figure of which one command is missing, or there twice, is not taken.
+Or it takes runs of ten steps that do nothing, each recorded before the next begins: rates and processor time are of
+steps then, and latencies of whole runs.
 Callers run on the same machine. Rates are of callers that were answered; ratios are ours over theirs, so that more is
 better for throughput, and less for latency.
 """
@@ -89,7 +91,7 @@ def _wanted(ratio: Ratio) -> str:
 
 def _processor(results: Results) -> list[str]:
     """Microseconds a command, by who used them: where the difference is."""
-    lines = ["Microseconds of processor time a command, medians of the rounds, in the run that compared the two:", ""]
+    lines = ["Microseconds of processor time a command (or step), medians of the rounds, in the run that compared the two:", ""]
     lines += ["| work | system | in all | of it |", "|---|---|---|---|"]
     for comparison in _comparisons(results):
         for name, side in (("ours", comparison.ours), (comparison.peer, comparison.theirs)):

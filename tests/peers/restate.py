@@ -19,7 +19,7 @@ from typing import Any
 from runtime.infra.ports import free_port
 from tests.peers import loading, packages
 from tests.peers.peer import Axes, Ground, LeftOut
-from tests.peers.work import WORKS, Outcome, Setting
+from tests.peers.work import WORKS, Outcome, Setting, by_step
 from tests.support.system import ROOT
 
 SERVER = "@restatedev/restate-server"
@@ -27,6 +27,7 @@ PACKAGES = ("restate-sdk", "hypercorn", "granian")
 UP_WITHIN_S = 30.0
 _SERVICE: Axes = {"service": ("hypercorn", "granian"), "workers": (1, 2), "partitions": (4, 1, 24)}
 _SATURATED: Axes = {**_SERVICE, "in_flight": (128, 64, 256, 512), "processes": (1, 2)}
+_STEPS: Axes = {**_SERVICE, "form": ("service", "workflow"), "in_flight": (128, 64, 256), "processes": (1,)}
 _HOT: Axes = {**_SERVICE, "in_flight": (16, 64)}
 HYPERCORN = """\
 bind = "127.0.0.1:{port}"
@@ -45,13 +46,20 @@ class Restate:
     title = "Restate, Python SDK"
     how = (
         "A command is a POST to the ingress for a virtual object's handler, which gets the state, adds and sets it. "
-        "Callers keep their connections; they are this benchmark's own and cost about 30 µs of processor time a call."
+        "Callers keep their connections; they are this benchmark's own and cost about 30 µs of processor time a call. "
+        "A run is a call of a service, or a workflow under an id of its own, whose handler takes ten `ctx.run_typed`."
     )
     durability = (
         "the server's defaults: a replicated log with one replica, its write-ahead log synced to disk before a record "
         "counts (`log-server.rocksdb-disable-wal-fsync = false`); telemetry off"
     )
-    works: Mapping[str, Axes] = {"keyed": _SATURATED, "alone": {"in_flight": (1,), **_SERVICE}, "hot": _HOT}
+    works: Mapping[str, Axes] = {
+        "keyed": _SATURATED,
+        "alone": {"in_flight": (1,), **_SERVICE},
+        "hot": _HOT,
+        "steps": _STEPS,
+        "run": {"in_flight": (1,), **_SERVICE, "form": ("service", "workflow")},
+    }
 
     def prepare(self, ground: Ground) -> dict[str, str]:
         """See Peer."""
@@ -68,6 +76,11 @@ class Restate:
         with _running(self._server, self._python, ground.room(self.name), setting) as (ingress, admin, pids):
             load = loading.Load(Path(sys.executable), "restate_load", ingress, WORKS[work].keys, setting, seconds)
             outcome, answered = loading.run(load, pids)
+            if WORKS[work].steps > 1:
+                done = "SELECT count(*) AS n FROM sys_invocation WHERE target_handler_name = 'run' AND status = 'completed'"
+                counted = _post(f"{admin}/query", {"query": done})["rows"][0]["n"]
+                loading.check(answered, int(counted), "Restate")
+                return by_step(WORKS[work], outcome)
             query = "SELECT value_utf8 FROM state WHERE service_name = 'Counter'"
             rows = _post(f"{admin}/query", {"query": query})["rows"]
             loading.check(answered, sum(int(row["value_utf8"]) for row in rows), "Restate's state")

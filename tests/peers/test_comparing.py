@@ -13,7 +13,7 @@ from tests.peers.loading import check
 from tests.peers.peer import Axes, Ground, LeftOut, Peer
 from tests.peers.results import About, Comparison, Results, Side
 from tests.peers.sweep import Sweep, Trial, sweep
-from tests.peers.work import WORKS, Outcome, Setting
+from tests.peers.work import WORKS, Outcome, Setting, by_step
 
 
 def outcome(per_s: float, p50_ms: float = 1.0) -> Outcome:
@@ -82,6 +82,12 @@ def test_given_axes_when_swept_then_each_is_kept_at_its_best_and_what_fails_is_n
     assert found.best == {"style": "sync", "in_flight": 16, "pool": 3}
     assert [trial.failure for trial in found.trials if trial.outcome is None] == ["Miscounted: one is missing"]
     assert len(found.trials) == len({str(trial.setting) for trial in found.trials}), "none is tried twice"
+
+
+def test_given_runs_of_ten_steps_when_measured_then_rates_are_of_steps_and_latencies_of_runs() -> None:
+    found = by_step(WORKS["steps"], outcome(3, 20.0))
+    assert (found.per_s, found.p50_ms, found.counted, found.cpu_us["pod"]) == (30, 20.0, 1000, 3.0)
+    assert by_step(WORKS["keyed"], outcome(3, 20.0)) == outcome(3, 20.0)
 
 
 def test_given_latency_when_swept_then_the_shortest_wins() -> None:

@@ -20,11 +20,11 @@ from tests.support.system import ROOT
 @pytest.mark.slow
 def test_given_no_peer_when_our_side_is_measured_then_what_the_log_counted_is_kept(tmp_path: Path) -> None:
     report, out = tmp_path / "benchmarks.md", tmp_path / "bench-peers.json"
-    command = [sys.executable, "-m", "tests.peers", "--only", "ours", "--works", "alone", "--stage", "sweep", "--short"]
+    command = [sys.executable, "-m", "tests.peers", "--only", "ours", "--works", "run", "--stage", "sweep", "--short"]
     command += ["--seconds", "2", "--state", str(tmp_path), "--report", str(report), "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    (trial,) = results.read(tmp_path / "results.json").about["ours"].sweeps["alone"].trials
+    (trial,) = results.read(tmp_path / "results.json").about["ours"].sweeps["run"].trials
     assert trial.outcome is not None, trial.failure
     assert trial.outcome.counted >= trial.outcome.per_s > 0
     assert "fsync on, synchronous_commit on" in report.read_text()
