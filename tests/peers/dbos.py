@@ -26,8 +26,8 @@ class Dbos:
     title = "DBOS"
     how = (
         "A command is a workflow called in its caller's process; its one step is a transaction of a datasource that "
-        "adds to the key's row and records the step's result. No queue is between, which would only be slower. A run is a "
-        "workflow of ten steps that do nothing."
+        "adds to the key's row and records the step's result. No queue is between, which would only be slower. A run "
+        "is a workflow of ten steps that do nothing."
     )
     durability = "answered after the workflow's result is committed; fsync and synchronous_commit on"
     works: Mapping[str, Axes] = {

@@ -91,7 +91,7 @@ def _wanted(ratio: Ratio) -> str:
 
 def _processor(results: Results) -> list[str]:
     """Microseconds a command, by who used them: where the difference is."""
-    lines = ["Microseconds of processor time a command (or step), medians of the rounds, in the run that compared the two:", ""]
+    lines = ["Microseconds of processor time a command, or a step, medians of the rounds that compared the two:", ""]
     lines += ["| work | system | in all | of it |", "|---|---|---|---|"]
     for comparison in _comparisons(results):
         for name, side in (("ours", comparison.ours), (comparison.peer, comparison.theirs)):

@@ -25,6 +25,7 @@ from tests.support.system import ROOT
 SERVER = "@restatedev/restate-server"
 PACKAGES = ("restate-sdk", "hypercorn", "granian")
 UP_WITHIN_S = 30.0
+DONE = "SELECT count(*) AS n FROM sys_invocation WHERE target_handler_name = 'run' AND status = 'completed'"
 _SERVICE: Axes = {"service": ("hypercorn", "granian"), "workers": (1, 2), "partitions": (4, 1, 24)}
 _SATURATED: Axes = {**_SERVICE, "in_flight": (128, 64, 256, 512), "processes": (1, 2)}
 _STEPS: Axes = {**_SERVICE, "form": ("service", "workflow"), "in_flight": (128, 64, 256), "processes": (1,)}
@@ -77,8 +78,7 @@ class Restate:
             load = loading.Load(Path(sys.executable), "restate_load", ingress, WORKS[work].keys, setting, seconds)
             outcome, answered = loading.run(load, pids)
             if WORKS[work].steps > 1:
-                done = "SELECT count(*) AS n FROM sys_invocation WHERE target_handler_name = 'run' AND status = 'completed'"
-                counted = _post(f"{admin}/query", {"query": done})["rows"][0]["n"]
+                counted = _post(f"{admin}/query", {"query": DONE})["rows"][0]["n"]
                 loading.check(answered, int(counted), "Restate")
                 return by_step(WORKS[work], outcome)
             query = "SELECT value_utf8 FROM state WHERE service_name = 'Counter'"
