@@ -23,6 +23,7 @@ from runtime.cli import (
     keys,
     log,
     partitions,
+    replay,
     runs,
     schedules,
     version,
@@ -53,8 +54,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 NOUNS = (
-    actors, runs, schedules, approvals, gateway, intake, log, dead, partitions, groups, db, infra, keys, version, init,
-    dev,
+    actors, runs, schedules, approvals, gateway, intake, log, replay, dead, partitions, groups, db, infra, keys,
+    version, init, dev,
 )  # fmt: skip
 for noun in NOUNS:
     noun.register(app)

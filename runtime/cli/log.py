@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import sys
+from asyncio import gather
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from schemas.wire import LogEvent
 
 PAGE = 1000
+AT_A_TIME = 64
+
+Span = tuple[datetime.datetime | None, datetime.datetime | None]
+"""From when on, and before when."""
+
+
+class _Described(msgspec.Struct):
+    seq: int = 0
+    state: msgspec.Raw = msgspec.Raw()
+    """Empty when it cannot be folded."""
+
 
 _Kind = Annotated[str | None, typer.Argument(help="Only this kind of actor.")]
 _Key = Annotated[str | None, typer.Argument(help="Only the actor of that kind with this key.")]
@@ -88,6 +100,9 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file, which appears when it is complete; else stdout.")
     ] = None,
+    states: Annotated[
+        bool, typer.Option("--states", help="Add what pods make of each actor, for `runtime replay --against`.")
+    ] = False,
     tenant: Tenant = None,
     data: DataDir = None,
     timeout_s: TimeoutS = 30.0,
@@ -100,8 +115,27 @@ def export(
     """
     now = datetime.datetime.now(datetime.UTC)
     span = (moment(since, now), moment(until, now))
+    count = write(output, kind, key, span, tenant, data, timeout_s, states=states)
+    if as_json:
+        sys.stderr.write(as_text({"exported": count}) + "\n")
+    elif output is not None:
+        print_line(f"exported {count} events to {output}")
 
-    async def write(client: Client) -> int:
+
+def write(
+    output: Path | None,
+    kind: str | None,
+    key: str | None,
+    span: Span,
+    tenant: str | None,
+    data: Path | None,
+    timeout_s: float,
+    *,
+    states: bool,
+) -> int:
+    """Writes what `export` exports, and gives how many events that are."""
+
+    async def export_all(client: Client) -> int:
         one = kind is not None and key is not None
         events = (
             _of_actor(client, (str(kind), str(key)), 1, span, None, timeout_s)
@@ -109,24 +143,73 @@ def export(
             else _of_log(client, kind, span, timeout_s)
         )
         count = 0
+        last: dict[tuple[str, str], int] = {}
         with _opened(output) as file:
             async for event in events:
                 file.write(msgspec.json.encode(event) + b"\n")
                 count += 1
+                last[event.kind, event.key] = event.seq
+            if states:
+                count += await _add_states(client, file, last, timeout_s)
         return count
 
-    count = Reach(data, tenant, timeout_s).run(write)
-    if as_json:
-        sys.stderr.write(as_text({"exported": count}) + "\n")
-    elif output is not None:
-        print_line(f"exported {count} events to {output}")
+    return Reach(data, tenant, timeout_s).run(export_all)
+
+
+async def _add_states(
+    client: Client, file: Any, last: dict[tuple[str, str], int], timeout_s: float
+) -> int:
+    """Writes the state of each of these actors, and the events that it has got since; gives how many these are."""
+    unserved: set[str] = set()
+
+    async def described(kind: str, key: str) -> _Described:
+        from runtime.client.failures import decode_as
+        from runtime.errors import CallFailed
+
+        if kind in unserved:
+            return _Described()
+        try:
+            reply = await client.read(kind, key, "$describe", b"", timeout_s=timeout_s)
+        except CallFailed as error:
+            if error.code not in ("unknown_kind", "unavailable", "timeout"):
+                raise
+            unserved.add(kind)  # its events are compared all the same
+            return _Described()
+        found: _Described = decode_as(reply.result, _Described)
+        return found
+
+    count = 0
+    actors = list(last.items())
+    for begin in range(0, len(actors), AT_A_TIME):
+        some = actors[begin : begin + AT_A_TIME]
+        answers = await gather(*[described(*actor) for actor, _ in some])
+        for (actor, seq), found in zip(some, answers, strict=True):
+            count += await _write_state(client, file, actor, seq, found, timeout_s)
+    return count
+
+
+async def _write_state(
+    client: Client, file: Any, actor: tuple[str, str], seq: int, found: _Described, timeout_s: float
+) -> int:
+    from runtime.replaying.recording import RecordedState
+
+    if not bytes(found.state):
+        return 0
+    count = 0
+    if found.seq > seq:
+        async for event in _of_actor(client, actor, seq + 1, (None, None), found.seq - seq, timeout_s):
+            file.write(msgspec.json.encode(event) + b"\n")
+            count += 1
+    state = RecordedState(tenant=client.tenant, kind=actor[0], key=actor[1], seq=found.seq, state=found.state)
+    file.write(msgspec.json.encode(state) + b"\n")
+    return count
 
 
 async def _of_actor(
     client: Client,
     actor: tuple[str, str],
     from_seq: int,
-    span: tuple[datetime.datetime | None, datetime.datetime | None],
+    span: Span,
     limit: int | None,
     timeout_s: float,
 ) -> AsyncIterator[LogEvent]:
@@ -149,7 +232,7 @@ async def _of_actor(
 async def _of_log(
     client: Client,
     kind: str | None,
-    span: tuple[datetime.datetime | None, datetime.datetime | None],
+    span: Span,
     timeout_s: float,
 ) -> AsyncIterator[LogEvent]:
     position: dict[str, int] = {}

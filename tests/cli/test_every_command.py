@@ -54,6 +54,7 @@ ENDING: dict[str, Words] = {
     "log segments": (),
     "log show": ("counter", "walked"),
     "partitions": (),
+    "replay": ("--against", KINDS),
     "runs show": (encode_run_id("counter", "walked", "one"),),
     "runs signal": (RUNNING, "limit", "10"),
     "runs update": (RUNNING, "take", "7"),
