@@ -12,7 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.rules.rule import Break, Rule
 from tests.rules.rules import RULES
-from tests.rules.trial import Outcome, ran, tried
+from tests.rules.trial import LIMIT_S, Outcome, ran, tried
+
+SOUND_S = 10.0
+"""What a test may take on average when nothing is broken, on a machine with other things to do."""
 
 
 def chosen(only: str) -> list[Rule]:
@@ -24,7 +27,7 @@ def chosen(only: str) -> list[Rule]:
 def sound(rules: Sequence[Rule]) -> bool:
     """Whether the tests of these rules pass as long as nothing is broken."""
     tests = sorted({test for rule in rules for one in rule.breaks for test in one.tests})
-    outcome = ran(tests, limit_s=60.0 * len(tests))
+    outcome = ran(tests, limit_s=LIMIT_S + SOUND_S * len(tests))
     failing = {test: why for test, why in outcome.verdicts.items() if why != "passed"}
     for test, why in failing.items():
         print(f"{test} does not pass although nothing is broken: {why}")

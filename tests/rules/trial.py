@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -74,21 +73,10 @@ def _of(test: str, ended: dict[str, str]) -> str:
 
 
 def _pytest(tests: Sequence[str], tree: Path, said: Path, limit_s: float) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.rules.verdict", "-p", "no:cacheprovider", *tests]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "tests.rules.verdict", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "tests.rules.keeper", str(limit_s), *pytest]
     environment = {**os.environ, "PYTHONPATH": str(tree), "RULES_VERDICT": str(said)}
     with (said.parent / "output").open("wb") as output:
-        running = subprocess.Popen(
-            command, cwd=tree, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            running.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            try:
-                os.killpg(running.pid, signal.SIGKILL)  # also the pods of a test that hangs
-            except ProcessLookupError:
-                pass
-            running.wait()
+        subprocess.run(command, cwd=tree, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
     if keep := os.environ.get("RULES_OUTPUT"):
         shutil.copy(said.parent / "output", keep)
