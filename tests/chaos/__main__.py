@@ -19,9 +19,6 @@ from tests.chaos.run import Outcome, run
 from tests.chaos.settings import FAULTS, ChaosSettings
 from tests.chaos.world import KINDS as WORLD_KINDS
 
-PLANTED_S = 12.0
-"""How long a run with a planted bug is."""
-
 SPLIT_EVERY = 2
 """Of so many seeds one has several servers, unless it is said."""
 
@@ -69,7 +66,7 @@ def main() -> int:
     modules: Sequence[str] = (WORLD_KINDS,)
     if given.planted is not None:
         bug = next(bug for bug in BUGS if bug.name == given.planted)
-        settings, modules = settings_for(bug, settings.seed, PLANTED_S), (bug.module,)
+        settings, modules = settings_for(bug, settings.seed), (bug.module, WORLD_KINDS)
     runs = [settings]
     if given.faults is None and given.planted is None:
         runs.append(settings.finale())

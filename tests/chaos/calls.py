@@ -30,7 +30,12 @@ SAY_PAUSE_S = 0.1
 TWICE, LATER, OTHERWISE = 0.01, 0.02, 0.025
 """Shares of the commands that are asked twice at once, asked again later, and sent again with other arguments."""
 
-_ENDS: dict[str, Outcome] = {"rejected": "rejected", "cancelled": "cancelled"}
+_ENDS: dict[str, Outcome] = {
+    "rejected": "rejected", "cancelled": "cancelled", "terminated": "terminated", "timed_out": "timed_out"
+}  # fmt: skip
+_WIRE = {"join": "run", "too-late": control.SIGNAL}
+"""What entries are called that are not called as their method is."""
+
 _int_or_none = msgspec.json.Decoder(int | None)
 _look = msgspec.json.Decoder(tuple[int, int])
 
@@ -107,11 +112,12 @@ class Calls:
         self, actor: str, method: str, body: control.Signal | control.Cancel, ended: asyncio.Future[Any]
     ) -> None:
         """Tells a run something that has not `ended`; said before it was accepted, it is said again under a new id."""
+        name = body.name if isinstance(body, control.Signal) else "end"
         address, encoded = address_of(actor), msgspec.json.encode(body)
         for number in itertools.count():
             call = partial(self._clients[address.tenant].call, address.kind, address.key, method, encoded)
             with contextlib.suppress(TroupeError, TimeoutError):
-                reply = await self._by_client(partial(_in_time, call, f"{body.run}-{number}"))
+                reply = await self._by_client(partial(_in_time, call, f"{body.run}-{name}-{number}"))
                 if reply.error is None or reply.error.code != "not_running":
                     return
             if ended.done() or time.monotonic() > self._deadline:
@@ -156,16 +162,17 @@ class Calls:
 
     def _call(self, entry: Entry, body: bytes, id_: str = "", *, named: bool = False) -> Awaitable[Reply]:
         address, timeout_s, id_ = address_of(entry.actor), self._left(), id_ or entry.id
-        session = entry.session.rpartition("/")[2]
+        session, method = entry.session.rpartition("/")[2], _WIRE.get(entry.method, entry.method)
         if entry.via == "raw":
-            return self._raw.call(address, entry.method, body, id_, timeout_s, session)
+            return self._raw.call(address, method, body, id_, timeout_s, session)
         if entry.via == "http":
-            return self._web.call(address, entry.method, body, id_, timeout_s, session, as_header=named)
+            return self._web.call(address, method, body, id_, timeout_s, session, as_header=named)
         tenant, kind, key = address
-        envelope = Envelope(session=session) if session else PLAIN
+        given = session or entry.run_timeout_s
+        envelope = Envelope(session=session or None, run_timeout_s=entry.run_timeout_s) if given else PLAIN
         return self._by_client(
             lambda left_s: self._clients[tenant].call(
-                kind, key, entry.method, body, id=id_, timeout_s=left_s, envelope=envelope
+                kind, key, method, body, id=id_, timeout_s=left_s, envelope=envelope
             )
         )
 

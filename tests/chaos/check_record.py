@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 import msgspec
 
+from tests.chaos import check_flows
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.log import Event
 from tests.chaos.record import Entry
@@ -17,6 +18,9 @@ TOLD = {"run": ANSWER, "wait": SIGNAL, "leave": CANCEL}
 
 OWN = {"run": (STEP, ANSWER, STEP, "ValueSet"), "wait": (STEP, STEP, STEP, STEP, "ValueSet")}
 """The events of each execution that comes to a result; its waiting for time and for a signal are steps."""
+
+REFUSED = ("rejected", "cancelled", "terminated", "timed_out")
+"""Outcomes that are kept as failures."""
 
 LEFT = (0, 2, 3)
 """How many one has taken that was cancelled: none before it began; else that it was told, and its undoing."""
@@ -35,12 +39,19 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
     for entry in record.entries:
         mine = own.get((entry.actor, entry.id), [])
         followed = caused.get((entry.actor.split("/")[0], entry.id), [])
+        if check_flows.is_flow(entry):
+            followed = check_flows.family(followed, own)
         explained.update((event.actor, event.seq) for event in (*mine, *followed))
-        if entry.outcome in ("stuck", "failed"):
+        if entry.method == "too-late":
+            check_flows.check_refused(entry, rewritten, verdict)
+        elif entry.outcome in ("stuck", "failed"):
             verdict.stuck.append((entry.actor, f"command {entry.id} {entry.method}: {entry.outcome}: {entry.error}"))
         else:
             verdict.acknowledged += 1
             _check_answers(evidence, entry, rewritten, verdict)
+            if check_flows.is_flow(entry):
+                check_flows.check_run(evidence, entry, rewritten, mine, followed, verdict)
+                continue
             _check_events(evidence, entry, rewritten, mine, followed, verdict)
     for actor, events in log.events.items():
         for event in events:
@@ -57,7 +68,7 @@ def _check_answers(evidence: Evidence, entry: Entry, rewritten: Rewritten, verdi
     if kept is None:
         if entry.outcome != "stored":
             verdict.lost.append((entry.actor, f"{name} was answered and has no inbox entry"))
-    elif kept[1] != (rewritten.outcome(entry) in ("rejected", "cancelled")):
+    elif kept[1] != (rewritten.outcome(entry) in REFUSED):
         verdict.lost.append((entry.actor, f"{name} was answered as {entry.outcome}, and the inbox says {kept[2]}"))
     elif rewritten.answer_may_differ(entry):
         if not kept[1]:

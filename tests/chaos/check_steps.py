@@ -6,9 +6,19 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.chaos.check_flows import STEPS as FLOW_STEPS
+from tests.chaos.check_flows import is_flow
 from tests.chaos.evidence import Evidence, Mark, Verdict
+from tests.chaos.record import Entry
 
 STEPS = ("before", "after")
+"""Of an errand that is done."""
+
+UNDONE = {"before": "undo", "leg-before": "leg-undo"}
+"""What undoes a step of one that is cancelled."""
+
+KEPT = ("done", "terminated", "timed_out")
+"""Outcomes of what undoes nothing."""
 
 
 def check(evidence: Evidence, verdict: Verdict) -> None:
@@ -36,12 +46,23 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
         ran[place] += 1
     for entry in evidence.record.entries:
         command = f"{entry.actor.split('/')[0]}/{entry.id}"
-        if entry.method in ("run", "wait") and entry.outcome == "done":
-            for step in STEPS:
-                if not ran[command, step]:
-                    verdict.lost.append((entry.actor, f"errand {entry.id} is done, and its step {step} never ran"))
-        if entry.outcome == "cancelled" and (command, "before") in had and not ran[command, "undo"]:
-            verdict.lost.append((entry.actor, f"errand {entry.id} was cancelled, and its step before is not undone"))
+        wanted = STEPS if entry.outcome == "done" and entry.method in ("run", "wait") else ()
+        for step in _of_flow(entry) if is_flow(entry) else wanted:
+            if not ran[command, step]:
+                verdict.lost.append((entry.actor, f"{entry.id} is done, and its step {step} never ran"))
+        for step, undo in UNDONE.items():
+            if entry.outcome == "cancelled" and (command, step) in had and not ran[command, undo]:
+                verdict.lost.append((entry.actor, f"{entry.id} was cancelled, and its step {step} is not undone"))
+            if entry.outcome in KEPT and ran[command, undo]:
+                verdict.duplicated.append((entry.actor, f"{entry.id} is {entry.outcome}, and its {undo} ran"))
+
+
+def _of_flow(entry: Entry) -> list[str]:
+    """The steps of a workflow's run that is done, and of its child."""
+    if entry.outcome != "done" or entry.method != "run":
+        return []
+    trip = "/trip/" in entry.actor
+    return [*FLOW_STEPS["trip"], *FLOW_STEPS["leg"]] if trip else [f"round-{n}" for n in range(entry.amount)]
 
 
 def read_outside(path: Path) -> list[Mark]:

@@ -4,8 +4,7 @@
     errand    executions: `run` takes a step, asks a counter, and takes another step; `wait` sleeps and then waits for a
               signal between its two; `leave` waits for what never comes, is cancelled, and undoes its step
 
-What a step does outside is a line in the file that CHAOS_OUTSIDE names, appended, so that all pods' lines are in one
-order: `ran` when the step's function runs, `had` once the handler has its result.
+The workflows are in flows.py. What a step does outside is a line, see outside.py.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from msgspec import Struct
 from runtime.entity import entity
 from runtime.errors import Rejected
 from runtime.keyvalue import KeyValue, keyvalue
-from runtime.policy import RetryPolicy
 from runtime.turn import Turn
+from tests.chaos.flows import PATIENT, chain, endless, leg, recalled, trip
+from tests.chaos.outside import note
 
-PATIENT = RetryPolicy(max_attempts=8, first_delay_s=0.05, max_delay_s=1.0)
-"""More attempts than one that a fault ended costs."""
+__all__ = ["chain", "counter", "endless", "errand", "leg", "recalled", "trip"]
 
 
 class Counter(Struct, frozen=True):
@@ -147,14 +146,5 @@ async def leave(ctx: KeyValue) -> None:
 
 async def _step(ctx: KeyValue, name: str) -> None:
     command = f"{ctx.address.tenant}/{ctx.turn.command_id}"
-    await ctx.step(name, _note, "ran", command, name)
-    _note("had", command, name)
-
-
-def _note(what: str, command: str, step: str) -> None:
-    line = f"{what} {command} {step} {os.getpid()}\n".encode()
-    file = os.open(os.environ["CHAOS_OUTSIDE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(file, line)
-    finally:
-        os.close(file)
+    await ctx.step(name, note, "ran", command, name)
+    note("had", command, name)

@@ -16,7 +16,7 @@ class Event(NamedTuple):
     """One event of the log.
 
     `at` is Unix seconds of its transaction's begin. `early_s` says by how many seconds a timer fired before it was due,
-    by the log's clock; None for other events.
+    by the log's clock; None for other events. `step` and `number` are those of an entry of a journal, else None.
     """
 
     actor: str
@@ -32,6 +32,8 @@ class Event(NamedTuple):
     amount: int
     early_s: float | None
     at: float
+    step: str | None = None
+    number: int | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -73,7 +75,7 @@ _EVENTS = f"""
 SELECT {_NAME}, e.seq, e.lane, e.position, e.epoch, e.type, e.command_id, e.causation_id, e.session, e.code_version,
        coalesce((e.payload->>'amount')::int, 0),
        (e.payload->>'due_at')::float8 - extract(epoch FROM e.at)::float8,
-       extract(epoch FROM e.at)::float8
+       extract(epoch FROM e.at)::float8, e.payload->>'step', (e.payload->>'number')::int
 FROM events e JOIN actors a USING (actor) ORDER BY e.actor, e.seq
 """
 _INBOX = "SELECT replace(actor::text, '-', ''), command_id, seq, failed, result FROM inbox"

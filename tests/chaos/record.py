@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-Outcome = Literal["done", "rejected", "cancelled", "failed", "stuck", "stored"]
+Outcome = Literal["done", "rejected", "cancelled", "terminated", "timed_out", "failed", "stuck", "stored"]
 Via = Literal["client", "raw", "http", "publish"]
 
 
@@ -40,7 +40,8 @@ class Entry(msgspec.Struct, array_like=True):
     `amount` is what the command asked to add or to move, `target` the actor it moves to. `sent_at` is Unix seconds,
     `waited_s` what its caller waited. `value` and `seq` are the answer's. `again` is a later answer to the same id,
     (value, seq), if one was asked for, and `reused` the code of the error when it was sent with other arguments.
-    An outcome `stored` is the broker's acknowledgement alone.
+    An outcome `stored` is the broker's acknowledgement alone. `aim` is what a workflow's run is to come to, with
+    `run_timeout_s` as the time it has.
     """
 
     actor: str
@@ -58,6 +59,8 @@ class Entry(msgspec.Struct, array_like=True):
     again: tuple[int | None, int] | None = None
     reused: str | None = None
     error: str = ""
+    aim: Outcome = "done"
+    run_timeout_s: float | None = None
 
 
 class Look(msgspec.Struct, array_like=True):

@@ -27,4 +27,4 @@ def test_given_a_planted_bug_when_a_pod_loads_it_then_it_still_fits_the_engine(b
 )
 def test_given_a_planted_bug_when_chaos_runs_then_it_is_caught(bug: Bug, tmp_path: Path) -> None:
     said: list[str] = []
-    assert hunt(bug, 1, 6.0, tmp_path, said.append), "\n".join(said)
+    assert hunt(bug, 1, tmp_path, said.append, 6.0), "\n".join(said)

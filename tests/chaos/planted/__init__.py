@@ -26,6 +26,7 @@ class Bug:
         rate: of the load, in commands a second.
         programs: of the load: those whose commands no other rule of the engine protects from this bug.
         looks: how often the load looks at a state that it was just told of.
+        seconds: how long the load runs.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Bug:
     rate: float = 600.0
     programs: str = ""
     looks: float = ChaosSettings.looks
+    seconds: float = 12.0
 
     @property
     def module(self) -> str:
@@ -47,6 +49,12 @@ class Bug:
         return next((f"{who}: {what}" for who, what in findings if self.says in what), None)
 
 
+
+def _of_workflows(name: str, word: str, says: str) -> Bug:
+    """One that shows in every run of a kind, whatever else breaks."""
+    return Bug(name, ("kill",), (word,), says, programs="lf", seconds=6.0)
+
+
 BUGS: Sequence[Bug] = (
     # A pod that is frozen in a transaction has no connection when it wakes, and reads everything anew: few are to be.
     # So does one that writes a row which another pod has written, of an execution or of a message on its way: only
@@ -56,13 +64,19 @@ BUGS: Sequence[Bug] = (
     # What a caller waits for it asks again, and so makes good: what is lost is what only the broker was told.
     Bug("checkpoint_before_commit", ("kill",), ("lost",), "should have counted", programs="p", rate=80.0),
     Bug("forget_inbox", ("nats",), ("duplicated",), "should have counted"),
+    Bug("forget_entry", ("kill",), ("duplicated",), "ran again", programs="lf"),
+    _of_workflows("forget_child", "stuck", "pending waiting"),
+    _of_workflows("forget_signals", "stuck", "run: stuck"),
+    _of_workflows("skip_undo", "lost", "is not undone"),
+    _of_workflows("hear_too_late", "duplicated", "was over, and command"),
+    _of_workflows("start_twice", "duplicated", "joined a run"),
 )
 
 
-def settings_for(bug: Bug, seed: int, seconds: float) -> ChaosSettings:
-    """A short run that is to bring the bug out."""
+def settings_for(bug: Bug, seed: int, seconds: float = 0.0) -> ChaosSettings:
+    """A short run that is to bring the bug out, of so many seconds instead of its own."""
     return ChaosSettings(
-        seconds=seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=30, rate=bug.rate, partitions=8,
-        gateways=0, sessions=0, promotions=0, settle_s=10.0, patience_s=3.0, programs=bug.programs,
+        seconds=seconds or bug.seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=30, rate=bug.rate,
+        partitions=8, gateways=0, sessions=0, promotions=0, settle_s=10.0, patience_s=3.0, programs=bug.programs,
         looks=bug.looks,
     )  # fmt: skip

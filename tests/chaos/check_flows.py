@@ -1,0 +1,123 @@
+"""Workflows by the log: each run begins and ends once, takes each step once, hears what it was told, and so its child.
+
+What its steps did outside is compared in check_steps.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from tests.chaos.evidence import Evidence, Verdict
+from tests.chaos.flows import FLOWS
+from tests.chaos.log import Event
+from tests.chaos.record import Entry, Outcome
+from tests.chaos.rewritten import Rewritten
+
+STARTED, ENDED, STEP = "troupe.started", "troupe.ended", "troupe.step"
+TOLD = {"done": "troupe.signal", "cancelled": "troupe.cancel", "terminated": "troupe.terminate"}
+CONTINUED = "$continued"
+"""The entry behind which requests are numbered anew."""
+
+STEPS = {"trip": ["before", "left", "right", "after"], "leg": ["leg-before"]}
+"""The steps of runs that are done; a `chain` has one a round."""
+
+MOST = {"recalled": ["before", "undo"], "endless": ["before"], "leg": ["leg-before", "leg-undo"]}
+"""The steps of runs that do not come so far."""
+
+STOPPED = ("terminated", "timed_out")
+"""A step that is committed in the very batch that stops its run stands behind its end (docs/known-limits.md)."""
+
+Own = Mapping[tuple[str, str], Sequence[Event]]
+
+
+def is_flow(entry: Entry) -> bool:
+    """Whether it is about a workflow's run."""
+    return entry.actor.split("/")[1] in FLOWS
+
+
+def family(followed: Iterable[Event], own: Own) -> list[Event]:
+    """What a run has caused, with all that its children were told: that has causes of its own."""
+    runs = dict.fromkeys((event.actor, event.command_id) for event in followed)
+    return [event for run in runs for event in own.get(run, ())]
+
+
+def check_refused(entry: Entry, rewritten: Rewritten, verdict: Verdict) -> None:
+    """What was said to a run that was over: a log that was put back may know it as running."""
+    if entry.outcome == "stuck":
+        verdict.stuck.append((entry.actor, f"command {entry.id} {entry.method}: {entry.outcome}: {entry.error}"))
+    elif not entry.error.startswith("not_running") and not rewritten.ran_again(entry):
+        found = f"run {entry.actor} was over, and command {entry.id} to it was {entry.outcome} {entry.error}"
+        verdict.duplicated.append((entry.actor, found))
+
+
+def check_run(
+    evidence: Evidence,
+    entry: Entry,
+    rewritten: Rewritten,
+    mine: Sequence[Event],
+    followed: Sequence[Event],
+    verdict: Verdict,
+) -> None:
+    """The events of one start, and of what it had others do."""
+    if entry.method == "join":
+        if mine or followed:
+            verdict.duplicated.append((entry.actor, f"command {entry.id} joined a run, and has events of its own"))
+        return
+    again = rewritten.ran_again(entry)
+    kind, done = entry.actor.split("/")[1], entry.outcome == "done"
+    _check_run(entry.actor, kind, entry.id, mine, verdict, entry.outcome)
+    what = TOLD.get(entry.outcome)
+    said = sum(event.type == what for event in mine)
+    expected = entry.amount if kind == "chain" else 1
+    most = expected * (1 + len(evidence.allowed.restored)) if again else expected
+    if what is not None and not expected <= said <= most:
+        found = f"run {entry.id} was told {said} times by {what}, and {expected} is right"
+        (verdict.duplicated if said > expected else verdict.lost).append((entry.actor, found))
+    children: dict[str, list[Event]] = defaultdict(list)
+    added = [event for event in followed if event.actor == entry.target]
+    for event in followed:
+        if event.actor != entry.target:
+            children[event.actor].append(event)
+    if [event.amount for event in added] != ([entry.amount] if kind == "trip" and done else []):
+        found = f"run {entry.id} asked a counter for {entry.amount}, and it counted {[event.amount for event in added]}"
+        (verdict.duplicated if len(added) > 1 else verdict.lost).append((entry.actor, found))
+    if kind == "trip" and not children:
+        verdict.lost.append((entry.actor, f"run {entry.id} is done, and its child never ran"))
+    for actor, events in children.items():
+        if actor != f"{entry.actor.split('/')[0]}/leg/{entry.actor.split('/')[2]}-leg":
+            verdict.duplicated.append((entry.actor, f"run {entry.id} caused events of {actor}"))
+        _check_run(actor, "leg", entry.id, events, verdict, entry.outcome)
+
+
+def _check_run(actor: str, kind: str, of: str, events: Sequence[Event], verdict: Verdict, outcome: Outcome) -> None:
+    """One run's own journal."""
+    done = outcome == "done"
+    types = Counter(event.type for event in events)
+    for type in (STARTED, ENDED):
+        if types[type] != 1:
+            found = f"run {of} has {types[type]} events {type}"
+            (verdict.duplicated if types[type] else verdict.lost).append((actor, found))
+    if ENDED in [event.type for event in events[:-1]] and outcome not in STOPPED:
+        verdict.duplicated.append((actor, f"run {of} has events behind its end"))
+    numbers: Counter[tuple[int, int]] = Counter()
+    steps: list[str] = []
+    generation = 0
+    for event in events:
+        if event.type != STEP or event.step is None:
+            continue
+        if event.step == CONTINUED:
+            generation += 1
+        elif event.number:
+            numbers[generation, event.number] += 1
+        if not event.step.startswith("$"):
+            steps.append(event.step)
+    for (_, number), count in numbers.items():
+        if count > 1:
+            verdict.duplicated.append((actor, f"run {of} has {count} entries for its request {number}"))
+    expected = [f"round-{n}" for n in range(generation + 1)] if kind == "chain" else STEPS.get(kind, [])
+    if done and Counter(steps) != Counter(expected):
+        few = set(expected) - set(steps)
+        (verdict.lost if few else verdict.duplicated).append((actor, f"run {of} is done, and took the steps {steps}"))
+    if not done and (Counter(steps) - Counter(MOST.get(kind, []))):
+        verdict.duplicated.append((actor, f"run {of} did not come to its end, and took the steps {steps}"))

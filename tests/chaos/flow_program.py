@@ -1,0 +1,97 @@
+"""What the load does with workflows: one run after the other, each under a key of its own, and what is said to it.
+
+A run is to come to what its kind is there for (Entry.aim). Some are started once more under another id, which joins
+them; to some that are over a signal is sent, which must be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from schemas import control
+from tests.chaos.calls import address_of, entry_of
+from tests.chaos.flows import FLOWS
+from tests.chaos.programs import LONGEST_PAUSE_S, Program
+from tests.chaos.record import Entry, Outcome
+
+MOST_ROUNDS = 4
+RUN_TIMEOUT_S = (1.0, 4.0)
+JOINED, TOO_LATE = 0.2, 0.3
+"""Shares of the runs that are joined, and that are told something when they are over."""
+
+EARLY_S = 0.5
+"""A pod knows the log's clock as well as its connection lets it."""
+
+
+class Flow(Program):
+    """Workflows of all kinds."""
+
+    async def run(self) -> None:
+        number = 0
+        while await self.think():
+            number += 1
+            entry, args, at_least = self._drawn(number)
+            going = asyncio.ensure_future(self.calls.send(entry, args, self.chance))
+            await self._tell(entry, going)
+            joins = await self._joined(entry, args)
+            if (await going).outcome == "stuck":
+                return
+            wrong = entry.outcome == "done" and entry.value != result_of(entry)
+            if entry.outcome != entry.aim or entry.waited_s < at_least or wrong:
+                found = f"run {entry.id} was {entry.outcome} with {entry.value} after {entry.waited_s:.3f} s"
+                found += f" {entry.error}: {entry.aim} after {at_least:.3f} s or more is right"
+                self.calls.record.misordered.append((entry.actor, found))
+            elif joins is not None and joins.value != entry.value:
+                found = f"run {entry.id} gave {entry.value}, and {joins.value} to one that joined it: {joins.error}"
+                self.calls.record.misordered.append((entry.actor, found))
+            if self.chance.random() < TOO_LATE:
+                late = entry_of(entry.actor, 2, "too-late", entry.amount, via="client", session="")
+                await self.calls.send(late, {"run": entry.id, "name": "go", "value": 1}, self.chance)
+
+    def _drawn(self, number: int) -> tuple[Entry, dict[str, Any], float]:
+        """A run, its arguments, and how many seconds it takes at least."""
+        chance, kind = self.chance, self.chance.choice(FLOWS)
+        rounds = kind == "chain"
+        amount = chance.randint(1, MOST_ROUNDS) if rounds else chance.randint(1, 99)
+        target = chance.choice(self.others) if kind == "trip" else ""
+        actor = f"{self.tenant}/{kind}/{self.key}-{number}"
+        entry = entry_of(actor, 0, "run", amount, via="client", session="", target=target)
+        args: dict[str, Any] = {"amount": amount}
+        if kind == "trip":
+            args |= {"to": address_of(target).key, "pause_s": round(chance.uniform(0.0, LONGEST_PAUSE_S), 3)}
+        elif kind == "endless" and chance.random() < 0.5:
+            entry.run_timeout_s = round(chance.uniform(*RUN_TIMEOUT_S), 3)
+        entry.aim = _aim(entry)
+        return entry, args, args.get("pause_s", 0.0) or max((entry.run_timeout_s or 0.0) - EARLY_S, 0.0)
+
+    async def _tell(self, entry: Entry, going: asyncio.Future[Any]) -> None:
+        if entry.aim == "done":
+            names = ["go"] if "/trip/" in entry.actor else [f"more-{n}" for n in range(entry.amount)]
+            said = [control.Signal(entry.id, name, entry.amount) for name in names]
+            await asyncio.gather(*[self.calls.say(entry.actor, control.SIGNAL, one, going) for one in said])
+        elif entry.aim != "timed_out":
+            await asyncio.sleep(self.chance.uniform(0.0, LONGEST_PAUSE_S))
+            cancel = entry.aim == "cancelled"
+            body = control.Cancel(entry.id, "no more") if cancel else control.Terminate(entry.id, "at once")
+            await self.calls.say(entry.actor, control.CANCEL if cancel else control.TERMINATE, body, going)
+
+    async def _joined(self, entry: Entry, args: dict[str, Any]) -> Entry | None:
+        """Another start of the same run, which was accepted, as it was told something."""
+        if entry.aim != "done" or self.chance.random() >= JOINED:
+            return None
+        return await self.calls.send(
+            entry_of(entry.actor, 1, "join", entry.amount, via="client", session=""), args, self.chance
+        )
+
+
+def result_of(entry: Entry) -> int:
+    """What a run gives that is done."""
+    return entry.amount * (2 if "/trip/" in entry.actor else entry.amount)
+
+
+def _aim(entry: Entry) -> Outcome:
+    kind = entry.actor.split("/")[1]
+    if kind == "endless":
+        return "terminated" if entry.run_timeout_s is None else "timed_out"
+    return "cancelled" if kind == "recalled" else "done"
