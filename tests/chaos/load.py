@@ -26,7 +26,7 @@ from tests.chaos.record import LoadPlan, Reading, Record, write
 from tests.chaos.settings import TENANTS
 from tests.chaos.web import Web
 
-SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.41, "e": 0.04, "w": 0.03, "f": 0.02}
+SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.40, "e": 0.04, "w": 0.03, "f": 0.03}
 """How many actors have which program, before the seed changes it: see `mix`."""
 
 RUNS = "ewf"

@@ -6,10 +6,11 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from tests.chaos.check_flows import is_flow
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.faults import Fault
 from tests.chaos.log import Log, journal
-from tests.chaos.record import Record
+from tests.chaos.record import Entry, Record
 from tests.chaos.settings import ChaosSettings
 from tests.chaos.watch import Watch
 from tests.support.system import System
@@ -28,7 +29,7 @@ def summary(
     """What a run was, whatever its verdict."""
     log, record = evidence.log, evidence.record
     per_minute = verdict.acknowledged / settings.seconds * 60
-    kinds = Counter(f"{entry.method} by {entry.via}" for entry in record.entries)
+    kinds = Counter(f"{_what(entry)} by {entry.via}" for entry in record.entries)
     stored, missed = sum(watch.last for watch in watches), sum(watch.missed for watch in watches)
     return [
         f"faults: {fault_counts(history)}",
@@ -43,6 +44,10 @@ def summary(
         waits(record),
         *takeovers(history, log),
     ]
+
+
+def _what(entry: Entry) -> str:
+    return f"{entry.actor.split('/')[1]}.{entry.method}" if is_flow(entry) else entry.method
 
 
 def streams(record: Record) -> str:
