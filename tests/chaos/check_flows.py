@@ -51,6 +51,12 @@ def check_refused(entry: Entry, rewritten: Rewritten, verdict: Verdict) -> None:
         verdict.duplicated.append((entry.actor, found))
 
 
+def check_joined(entry: Entry, mine: Sequence[Event], verdict: Verdict) -> None:
+    """A second start, whatever came of it: it has no run of its own."""
+    if mine:
+        verdict.duplicated.append((entry.actor, f"command {entry.id} joined a run, and has events of its own"))
+
+
 def check_run(
     evidence: Evidence,
     entry: Entry,
@@ -59,11 +65,7 @@ def check_run(
     followed: Sequence[Event],
     verdict: Verdict,
 ) -> None:
-    """The events of one start, and of what it had others do."""
-    if entry.method == "join":
-        if mine or followed:
-            verdict.duplicated.append((entry.actor, f"command {entry.id} joined a run, and has events of its own"))
-        return
+    """The events of a run, and of what it had others do."""
     again = rewritten.ran_again(entry)
     kind, done = entry.actor.split("/")[1], entry.outcome == "done"
     _check_run(entry.actor, kind, entry.id, mine, verdict, entry.outcome)

@@ -42,6 +42,8 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
         if check_flows.is_flow(entry):
             followed = check_flows.family(followed, own)
         explained.update((event.actor, event.seq) for event in (*mine, *followed))
+        if entry.method == "join":
+            check_flows.check_joined(entry, mine, verdict)
         if entry.method == "too-late":
             check_flows.check_refused(entry, rewritten, verdict)
         elif entry.outcome in ("stuck", "failed"):
@@ -50,7 +52,8 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
             verdict.acknowledged += 1
             _check_answers(evidence, entry, rewritten, verdict)
             if check_flows.is_flow(entry):
-                check_flows.check_run(evidence, entry, rewritten, mine, followed, verdict)
+                if entry.method == "run":
+                    check_flows.check_run(evidence, entry, rewritten, mine, followed, verdict)
                 continue
             _check_events(evidence, entry, rewritten, mine, followed, verdict)
     for actor, events in log.events.items():

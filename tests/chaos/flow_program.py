@@ -17,7 +17,7 @@ from tests.chaos.record import Entry, Outcome
 
 MOST_ROUNDS = 4
 RUN_TIMEOUT_S = (1.0, 4.0)
-JOINED, TOO_LATE = 0.2, 0.3
+JOINED, TOO_LATE = 0.3, 0.5
 """Shares of the runs that are joined, and that are told something when they are over."""
 
 EARLY_S = 0.5
