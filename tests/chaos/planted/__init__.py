@@ -22,7 +22,7 @@ class Bug:
     Attributes:
         faults: the faults that matter.
         words: under which of the verdict's words it may be found.
-        says: what a finding of it says.
+        says: what a finding of it says, behind the actor's name and a colon.
         rate: of the load, in commands a second.
         programs: of the load: those whose commands no other rule of the engine protects from this bug.
         looks: how often the load looks at a state that it was just told of.
@@ -46,13 +46,13 @@ class Bug:
     def caught(self, verdict: Verdict) -> str | None:
         """A finding that tells of this bug, and not of anything else; None when there is none."""
         findings = [finding for word in self.words for finding in verdict.findings[word]]
-        return next((f"{who}: {what}" for who, what in findings if self.says in what), None)
+        return next((text for who, what in findings if self.says in (text := f"{who}: {what}")), None)
 
 
 
 def _of_workflows(name: str, word: str, says: str) -> Bug:
     """One that shows in every run of a kind, whatever else breaks."""
-    return Bug(name, ("kill",), (word,), says, programs="lf", seconds=6.0)
+    return Bug(name, ("kill",), (word,), says, rate=200.0, programs="lf", seconds=6.0)
 
 
 BUGS: Sequence[Bug] = (
@@ -64,9 +64,9 @@ BUGS: Sequence[Bug] = (
     # What a caller waits for it asks again, and so makes good: what is lost is what only the broker was told.
     Bug("checkpoint_before_commit", ("kill",), ("lost",), "should have counted", programs="p", rate=80.0),
     Bug("forget_inbox", ("nats",), ("duplicated",), "should have counted"),
-    Bug("forget_entry", ("kill",), ("duplicated",), "ran again", programs="lf"),
-    _of_workflows("forget_child", "stuck", "pending waiting"),
-    _of_workflows("forget_signals", "stuck", "run: stuck"),
+    Bug("forget_entry", ("kill",), ("duplicated",), "ran again", rate=200.0, programs="lf"),
+    _of_workflows("forget_child", "stuck", "-leg: pending waiting"),
+    _of_workflows("forget_signals", "stuck", "/chain/"),
     _of_workflows("skip_undo", "lost", "is not undone"),
     _of_workflows("hear_too_late", "duplicated", "was over, and command"),
     _of_workflows("start_twice", "duplicated", "joined a run"),
@@ -77,6 +77,6 @@ def settings_for(bug: Bug, seed: int, seconds: float = 0.0) -> ChaosSettings:
     """A short run that is to bring the bug out, of so many seconds instead of its own."""
     return ChaosSettings(
         seconds=seconds or bug.seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=30, rate=bug.rate,
-        partitions=8, gateways=0, sessions=0, promotions=0, settle_s=10.0, patience_s=3.0, programs=bug.programs,
+        partitions=8, gateways=0, sessions=0, promotions=0, settle_s=15.0, patience_s=3.0, programs=bug.programs,
         looks=bug.looks,
     )  # fmt: skip
