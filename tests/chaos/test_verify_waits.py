@@ -85,7 +85,7 @@ def test_given_a_cancelled_errand_that_is_not_undone_when_verified_then_it_is_lo
     evidence = waited()
     evidence.outside = [mark for mark in evidence.outside if mark.step != "undo"]
     assert words(verify(evidence)) == {"lost"}
-    assert "errand w-2 was cancelled, and its step before is not undone" in found(evidence)
+    assert "w-2 was cancelled, and its step before is not undone" in found(evidence)
 
 
 def test_given_a_cancelled_errand_that_went_on_when_verified_then_it_is_duplicated() -> None:
