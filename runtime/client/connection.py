@@ -44,7 +44,7 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, Direct] = {}
-        self._ps = MessageParser(self)
+        self._ps: MessageParser = MessageParser(self)
         self._writing = False
         self.connected = asyncio.Event()
         """Set while the server can be reached, as far as is known."""
@@ -95,10 +95,13 @@ class Connection(Client):
         self._pending_data_size += len(command)
         if not self._writing:
             self._writing = True
-            asyncio.get_running_loop().call_soon(self._write)
+            asyncio.get_running_loop().call_soon(self.write_posted)
 
-    def _write(self) -> None:
-        """Writes what was posted since the loop's last turn: waking nats-py's flusher takes longer than this."""
+    def write_posted(self) -> None:
+        """Writes what was posted since the loop's last turn: waking nats-py's flusher takes longer than this.
+
+        That comes by itself in the next turn; at once for whoever has nothing more to post.
+        """
         self._writing = False
         if not self._pending or not self.is_connected:
             return  # a reconnect sends what waits
@@ -157,6 +160,11 @@ class Connection(Client):
         """As nats-py's; a cancellation always ends it."""
         with _cancellable():
             return await super().request(*arguments, **named)
+
+    async def _read_loop(self) -> None:
+        if (reader := getattr(self._transport, "_io_reader", None)) is not None:  # a web socket has none
+            self._ps.read_from(reader)
+        await super()._read_loop()
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         try:

@@ -160,6 +160,8 @@ class Aftermath:
                 part.append(body)
                 size += len(body) + 1
             self._post(subject, join(part, packed))
+        if answers:
+            self._pod.connection.write_posted()
 
     def _post(self, subject: str, body: bytes) -> None:
         try:

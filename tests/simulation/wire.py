@@ -96,6 +96,9 @@ class Wire(Connection):
             raise NotConnected("the connection to NATS is closed")
         self.send((subject, body, header_block, reply))
 
+    def write_posted(self) -> None:
+        """What was posted is on its way."""
+
     async def subscribe_direct(self, subject: str, callback: Direct, *, queue: str = "") -> Any:
         self.patterns.append((subject, callback, queue))
         self.send(lambda: self.broker.subscribe(self, subject, callback, queue))
