@@ -69,6 +69,8 @@ class Aftermath:
         for lane in lanes:
             if lane.alive:
                 pod.commands.pull(lane.feed)
+        if plan.answers:
+            pod.connection.write_posted()
 
     def _set_off(self, plan: Plan) -> None:
         """Starts what was accepted, and brings executions what was said to them."""
@@ -160,8 +162,6 @@ class Aftermath:
                 part.append(body)
                 size += len(body) + 1
             self._post(subject, join(part, packed))
-        if answers:
-            self._pod.connection.write_posted()
 
     def _post(self, subject: str, body: bytes) -> None:
         try:

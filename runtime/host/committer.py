@@ -11,7 +11,6 @@ at fault.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -318,7 +317,9 @@ class Committer:
         ran = self._monotonic()
         # An answer is recorded once: of a command that gets one now, the log says by itself whether it has one already.
         unanswered = [place for place in wanted.commands if place not in plan.inbox]
-        if not await self._log.commit_at_once(dataclasses.replace(wanted, commands=unanswered), plan.changes):
+        if not await self._log.commit_at_once(
+            Wanted(wanted.fences, unanswered, wanted.held, refused=wanted.refused), plan.changes
+        ):
             self._wary = WARY_BATCHES
             return None
         done = self._monotonic()

@@ -21,11 +21,27 @@ SLOW_S = 0.25
 TICKS = 5
 """In so many parts the time of a turn is counted."""
 
-_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]", Callable[[], None]]
+AT_ONCE_S = 0.001
+"""Seconds for which the event loop itself waits for a job: for a short one, being woken takes as long as the job."""
 
 
 class StuckInHandler(Exception):
     """The job did not return in time; it goes on in a thread that nobody waits for any more."""
+
+
+class _Job:
+    """A job on its way through the thread. `ended` can be acquired once it has."""
+
+    __slots__ = ("awaited", "ended", "error", "loop", "run")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, run: Callable[[], None]) -> None:
+        self.loop = loop
+        self.run = run
+        self.error: BaseException | None = None
+        self.ended = threading.Lock()
+        self.ended.acquire()
+        self.awaited: asyncio.Future[None] | None = None
+        """Who is told of the end, when the loop has gone on meanwhile."""
 
 
 class TurnThread:
@@ -50,9 +66,19 @@ class TurnThread:
             timeout_s: seconds without progress after which the job is stuck.
             progress: gives a value that changes whenever the job gets on.
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._jobs.put((loop, done, job))
+        mine = _Job(asyncio.get_running_loop(), job)
+        self._jobs.put(mine)
+        if not mine.ended.acquire(timeout=AT_ONCE_S):
+            await self._end_of(mine, timeout_s, progress)
+        if mine.error is not None:
+            raise mine.error
+
+    async def _end_of(self, job: _Job, timeout_s: float, progress: Callable[[], object]) -> None:
+        """Returns when a job has ended."""
+        loop = job.loop
+        done = job.awaited = loop.create_future()
+        if job.ended.acquire(blocking=False):
+            return  # it may have ended before there was somebody to tell
         tick_s = timeout_s / TICKS
         seen, silent = progress(), 0
 
@@ -90,23 +116,20 @@ def _give_up(done: asyncio.Future[None]) -> None:
 
 
 def _work(jobs: queue.SimpleQueue[_Job | None]) -> None:
-    while (item := jobs.get()) is not None:
-        loop, done, job = item
-        error: BaseException | None = None
+    while (job := jobs.get()) is not None:
         try:
-            job()
+            job.run()
         except BaseException as raised:  # also SystemExit: a handler must not end the thread
-            error = raised
+            job.error = raised
+        job.ended.release()
+        if job.awaited is None:
+            continue  # the loop waits, or looks before it goes on
         try:
-            loop.call_soon_threadsafe(_settle, done, error)
+            job.loop.call_soon_threadsafe(_settle, job.awaited)
         except RuntimeError:
             return  # the loop is closed: the pod is gone
 
 
-def _settle(done: asyncio.Future[None], error: BaseException | None) -> None:
-    if done.done():
-        return
-    if error is None:
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
         done.set_result(None)
-    else:
-        done.set_exception(error)

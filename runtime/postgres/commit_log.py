@@ -67,7 +67,7 @@ class PostgresCommitLog:
         try:
             pipeline = await self._ready()
             # What is sent up to a synchronisation point is one transaction; BEGIN and COMMIT would take a tenth longer.
-            await pipeline.run([*_conditions(wanted, self._pod), *_writes(changes, self._code_version)])
+            await pipeline.run([*_conditions(wanted, self._pod), *_writes(changes, self._code_version)], reads=False)
             return True
         except BaseException as error:
             failed = await self._failed(error, (*_REFUSED, psycopg.IntegrityError))

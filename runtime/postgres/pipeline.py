@@ -61,9 +61,16 @@ class Pipeline:
             self._done.set_exception(psycopg.OperationalError("the connection was closed"))
 
     async def run(
-        self, statements: Sequence[Statement], *, begin: bool = False, end: Literal["COMMIT", "ROLLBACK"] | None = None
+        self,
+        statements: Sequence[Statement],
+        *,
+        begin: bool = False,
+        end: Literal["COMMIT", "ROLLBACK"] | None = None,
+        reads: bool = True,
     ) -> list[list[Any]]:
         """The rows of each statement, run after BEGIN and before `end` when these are asked for.
+
+        With `reads=False` nobody looks at the rows: they are left out.
 
         Raises psycopg's error for the first statement that failed (the others were not run) or for the connection;
         UnicodeEncodeError for a text without a UTF-8 form, and then nothing is sent.
@@ -88,7 +95,7 @@ class Pipeline:
             if not (len(results) == len(asked) and results[-1].command_status == b"COMMIT"):
                 raise
             # It is committed, whatever became of the connection since: whoever uses it next is told that it broke.
-        rows = self._rows(asked, results)
+        rows = self._rows(asked, results, reads=reads)
         return rows[begin : len(rows) - (end is not None)]
 
     async def _exchange(self) -> list[pq.abc.PGresult]:
@@ -171,7 +178,7 @@ class Pipeline:
                 return errors.error_from_result(result, self._encoding)
         return None
 
-    def _rows(self, asked: Sequence[str], results: Sequence[pq.abc.PGresult]) -> list[list[Any]]:
+    def _rows(self, asked: Sequence[str], results: Sequence[pq.abc.PGresult], *, reads: bool) -> list[list[Any]]:
         rows: list[list[Any]] = []
         failed: Exception | None = None
         for name, result in zip(asked, results, strict=True):
@@ -179,7 +186,7 @@ class Pipeline:
                 if name.startswith("prepare "):
                     self._prepared.add(name[8:])
                 else:
-                    rows.append(self._decoded(result))
+                    rows.append(self._decoded(result) if reads else [])
             elif failed is None:
                 failed = errors.error_from_result(result, self._encoding)
         if failed is not None:
