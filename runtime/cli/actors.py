@@ -88,8 +88,7 @@ def up(
     from runtime.cli.formation import Formation
 
     formation = Formation(data, as_json=as_json)
-    for number in range(1, pods + 1):
-        formation.add_pod(f"pod{number}" if pods > 1 else "pod", modules, group or version, version)
+    formation.add_pods(pods, "pod", modules, group or version, version)
     formation.run()
 
 

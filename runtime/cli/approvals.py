@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runtime.cli.moments import shown
 from runtime.cli.options import AsJson, DataDir, Tenant, TimeoutS, examples
 from runtime.cli.output import as_text, print_json, print_line, print_table
 from runtime.cli.reach import Reach
@@ -50,8 +50,7 @@ def up(
     from schemas.approvals import MODULE
 
     formation = Formation(data, as_json=as_json)
-    for number in range(1, pods + 1):
-        formation.add_pod(f"approvals{number}" if pods > 1 else "approvals", [MODULE], "approvals")
+    formation.add_pods(pods, "approvals", [MODULE], "approvals")
     formation.run()
 
 
@@ -72,8 +71,8 @@ def list_(
         print_json(page)
         return
     rows = [
-        (one.id, one.name, f"{one.kind}/{one.key}", ", ".join(one.roles) or "anybody", _time(one.requested_at),
-         _time(one.expires_at))
+        (one.id, one.name, f"{one.kind}/{one.key}", ", ".join(one.roles) or "anybody", shown(one.requested_at),
+         shown(one.expires_at))
         for one in page.approvals
     ]  # fmt: skip
     print_table(("ID", "WHAT", "RUN", "DECIDED BY", "SINCE", "UNTIL"), rows, empty="nothing waits for a person")
@@ -90,9 +89,9 @@ def show(
         print_json(found)
         return
     run = found.spec.run
-    print_line(f"{found.id}: {found.spec.name}, asked by {run.kind}/{run.key} at {_time(found.requested_at)}")
+    print_line(f"{found.id}: {found.spec.name}, asked by {run.kind}/{run.key} at {shown(found.requested_at)}")
     print_line(f"decided by: {', '.join(found.roles) or 'anybody'}{' (escalated)' if found.escalated else ''}")
-    print_line(f"until: {_time(found.expires_at)}")
+    print_line(f"until: {shown(found.expires_at)}")
     print_line(_told(found.outcome))
     print_line(as_text(found.spec.payload))
 
@@ -161,8 +160,3 @@ def _told(outcome: Outcome) -> str:
     by = f" by {outcome.by}" if outcome.by else ""
     return f"{outcome.status}{by}{f': {outcome.comment}' if outcome.comment else ''}"
 
-
-def _time(at: float | None) -> str:
-    if at is None:
-        return "-"
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -58,6 +58,13 @@ class Formation:
         given = {variable: value for variable, value in own.items() if value is not None}
         self._plan(name, "runtime.host.process", modules, given, patient=patient)
 
+    def add_pods(
+        self, count: int, name: str, modules: Sequence[str], group: str | None = None, version: str | None = None
+    ) -> None:
+        """Plans several pods alike; they are numbered when there is more than one."""
+        for number in range(1, count + 1):
+            self.add_pod(f"{name}{number}" if count > 1 else name, modules, group, version)
+
     def add_gateway(self, host: str | None = None, port: int | None = None) -> None:
         """Plans a gateway. Raises Misconfigured when what it needs is not installed."""
         _check_installed("litestar", "gateway")

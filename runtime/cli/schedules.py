@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runtime.cli.moments import moment, shown
 from runtime.cli.options import AsJson, DataDir, Tenant, TimeoutS, examples
 from runtime.cli.output import as_text, clipped, print_json, print_line, print_table
 from runtime.cli.reach import Reach
@@ -70,8 +71,7 @@ def up(
     from schemas.schedules import MODULE
 
     formation = Formation(data, as_json=as_json)
-    for number in range(1, pods + 1):
-        formation.add_pod(f"schedules{number}" if pods > 1 else "schedules", [MODULE], "schedules")
+    formation.add_pods(pods, "schedules", [MODULE], "schedules")
     formation.run()
 
 
@@ -144,7 +144,8 @@ def list_(
         return
     rows = [
         (
-            one.name, f"{one.spec.kind}.{one.spec.method}", _when(one), "paused" if one.paused else _time(one.next),
+            one.name, f"{one.spec.kind}.{one.spec.method}", _when(one),
+            "paused" if one.paused else shown(next(iter(one.next), None)),
             len(one.running), one.fired, one.skipped, one.failed,
         )
         for one in page.schedules
@@ -251,31 +252,23 @@ def _show(found: Description, as_json: bool) -> None:
     print_line(f"when: {_when(found)}, jitter {spec.jitter_s:g} s, overlap {spec.overlap}")
     if found.paused:
         print_line(f"paused: {found.note or 'no reason was given'}")
-    print_line(f"next: {', '.join(_time([one]) for one in found.next) or '-'}")
+    print_line(f"next: {', '.join(shown(one) for one in found.next) or '-'}")
     print_line(f"fired {found.fired}, skipped {found.skipped}, failed {found.failed}")
     for one in found.backfills:
-        print_line(f"backfill: at {_time([one.at])}, until {_time([one.until])}")
+        print_line(f"backfill: at {shown(one.at)}, until {shown(one.until)}")
     running = {one.run for one in found.running}
     rows = [_row(one, one.run in running) for one in found.recent]
     print_table(("RUN", "DUE", "STARTED", "OUTCOME"), rows, empty="no run yet")
 
 
 def _row(one: Firing, runs: bool) -> tuple[str, str, str, str]:
-    return one.run, _time([one.due]), _time([one.at]), "running" if runs else one.outcome or "-"
+    return one.run, shown(one.due), shown(one.at), "running" if runs else one.outcome or "-"
 
 
 def _when(one: Description) -> str:
     return f"{one.spec.cron} {one.spec.timezone}" if one.spec.cron else f"every {one.spec.every_s:g} s"
 
 
-def _time(times: list[float]) -> str:
-    if not times:
-        return "-"
-    return datetime.datetime.fromtimestamp(times[0], datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _seconds(text: str | None) -> float | None:
-    from runtime.cli.moments import moment
-
     found = moment(text, datetime.datetime.now(datetime.UTC))
     return None if found is None else found.timestamp()
