@@ -129,6 +129,10 @@ class Execution(Method):
     """Whether it is a workflow: what it waits for is handed to it in the order of the log (runtime.flow)."""
     step_retry: RetryPolicy | None = None
     """Of a workflow's steps that name no policy."""
+    run_timeout_s: float | None = None
+    """Seconds after which a run is ended, over all attempts and waits, unless its command says otherwise."""
+    queue_timeout_s: float | None = None
+    """Seconds after which one that has not begun is not wanted any more, unless its command says otherwise."""
 
     @abc.abstractmethod
     def run(self, state: Any, payload: Any, turn: Turn) -> Awaitable[Decided]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
 
@@ -31,7 +31,11 @@ from runtime.kind import Admission, Behaviour, Decided, Execution, Kind, Read, S
 from runtime.policy import OnParked, RetryPolicy
 from runtime.turn import Turn
 from schemas.digest import signed
+from schemas.runs import timeout_of
 from schemas.wire import Failure
+
+if TYPE_CHECKING:
+    from runtime.story import Story
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -49,13 +53,14 @@ class WorkflowKind(Kind):
 
     def __init__(
         self, name: str, handler: Callable[..., Any], on_existing: OnExisting, step_retry: RetryPolicy | None,
-        behaviour: Behaviour,
+        behaviour: Behaviour, run_timeout_s: float | None = None, queue_timeout_s: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name, behaviour)
         self.handler = handler
         self.on_existing = on_existing
         self.description = (handler.__doc__ or "").strip()
-        self._methods[RUN] = _Run(handler, step_retry)
+        self._methods[RUN] = run = _Run(handler, step_retry)
+        run.run_timeout_s, run.queue_timeout_s = _timeout(run_timeout_s), _timeout(queue_timeout_s)
         self._methods[CURRENT] = _Query(CURRENT, current)
         self._validators: dict[str, _Validator] = {}
 
@@ -73,6 +78,12 @@ class WorkflowKind(Kind):
 
     def method_for(self, command: Any) -> str:
         return RUN
+
+    def given(self, args: Any = None, **options: Any) -> Story:
+        """A run in a test, up to where it waits; see runtime.story.Story.given."""
+        from runtime.story import Story  # noqa: PLC0415  # for tests alone
+
+        return Story.given(self, args, **options)
 
     def query(self, handler: Handler) -> Handler:
         """Registers a query: `(run: RunView, …)`, a plain function, answered from what is committed at any time."""
@@ -143,6 +154,16 @@ def current(run: RunView) -> dict[str, Any]:
     return {"run": run.command_id, "status": run.status, "published": published, "error": run.error}
 
 
+def _timeout(seconds: float | None) -> float | None:
+    """A time-out of a definition. Raises BadDefinition when the log could not keep it."""
+    if seconds is not None:
+        try:
+            timeout_of(f"{seconds:.3f}")
+        except ValueError as error:
+            raise BadDefinition(f"a time-out of a workflow: {error}") from error
+    return seconds
+
+
 class _Run(Execution):
     paced = True
 
@@ -209,6 +230,8 @@ def workflow(
     step_retry: RetryPolicy | None = None,
     retry: RetryPolicy | None = None,
     on_parked: OnParked = "continue",
+    run_timeout_s: float | None = None,
+    queue_timeout_s: float | None = None,
 ) -> Callable[[Callable[..., Any]], WorkflowKind]: ...
 def workflow(
     handler: Callable[..., Any] | str | None = None,
@@ -218,6 +241,8 @@ def workflow(
     step_retry: RetryPolicy | None = None,
     retry: RetryPolicy | None = None,
     on_parked: OnParked = "continue",
+    run_timeout_s: float | None = None,
+    queue_timeout_s: float | None = None,
 ) -> Any:
     """Defines a workflow: `async (ctx: Workflow, …)`, called by its method `run` on the key that is the run's id.
 
@@ -230,6 +255,9 @@ def workflow(
         retry: when the code itself fails; three attempts by default, then it is parked. A run that lets out
             Rejected, or the StepFailed of a step, has failed for good.
         on_parked: whether later starts go on or wait after a run was parked.
+        run_timeout_s: seconds after which a run is ended (`timed_out`), over all its attempts and waits.
+        queue_timeout_s: seconds after which a run that has not begun is not wanted any more (`expired`). Both count
+            from its acceptance, or from when it is to start; those that come with a command count instead.
 
     Raises BadDefinition when the definition cannot work.
     """
@@ -238,6 +266,7 @@ def workflow(
 
     def define(given: Callable[..., Any]) -> WorkflowKind:
         name = handler if isinstance(handler, str) else given.__name__
-        return WorkflowKind(name, given, on_existing, step_retry, Behaviour(retry or ATTEMPTS, on_parked))
+        behaviour = Behaviour(retry or ATTEMPTS, on_parked)
+        return WorkflowKind(name, given, on_existing, step_retry, behaviour, run_timeout_s, queue_timeout_s)
 
     return define(handler) if callable(handler) else define

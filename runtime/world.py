@@ -29,6 +29,7 @@ from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, Read
 from runtime.mail import SIGNAL, Message
 from runtime.scenario import body_of, named, unknown
+from runtime.stubs import Steps, stubs_of
 from runtime.turn import SetTimer, Turn
 from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
 from schemas.address import Address, BadAddress, actor_id, encode_token
@@ -55,13 +56,20 @@ class World:
     """
 
     def __init__(
-        self, *kinds: Kind, clock: ManualClock | None = None, seed: int = 0, always_replay: bool = False
+        self,
+        *kinds: Kind,
+        clock: ManualClock | None = None,
+        seed: int = 0,
+        always_replay: bool = False,
+        steps: Steps | None = None,
     ) -> None:
         """`always_replay` has workflows die after each entry of their journals, and start anew from these.
 
         What code does otherwise in a replay is found by that. Steps side by side may be cut off, and run again.
+        `steps` are stubs: what steps come to instead, by function or name; see runtime.stubs.
         """
         self._always_replay = always_replay
+        self._stubs = stubs_of(steps)
         self.clock = clock or ManualClock(seed=seed)
         self.log: list[LogEvent] = []
         self.dead: list[DeadLetter] = []
@@ -289,8 +297,9 @@ class World:
         actor = self._actors.get(address)
         if actor is None:
             actor = self._actors[address] = Actor(
-                self._kinds[address.kind], self.clock, self._answer, self._append, always_replay=self._always_replay
-            )
+                self._kinds[address.kind], self.clock, self._answer, self._append,
+                always_replay=self._always_replay, stubs=self._stubs,
+            )  # fmt: skip
         return actor
 
     def _append(self, command: Command, events: list[NewEvent]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any
@@ -114,9 +114,11 @@ class Actor:
         record: Callable[[Command, list[NewEvent]], None],
         *,
         always_replay: bool = False,
+        stubs: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         """`answer` processes what a handler asks of another actor; `record` adds events to this one's log."""
         self._always_replay = always_replay
+        self._stubs = stubs or {}
         self.kind = kind
         self._answer = answer
         self._record = record
@@ -244,6 +246,7 @@ class Actor:
             taken, yielded = divided([entry for _, entry in self._steps.setdefault(command.id, [])])
             keeper = self._keeper(command)
             steps = Steps(str(command.address), self._key(command), command.id, turn.attempt, keeper, taken)
+            steps.stubs = self._stubs
             turn.yields_through(Yields(command.id, turn.attempt, keeper, yielded))
             mail = Mail(steps, self._clock.now, self._sleep, alone=True)
             self._post(mail, command)
@@ -269,6 +272,7 @@ class Actor:
                 state, str(command.address), self._key(command), command.id, turn.attempt, keeper, recorded,
                 self._clock, method.step_retry, time.pause,
             )  # fmt: skip
+            steps.stubs = self._stubs
             mail = Mail(steps, self._clock.now, time.pause, alone=True)
             self._post(mail, command, state)
             turn.steps_through(steps, mail)

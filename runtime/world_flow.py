@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime.activity import CountingLoop
 from runtime.clock import ManualClock
@@ -94,13 +94,16 @@ class FlowAttempt:
                 await asyncio.sleep(STEP_LOOK_S)
 
 
-def run_to_end(run: Callable[[], Awaitable[Decided]]) -> Decided:
+T = TypeVar("T")
+
+
+def run_to_end(run: Callable[[], Awaitable[T]]) -> T:
     """What `run` comes to, on an event loop of its own; in a thread of its own when this one has a loop already."""
 
-    async def main() -> Decided:
+    async def main() -> T:
         return await run()
 
-    def on_a_loop() -> Decided:
+    def on_a_loop() -> T:
         with asyncio.Runner(loop_factory=CountingLoop) as runner:
             return runner.run(main())
 

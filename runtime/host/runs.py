@@ -45,20 +45,29 @@ def accept(plan: Plan, work: Work, command: Command, row: PendingRow) -> None:
     if not is_run(work, command):
         plan.changes.pending.append(row)
         return
-    given = command.headers
-    row = row._replace(tags=tags_of(given.get(names.TAGS, "")))
-    if names.QUEUE_TIMEOUT in given or names.RUN_TIMEOUT in given:
-        until = {
-            name: str(int((plan.now + timeout_of(given[timeout])) * 1000))
-            for timeout, name in ((names.QUEUE_TIMEOUT, names.QUEUE_UNTIL), (names.RUN_TIMEOUT, names.RUN_UNTIL))
-            if timeout in given
-        }
-        given |= until
-        headers = msgspec.json.encode(msgspec.json.decode(row.headers) | until).decode()
+    row = row._replace(tags=tags_of(command.headers.get(names.TAGS, "")))
+    timeouts = _timeouts(work, command)
+    if timeouts:
+        begins = max(plan.now, command.start_at)
+        until = {_UNTIL[name]: str(int((begins + timeout_of(given)) * 1000)) for name, given in timeouts.items()}
+        command.headers |= timeouts | until
+        headers = msgspec.json.encode(msgspec.json.decode(row.headers) | timeouts | until).decode()
         expires_at = min(map(int, until.values())) / 1000
         row = row._replace(headers=headers, expires_at=expires_at)
         plan.expiring.append((Expire(work.lane, command.actor, command.address, command.id), expires_at))
     plan.changes.pending.append(row)
+
+
+_UNTIL = {names.QUEUE_TIMEOUT: names.QUEUE_UNTIL, names.RUN_TIMEOUT: names.RUN_UNTIL}
+
+
+def _timeouts(work: Work, command: Command) -> dict[str, str]:
+    """The time-outs of a run by their headers: as its command has them, else as its definition."""
+    method = work.kind.methods[command.method]
+    assert isinstance(method, Execution)
+    own = {names.QUEUE_TIMEOUT: method.queue_timeout_s, names.RUN_TIMEOUT: method.run_timeout_s}
+    found = {name: f"{seconds:.3f}" for name, seconds in own.items() if seconds is not None}
+    return found | {name: command.headers[name] for name in _UNTIL if name in command.headers}
 
 
 def overdue(row: PendingRow, now: float) -> tuple[Failure | None, float | None]:

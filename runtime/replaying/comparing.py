@@ -11,6 +11,7 @@ import msgspec
 from runtime.activity import CountingLoop
 from runtime.arguments import InvalidArguments
 from runtime.flow.context import RUN
+from runtime.flow.state import PUBLISHED
 from runtime.kind import Execution, Kind
 from runtime.recorder import Entry
 from runtime.replaying.differences import Difference, Report
@@ -82,9 +83,10 @@ def _difference(address: Address, run: RecordedRun, came: Came) -> Difference | 
     old, new = _end_of(run), _end(came)
     if old != new:
         return _of(address, run, "result", "the run ends otherwise than it did", old=old, new=new, at=came.at)
-    if came.published:
-        text = f"the run publishes {came.published[0]!r}, which it did not"
-        return _of(address, run, "journal", text, new=came.published)
+    published = [entry.step.removeprefix(PUBLISHED) for entry in came.noted if entry.step.startswith(PUBLISHED)]
+    if published:
+        text = f"the run publishes {published[0]!r}, which it did not"
+        return _of(address, run, "journal", text, new=published)
     return None
 
 

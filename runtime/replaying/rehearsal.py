@@ -19,9 +19,9 @@ from runtime.flow import divergence
 from runtime.flow.delivery import Request
 from runtime.flow.paced import PacedSteps
 from runtime.flow.saga import ContinueAsNew
-from runtime.flow.state import PUBLISHED, RunState
+from runtime.flow.state import RunState
 from runtime.kind import Execution
-from runtime.mail import Mail
+from runtime.mail import ANSWERED, Mail
 from runtime.pace import place, place_of
 from runtime.recorder import Entry
 from runtime.replaying.differences import raised_at
@@ -31,17 +31,27 @@ from schemas.wire import Failure
 
 
 class Asked(NamedTuple):
-    """A request that the code makes: its number, name and arguments, and the place in the code."""
+    """A request that the code makes: its number, name and arguments, the place in the code, and the time then (Unix s).
+
+    `says` is what it would record at once, of one that answers an update.
+    """
 
     number: int
     name: str
     given: Any
     at: str
+    now: float
+    says: Entry | None = None
+
+    @property
+    def digest(self) -> int:
+        """Of its arguments."""
+        return divergence.digest_of(self.given)
 
     def shown(self) -> dict[str, Any]:
         """As it is told."""
-        arguments, digest = divergence.shown(self.given), divergence.digest_of(self.given)
-        return {"number": self.number, "name": self.name, "arguments": arguments, "digest": hex_of(digest)}
+        arguments = divergence.shown(self.given)
+        return {"number": self.number, "name": self.name, "arguments": arguments, "digest": hex_of(self.digest)}
 
 
 class Came(msgspec.Struct, kw_only=True):
@@ -61,8 +71,8 @@ class Came(msgspec.Struct, kw_only=True):
     """Of an error: the entry with which what the code asked for (the last of `asking`) does not agree."""
     patched: bool = False
     """Whether it has gone a way behind the record that `ctx.patched` opened to it."""
-    published: list[str] = []
-    """Names that it published beyond the record."""
+    noted: list[Entry] = []
+    """What it noted beyond the record: ways that it goes, and what it published."""
     at: str = ""
 
 
@@ -79,18 +89,18 @@ class Rehearsal(PacedSteps):
         self.reached = False
         self.asking: list[Asked] = []
         self.went_patched = False
-        self.published: list[str] = []
+        self.noted: list[Entry] = []
         self.differs: Entry | None = None
 
     async def _entry(self, name: str, run: Any, asked: Any = None) -> Entry:
-        self.places[self._calls + 1] = Asked(self._calls + 1, name, asked, place())
+        self.places[self._calls + 1] = Asked(self._calls + 1, name, asked, place(), self.now)
         return await super()._entry(name, run, asked)
 
     def _recorded(self, number: int, name: str, asked: Any, digest: int) -> Entry | None:
         entry = self._numbered.get(number)
         if entry is not None and (entry.step != name or entry.digest != digest):
             self.differs = self.differs or entry
-            self.places.setdefault(number, Asked(number, name, asked, place()))
+            self.places.setdefault(number, Asked(number, name, asked, place(), self.now))
         return super()._recorded(number, name, asked, digest)
 
     def patched(self, id: str) -> bool:
@@ -99,8 +109,8 @@ class Rehearsal(PacedSteps):
         return super().patched(id)
 
     def _note(self, entry: Entry, *, hand_over: bool = False) -> None:
-        if entry.step.startswith(PUBLISHED):
-            self.published.append(entry.step.removeprefix(PUBLISHED))
+        if not hand_over:
+            self.noted.append(entry)
 
     def _begin(self, request: Request) -> None:
         """Nothing is begun."""
@@ -109,8 +119,17 @@ class Rehearsal(PacedSteps):
         self._live = True
         self.reached = bool(self._requests)
         if self.reached:
-            self.asking = [self.places[number] for number in sorted(self._requests)]
+            self.asking = [self._asked_by(request) for _, request in sorted(self._requests.items())]
             self._break(_Reached())
+
+    def _asked_by(self, request: Request) -> Asked:
+        asked = self.places[request.number]
+        if not request.name.startswith(ANSWERED):
+            return asked
+        says = Entry(self._run, request.name, request.occurrence, self._attempt, number=request.number)
+        for _ in request.carry(request.occurrence, says).__await__():
+            raise AssertionError("to answer an update waits for nothing")
+        return asked._replace(says=says)
 
     @property
     def last(self) -> Asked | None:
@@ -167,7 +186,7 @@ async def rehearse(
         if steps.differs is not None:
             came.asking = [steps.places[steps.differs.number]]
             came.at = came.asking[0].at
-    came.patched, came.published = steps.went_patched, steps.published
+    came.patched, came.noted = steps.went_patched, steps.noted
     return came
 
 

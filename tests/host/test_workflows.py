@@ -12,7 +12,18 @@ from runtime.client import Client
 from runtime.client.runs import Run
 from runtime.errors import CallFailed, Rejected
 from tests.host.test_steps import lines
-from tests.support.flowers import counting, finishing, herald, latest, once, packing, pondering, priced, shopping
+from tests.support.flowers import (
+    brief,
+    counting,
+    finishing,
+    herald,
+    latest,
+    once,
+    packing,
+    pondering,
+    priced,
+    shopping,
+)
 from tests.support.system import PodProcess, System, run, until
 
 MODULE = "tests.support.flowers"
@@ -202,5 +213,24 @@ def test_given_a_workflow_that_waits_in_several_tasks_then_it_is_suspended_meanw
             await until(lambda: len(pod.executions) == 0)
             await begun.signal("go", 2)
             assert await begun.result(timeout_s=60) == ["go", 1, 2]
+
+    run(scenario())
+
+
+def test_given_time_outs_of_a_definition_then_they_hold_from_a_runs_start_on_unless_its_command_has_its_own(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        async with system.pod(brief), system.client() as client:
+            late = await client.submit(brief, "late", "run", delay_s=3600)
+            longer = await client.submit(brief, "longer", "run", run_timeout_s=3600)
+            with pytest.raises(CallFailed, match="took longer than its time-out, 0.300 s") as caught:
+                await client.ask(brief, "short", "run", timeout_s=60)
+            assert caught.value.code == "timed_out"
+            until_ended = "SELECT extract(epoch FROM expires_at - due_at)::float FROM pending WHERE key = 'late'"
+            assert system.sql(until_ended) == [(pytest.approx(0.3, abs=0.01),)]
+            await longer.signal("go", 7)
+            assert await longer.result(timeout_s=60) == 7
+            assert (await late.describe()).status == "queued"
 
     run(scenario())

@@ -129,3 +129,9 @@ async def pondering(ctx: Workflow) -> list[Any]:
     first = await ctx.select(go=ctx.signal("go"), late=ctx.sleep(3600))
     async with ctx.timeout(3600):
         return [*first, await ctx.signal("go")]
+
+
+@workflow(run_timeout_s=0.3, queue_timeout_s=86_400)
+async def brief(ctx: Workflow) -> Any:
+    """Is ended soon, whatever it waits for."""
+    return await ctx.signal("go")

@@ -193,6 +193,8 @@ def test_given_definitions_that_cannot_work_then_they_are_refused_at_once() -> N
         workflow(bare)
     with pytest.raises(BadDefinition, match="join"):
         workflow(on_existing="ignore")  # type: ignore[call-overload]  # what is refused here
+    with pytest.raises(BadDefinition, match="is no time-out"):
+        workflow(run_timeout_s=0)(filling.handler)
     with pytest.raises(BadDefinition, match="two methods"):
         filling.query(counts)
     kind = workflow("named")(resting.handler)

@@ -1,0 +1,42 @@
+"""What tests of actors need; no server, and time that passes at once.
+
+    from runtime.testing import World
+
+    def test_a_paid_order_is_shipped() -> None:
+        world = World(checkout, stock, steps={charge: Payment("p1")})
+        world.signal(checkout, "o1", "start", "packed")
+        assert world.ask(checkout, "o1", "run", Order("book"), id="start", type=Receipt).payment == "p1"
+
+    entity.given(...)       one entity: given these events, when this command, then these events (runtime.scenario)
+    workflow.given(...)     one workflow: given what came of its steps, when this happens, then it asks for that
+    World(...)              several actors together
+
+This World has each workflow die after every entry of its journal and start anew (`always_replay`), so what code does
+otherwise in a replay is found here. Say always_replay=False where a test counts what steps side by side did.
+"""
+
+from __future__ import annotations
+
+from runtime.clock import ManualClock
+from runtime.kind import Kind
+from runtime.scenario import Scenario
+from runtime.story import Story
+from runtime.stubs import Steps
+from runtime.world import World as _World
+
+__all__ = ["ManualClock", "Scenario", "Story", "World"]
+
+
+class World(_World):
+    """A runtime.World in which workflows always replay."""
+
+    def __init__(
+        self,
+        *kinds: Kind,
+        clock: ManualClock | None = None,
+        seed: int = 0,
+        always_replay: bool = True,
+        steps: Steps | None = None,
+    ) -> None:
+        """See runtime.World."""
+        super().__init__(*kinds, clock=clock, seed=seed, always_replay=always_replay, steps=steps)
