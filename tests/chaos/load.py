@@ -99,7 +99,7 @@ class Load:
                     kind = "errand" if letter in RUNS else "counter"
                     actor = f"{tenant}/{kind}/{key}"
                     session = key if letter in "srh" and number * 3 + place < plan.sessions else ""
-                    others = [f"{tenant}/counter/{other}" for other in keys.get("l", ())]
+                    others = [f"{tenant}/counter/{other}" for other in keys.get("l") or [key]]
                     program = {"l": Loose, "p": Publish, "e": Errand, "w": Wait, "f": Flow}.get(letter, Strict)
                     found.append(program(calls, actor, session, others, chance, self._think_s, self._end, plan.looks))
         return found

@@ -52,7 +52,7 @@ class Bug:
 
 def _of_workflows(name: str, word: str, says: str) -> Bug:
     """One that shows in every run of a kind, whatever else breaks."""
-    return Bug(name, ("kill",), (word,), says, rate=200.0, programs="lf", seconds=6.0)
+    return Bug(name, ("kill",), (word,), says, rate=30.0, programs="f", seconds=6.0)
 
 
 BUGS: Sequence[Bug] = (
@@ -64,7 +64,7 @@ BUGS: Sequence[Bug] = (
     # What a caller waits for it asks again, and so makes good: what is lost is what only the broker was told.
     Bug("checkpoint_before_commit", ("kill",), ("lost",), "should have counted", programs="p", rate=80.0),
     Bug("forget_inbox", ("nats",), ("duplicated",), "should have counted"),
-    Bug("forget_entry", ("kill",), ("duplicated",), "ran again", rate=200.0, programs="lf"),
+    Bug("forget_entry", ("kill",), ("duplicated",), "ran again", rate=30.0, programs="f"),
     _of_workflows("forget_child", "stuck", "-leg: pending waiting"),
     _of_workflows("forget_signals", "stuck", "/chain/"),
     _of_workflows("skip_undo", "lost", "is not undone"),
