@@ -222,10 +222,15 @@ def _terminate(
 def end_run(plan: Plan, work: Work, run: PendingRow, failure: Failure) -> None:
     """Ends a pending execution with a failure; if it runs in this pod, it is stopped after the commit."""
     ended = from_pending(work.lane, run)
-    if work.unreadable is None and (fact := work.kind.ended(ended.id, NULL, failure)) is not None:
-        plan.record(work, ended, ENDED, fact.decode())  # a workflow's actor keeps its run
-    plan.fail(work, ended, failure)
+    fail_run(plan, work, ended, failure)
     put_away(plan, work, run, ended)
+
+
+def fail_run(plan: Plan, work: Work, ended: Command, failure: Failure) -> None:
+    """Answers a run with a failure, which a workflow's actor keeps; its pending row is the caller's business."""
+    if work.unreadable is None and (fact := work.kind.ended(ended.id, NULL, failure)) is not None:
+        plan.record(work, ended, ENDED, fact.decode())
+    plan.fail(work, ended, failure)
 
 
 def put_away(plan: Plan, work: Work, run: PendingRow, ended: Command) -> None:

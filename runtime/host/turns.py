@@ -284,7 +284,7 @@ class Turns(Attempts):
         """Whether a pending command is not tried again; what it comes to is in the plan then."""
         overdue = runs.overdue(row, self._plan.now)[0] if row.expires_at is not None else None
         if overdue is not None:
-            self._plan.fail(work, command, overdue)
+            controls.fail_run(self._plan, work, command, overdue)
         elif doomed:
             self._doom(work, command, doomed, row.attempts)
         elif work.unreadable is not None:

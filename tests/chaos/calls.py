@@ -69,7 +69,7 @@ class Calls:
         self.record.entries.append(entry)
         body, twice = msgspec.json.encode(args), chance.random()
         named = entry.via == "http" and chance.random() < 0.5
-        started = time.monotonic()
+        entry.sent_at, started = time.time(), time.monotonic()
         try:
             if twice < TWICE:
                 reply, other = await asyncio.gather(*[self._call(entry, body, named=named) for _ in range(2)])
@@ -98,7 +98,7 @@ class Calls:
         """One command that only the broker acknowledges."""
         self.record.entries.append(entry)
         body = msgspec.json.encode(args)
-        started = time.monotonic()
+        entry.sent_at, started = time.time(), time.monotonic()
         try:
             await self._raw.publish(address_of(entry.actor), entry.method, body, entry.id, self._left())
         except TimeoutError as error:

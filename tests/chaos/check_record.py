@@ -39,8 +39,8 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
     for entry in record.entries:
         mine = own.get((entry.actor, entry.id), [])
         followed = caused.get((entry.actor.split("/")[0], entry.id), [])
-        if check_flows.is_flow(entry):
-            followed = check_flows.family(followed, own)
+        if check_flows.is_flow(entry):  # what a signal or a second start had a run do is the run's own
+            followed = check_flows.family(followed, own) if entry.method == "run" else []
         explained.update((event.actor, event.seq) for event in (*mine, *followed))
         if entry.method == "join":
             check_flows.check_joined(entry, mine, verdict)

@@ -19,6 +19,7 @@ from runtime.postgres.keeping import PostgresKeeping
 from runtime.postgres.reading import PostgresReader
 from schemas.timeline import ListedRun, RunDescription
 from tests.host.test_steps import lines
+from tests.support.flowers import packing
 from tests.support.laborers import errand, labor
 from tests.support.system import System, run, until
 
@@ -222,22 +223,28 @@ def test_given_a_time_out_that_ends_while_no_pod_runs_then_the_next_owner_ends_i
     system: System, tmp_path: Path
 ) -> None:
     path = tmp_path / "notes"
-    pod = system.start_pod(MODULE)
+    modules = (MODULE, "tests.support.flowers")
+    pod = system.start_pod(*modules)
 
     async def scenario() -> None:
         async with system.client() as client:
             first = await client.submit(labor, "a", "work", {"path": str(path)}, id="first", run_timeout_s=3600.0)
             late = await client.submit(labor, "a", "work", {"path": str(path)}, id="late", queue_timeout_s=3600.0)
-            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(2,)])
+            order = {"order": "o", "path": str(path)}
+            flow = await client.submit(packing, "o", "run", order, id="flow", run_timeout_s=3600.0)
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(3,)])
             pod.kill()
             over = """SET headers = regexp_replace(headers, '(Run|Queue)-Until":"\\d+', '\\1-Until":"1')"""
-            assert len(system.sql(f"UPDATE pending {over} RETURNING 1")) == 2
-            await asyncio.to_thread(system.start_pod, MODULE)
-            for ended in (first, late):
+            assert len(system.sql(f"UPDATE pending {over} RETURNING 1")) == 3
+            await asyncio.to_thread(system.start_pod, *modules)
+            for ended in (first, late, flow):
                 with pytest.raises(CallFailed) as caught:
                     await ended.result(timeout_s=120)
                 assert caught.value.code in ("timed_out", "expired")
-            assert await states(client) == {"first": "timed_out", "late": "timed_out"}
+            assert await states(client) == {"first": "timed_out", "late": "timed_out", "flow": "timed_out"}
+            of = decode_as((await client.read("packing", "o", "current", b"", timeout_s=60)).result, dict[str, Any])
+            assert of["status"] == "failed"
+            assert "took longer than its time-out" in of["error"]
 
     run(scenario())
 
