@@ -29,7 +29,7 @@ from schemas.digest import digest_of
 _log = logging.getLogger("troupe.housekeeping")
 
 EVERY_S = 5.0
-VACUUM_EVERY_S = 20.0
+VACUUM_EVERY_S = 2.0
 CLOCK_SKEW_S = 300.0
 """The most by which the clocks of broker and database may differ: answers are kept so much longer."""
 

@@ -36,6 +36,8 @@ class PostgresKeeping:
         self._session = Session(url, 30.0, SETTINGS)
         self._vacuuming = Session(url, VACUUM_TIMEOUT_S, VACUUM_SETTINGS)
         self._deleted = 0
+        self._server_since: datetime.datetime | None = None
+        self._was_restarted = False
 
     async def needed(self) -> Needed:
         """What trimming has to look to."""
@@ -66,11 +68,17 @@ class PostgresKeeping:
 
     async def vacuum_inbox(self) -> bool:
         """See the port."""
-        kept = int((await self._session.run(query("answers_kept")))[0][0])
-        if self._deleted < max(VACUUM_ROWS, VACUUM_SHARE * kept):
+        kept, since = (await self._session.run(query("answers_kept")))[0]
+        if self._server_since not in (None, since):
+            # A crash loses which pages of the indexes are free. Until a vacuum that has something to delete finds them
+            # again, the indexes grow with each answer.
+            self._was_restarted, self._deleted = True, 0
+        self._server_since = since
+        if self._deleted < (1 if self._was_restarted else max(VACUUM_ROWS, VACUUM_SHARE * kept)):
             return False
         self._deleted = 0
         await self._vacuuming.run(query("vacuum_inbox"))
+        self._was_restarted = False
         return True
 
     async def trim_runs(self, age_s: float) -> bool:

@@ -190,11 +190,12 @@ WITH gone AS (DELETE FROM inbox WHERE ctid = ANY(ARRAY(
 SELECT count(*) FROM gone
 
 -- name: answers_kept
--- About how many answers there are; 0 before Postgres has counted them for the first time.
-SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'inbox'::regclass
+-- About how many answers there are (0 before Postgres has counted them for the first time), and since when it runs.
+SELECT greatest(reltuples, 0)::bigint, pg_postmaster_start_time() FROM pg_class WHERE oid = 'inbox'::regclass
 
 -- name: vacuum_inbox
-VACUUM (SKIP_LOCKED) inbox
+-- With its indexes, however little was deleted: their free pages are found only then.
+VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) inbox
 
 -- name: trim_refused
 -- A refusal is kept as long as an answer is.

@@ -21,7 +21,7 @@ from schemas import control
 from schemas.address import Address
 from schemas.wire import Reply
 from tests.chaos.raw import RawCaller
-from tests.chaos.record import Entry, Look, Outcome, Record, Via
+from tests.chaos.record import TOO_LATE, Entry, Look, Outcome, Record, Via
 from tests.chaos.web import Web
 
 LOOK_TIMEOUT_S = 30.0
@@ -33,7 +33,7 @@ TWICE, LATER, OTHERWISE = 0.01, 0.02, 0.025
 _ENDS: dict[str, Outcome] = {
     "rejected": "rejected", "cancelled": "cancelled", "terminated": "terminated", "timed_out": "timed_out"
 }  # fmt: skip
-_WIRE = {"join": "run", "too-late": control.SIGNAL}
+_WIRE = {"join": "run", TOO_LATE: control.SIGNAL}
 """What entries are called that are not called as their method is."""
 
 _int_or_none = msgspec.json.Decoder(int | None)

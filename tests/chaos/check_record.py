@@ -9,7 +9,7 @@ import msgspec
 from tests.chaos import check_flows
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.log import Event
-from tests.chaos.record import Entry
+from tests.chaos.record import TOO_LATE, Entry
 from tests.chaos.rewritten import Rewritten, caused_by
 
 STEP, ANSWER, SIGNAL, CANCEL = "troupe.step", "troupe.answer", "troupe.signal", "troupe.cancel"
@@ -44,7 +44,7 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
         explained.update((event.actor, event.seq) for event in (*mine, *followed))
         if entry.method == "join":
             check_flows.check_joined(entry, mine, verdict)
-        if entry.method == "too-late":
+        if entry.method == TOO_LATE:
             check_flows.check_refused(entry, rewritten, verdict)
         elif entry.outcome in ("stuck", "failed"):
             verdict.stuck.append((entry.actor, f"command {entry.id} {entry.method}: {entry.outcome}: {entry.error}"))

@@ -13,11 +13,11 @@ from schemas import control
 from tests.chaos.calls import address_of, entry_of
 from tests.chaos.flows import FLOWS
 from tests.chaos.programs import LONGEST_PAUSE_S, Program
-from tests.chaos.record import Entry, Outcome
+from tests.chaos.record import TOO_LATE, Entry, Outcome
 
 MOST_ROUNDS = 4
 RUN_TIMEOUT_S = (1.0, 4.0)
-JOINED, TOO_LATE = 0.3, 0.5
+JOINED, TOLD_LATE = 0.3, 0.5
 """Shares of the runs that are joined, and that are told something when they are over."""
 
 EARLY_S = 0.5
@@ -45,8 +45,8 @@ class Flow(Program):
             elif joins is not None and joins.value != entry.value:
                 found = f"run {entry.id} gave {entry.value}, and {joins.value} to one that joined it: {joins.error}"
                 self.calls.record.misordered.append((entry.actor, found))
-            if self.chance.random() < TOO_LATE:
-                late = entry_of(entry.actor, 2, "too-late", entry.amount, via="client", session="")
+            if self.chance.random() < TOLD_LATE:
+                late = entry_of(entry.actor, 2, TOO_LATE, entry.amount, via="client", session="")
                 await self.calls.send(late, {"run": entry.id, "name": "go", "value": 1}, self.chance)
 
     def _drawn(self, number: int) -> tuple[Entry, dict[str, Any], float]:

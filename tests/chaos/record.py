@@ -10,6 +10,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+TOO_LATE = "too-late"
+"""The method of what is said to a run that has ended, and meant to be refused."""
+
 Outcome = Literal["done", "rejected", "cancelled", "terminated", "timed_out", "failed", "stuck", "stored"]
 Via = Literal["client", "raw", "http", "publish"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import gc
 from collections import Counter
 from pathlib import Path
@@ -109,6 +110,25 @@ def test_given_more_old_answers_than_a_page_when_house_is_kept_then_all_go_and_t
             )
             await until(lambda: system.sql("SELECT count(*) FROM inbox") == [(0,)])
             await until(vacuumed)
+
+    run(scenario())
+
+
+def test_given_a_server_that_was_started_anew_when_anything_is_deleted_then_the_inbox_is_vacuumed(
+    system: System,
+) -> None:
+    async def scenario() -> None:
+        kept = keeping.PostgresKeeping(system.postgres_url)
+        assert not await kept.vacuum_inbox()
+        kept._deleted = 1
+        assert not await kept.vacuum_inbox(), "so little is not worth it"
+        kept._server_since = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        assert not await kept.vacuum_inbox(), "nothing was deleted since, and so nothing would be found"
+        kept._deleted = 1
+        assert await kept.vacuum_inbox()
+        kept._deleted = 1
+        assert not await kept.vacuum_inbox()
+        await kept.close()
 
     run(scenario())
 

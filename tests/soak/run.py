@@ -30,6 +30,9 @@ INBOX_WINDOW_S = 60.0
 """Far less than the default day, so that an hour shows that answers go. Those behind the stream's oldest message, or
 younger than the clocks may differ, stay: some seven minutes of them."""
 
+RUNS_WINDOW_S = 120.0
+"""The same for the list of runs, which go after a week by default."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SoakSettings:
@@ -85,6 +88,7 @@ class Outcome:
 async def run(settings: SoakSettings, data_dir: Path, say: Callable[[str], None] = print) -> Outcome:
     """Soaks with servers and logs under `data_dir`, which must be empty."""
     os.environ["RUNTIME_INBOX_WINDOW_S"] = f"{INBOX_WINDOW_S:g}"
+    os.environ["RUNTIME_RUNS_WINDOW_S"] = f"{RUNS_WINDOW_S:g}"
     os.environ["RUNTIME_METRICS_PORT"] = f"{METRICS_PORT}"
     chaos = ChaosSettings(
         seconds=settings.minutes * 60,
@@ -130,7 +134,8 @@ async def _run(world: ElderWorld, settings: SoakSettings, say: Callable[[str], N
             await asyncio.gather(_ended(sampling), _ended(visiting))
         trouble = [] if code == 0 else [f"the load ended with exit code {code}"]
         trouble += await _last(world)
-    outcomes: Counter[str] = Counter(entry.outcome for entry in record.read(path).entries) if code == 0 else Counter()
+    entries = record.read(path).entries if code == 0 else []
+    outcomes = Counter[str](entry.outcome for entry in entries if entry.method != record.TOO_LATE)
     trouble += [f"{outcomes[word]} commands are {word}" for word in ("stuck", "failed") if outcomes[word]]
     series: dict[str, Series] = {**series_of(samples)}
     kinds = Counter(fault.kind for fault in faults.history)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -21,6 +22,10 @@ from tests.support.system import System
 MIB = 2.0**20
 LEAST_EVENTS = 500
 """Before that many, what an empty table and its indexes have is most of it."""
+
+MORE_LOOKS = 5
+LOOK_AGAIN_S = 0.5
+"""Of open files the least of several looks counts: callers whose answers a fault holds up have a connection each."""
 
 METRICS_PORTS = 32
 """How many ports a pod tries; see docs/observability.md."""
@@ -44,7 +49,13 @@ def take(system: System, elder: int, metrics_port: int) -> dict[str, float]:
         elder: the pid of the pod that lives through the run.
         metrics_port: where pods begin to look for a free one.
     """
-    found = _processes(elder) | _tasks(metrics_port, elder)
+    looks = [_processes(elder)]
+    for _ in range(MORE_LOOKS):
+        time.sleep(LOOK_AGAIN_S)
+        looks.append(_processes(elder))
+    found = looks[-1] | _tasks(metrics_port, elder)
+    for name in [name for name in looks[-1] if name.endswith(" open files")]:
+        found[name] = min(look[name] for look in looks if name in look)
     with suppress(psycopg.Error):
         found |= _tables(system)
     return found
