@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 from runtime import pace
@@ -95,6 +96,8 @@ def inside(run: pace.Pace) -> Context:
     return context
 
 
+_call_soon = asyncio.SelectorEventLoop.call_soon  # super() would look it up for each callback
+
 IN_A_STEP = "do it in a step, ctx.step(name, fn, ...)"
 
 
@@ -114,8 +117,8 @@ class CountingLoop(asyncio.SelectorEventLoop):
         """See asyncio.AbstractEventLoop.call_soon."""
         run = pace.current.get() if context is None else context.get(pace.current)
         if run is None:
-            return super().call_soon(callback, *args, context=context)
-        return run.call_soon(super().call_soon, callback, args, context)
+            return _call_soon(self, callback, *args, context=context)
+        return run.call_soon(partial(_call_soon, self), callback, args, context)
 
     def call_at(
         self,

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
+from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -259,7 +260,10 @@ class Recorder(abc.ABC):
             kwargs = {**kwargs, KEY: f"{self._key}/{name}/{occurrence}"}
         token = in_step.set(True)
         try:
-            value = await _called(fn, args, kwargs)
+            if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # as nearly all are
+                value = await fn(*args, **kwargs)
+            else:
+                value = await _called(fn, args, kwargs)
         except Rejected as error:
             entry.rejected = failure_of(error, self._actor)
         else:

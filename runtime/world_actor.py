@@ -15,6 +15,7 @@ from runtime.errors import BadResult, CallFailed, Cancelled, Rejected, StepFaile
 from runtime.failure import ATTEMPT, CYCLE, failed_attempt, failure_of, is_cycle, text_of
 from runtime.flow.paced import paced_steps
 from runtime.flow.saga import ContinueAsNew
+from runtime.flow.sending import SentInTasks
 from runtime.flow.state import ENDED, STARTED, RunState
 from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
@@ -354,7 +355,7 @@ class Actor:
         return Done(Outcome(failure=failure, cause=error), events, dead=dead)
 
 
-class _Keeper:
+class _Keeper(SentInTasks):
     """Keeps the steps of a run; see runtime.journal.Keeper."""
 
     def __init__(self, keep: Callable[[Entry], None]) -> None:

@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Container, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,9 +20,10 @@ from runtime.activity import ENDING_S, inside, outside
 from runtime.clock import Clock
 from runtime.errors import BadResult
 from runtime.flow import divergence
+from runtime.flow.sending import Sender
 from runtime.flow.state import PUBLISHED
 from runtime.pace import NotDurable, Pace, place, place_of
-from runtime.recorder import CANCELLED, Entry, Keeper, Recorder, StepsDiverged, in_step
+from runtime.recorder import CANCELLED, Entry, Recorder, StepsDiverged, in_step
 
 T = TypeVar("T")
 
@@ -36,13 +38,16 @@ MANY_REQUESTS = 10_000
 PATCHED = "$patched "
 """Begins the names of entries that say which way a run goes."""
 
+MARKS = (PUBLISHED, PATCHED)
+"""Begin the names of entries that nobody waits for."""
+
 Carry = Callable[[int, Entry], Awaitable[None]]
 
 
 class Request:
     """Something that the code waits for. `carry` fills in its entry; `job` does that, once it is begun."""
 
-    __slots__ = ("answer", "carry", "digest", "job", "keeping", "name", "number", "occurrence")
+    __slots__ = ("answer", "carry", "digest", "job", "keeping", "name", "number", "occurrence", "take_back")
 
     def __init__(self, number: int, name: str, occurrence: int, digest: int, carry: Carry) -> None:
         self.number = number
@@ -53,6 +58,7 @@ class Request:
         self.answer: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         self.job: asyncio.Task[None] | None = None
         self.keeping = False
+        self.take_back: Callable[[], object] | None = None
 
 
 class Delivery(Recorder):
@@ -70,13 +76,14 @@ class Delivery(Recorder):
         key: str,
         run: str,
         attempt: int,
-        keeper: Keeper,
+        keeper: Sender,
         recorded: Sequence[Entry] = (),
         *,
         began: float,
         clock: Clock,
     ) -> None:
         super().__init__(actor, key, run, attempt, keeper, recorded)
+        self._sender = keeper
         self._clock = clock
         self._history = deque(recorded)
         self._numbered = {entry.number: entry for entry in recorded if entry.number}
@@ -151,6 +158,8 @@ class Delivery(Recorder):
         for request in self._requests.values():
             if request.job is not None:
                 request.job.cancel()
+            if request.take_back is not None:
+                request.take_back()
         if tasks:
             await asyncio.wait(tasks, timeout=ENDING_S)
         if stopped:
@@ -252,23 +261,46 @@ class Delivery(Recorder):
             if self._complete:
                 return  # it went on although it was cancelled: what is kept from here on is the new run's
             request.keeping = True
-            await self._keep(entry)
-        except asyncio.CancelledError:
-            if not request.answer.cancelled():
-                self._break(asyncio.CancelledError(f"{self._actor} is another attempt's now"))
+            self._send(request, entry)
         except BaseException as error:  # noqa: BLE001  # it ends the attempt, as what its code raises does
+            self._failed(request, error)
+
+    def _failed(self, request: Request, error: BaseException) -> None:
+        if not isinstance(error, asyncio.CancelledError):
             self._break(error)
+        elif not request.answer.cancelled():
+            self._break(asyncio.CancelledError(f"{self._actor} is another attempt's now"))
+
+    def _send(self, request: Request, entry: Entry) -> None:
+        """Has an entry kept, and hands it over in its turn."""
+        entry.at = int(self._clock.now() * 1000)
+        self._keeping += 1  # also of requests that are given up meanwhile
+        request.take_back = self._sender.send(entry, partial(self._kept, request, entry))
+
+    def _kept(self, request: Request, entry: Entry, failure: BaseException | None) -> None:
+        self._keeping -= 1
+        request.take_back = None  # it would keep the request, and be kept by it, until a collection finds them
+        if failure is not None:
+            self._failed(request, failure)
+            return
+        try:
+            self._arrive(entry)
+        except BaseException as error:  # noqa: BLE001  # as above
+            self._break(error)
+
+    def _arrive(self, entry: Entry) -> None:
+        self._arrived.append(entry)
+        if not self._pace.busy:
+            self._at_rest()
 
     async def _keep(self, entry: Entry) -> None:
         entry.at = int(self._clock.now() * 1000)
-        self._keeping += 1  # also of requests that are given up meanwhile
+        self._keeping += 1
         try:
             await self._keeper.keep(entry)
         finally:
             self._keeping -= 1
-        self._arrived.append(entry)
-        if not self._pace.busy:
-            self._at_rest()
+        self._arrive(entry)
 
     def _note(self, entry: Entry, *, hand_over: bool = False) -> None:
         """Keeps an entry that nobody waits for, before all that is kept later."""
@@ -323,7 +355,7 @@ class Delivery(Recorder):
             with self._pace.inside():
                 self._main.cancel(self._cancel)
             return
-        if entry.step.startswith((PUBLISHED, PATCHED)):
+        if entry.step.startswith(MARKS):
             return
         if entry.number > self._calls:
             where = place_of(self._main)
@@ -335,8 +367,7 @@ class Delivery(Recorder):
                 self.left_over(entry)
             return
         self.now = entry.at / 1000
-        with self._pace.inside():
-            request.answer.set_result(entry)
+        self._pace.answer(request.answer, entry)
 
     def _stuck(self) -> str:
         where = place_of(self._main)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -25,9 +26,10 @@ from runtime.failure import failure_of, text_of
 from runtime.flow import divergence
 from runtime.flow.delivery import PATCHED, Delivery
 from runtime.flow.saga import ContinueAsNew
+from runtime.flow.sending import Sender
 from runtime.flow.state import CONTINUED, PUBLISHED, Continued, RunState
 from runtime.policy import RetryPolicy
-from runtime.recorder import Entry, Keeper, check_step_name
+from runtime.recorder import Entry, check_step_name
 from schemas.wire import Failure
 
 _log = logging.getLogger("troupe.executions")
@@ -52,7 +54,7 @@ class PacedSteps(Delivery):
         key: str,
         run: str,
         attempt: int,
-        keeper: Keeper,
+        keeper: Sender,
         recorded: Sequence[Entry] = (),
         *,
         began: float,
@@ -81,35 +83,46 @@ class PacedSteps(Delivery):
     ) -> Any:
         """See Workflow.step."""
         check_step_name(name)
-        policy = retry or self._retry
-
-        async def once(occurrence: int, entry: Entry) -> None:
-            async with asyncio.timeout(timeout_s):
-                await self._take(name, occurrence, fn, args, kwargs, returns, entry)
-
-        async def carry(occurrence: int, entry: Entry) -> None:
-            ends = inf if policy.max_elapsed_s is None else self._clock.now() + policy.max_elapsed_s
-            for attempt in range(1, policy.max_attempts + 1):
-                try:
-                    await once(occurrence, entry)
-                    return
-                except BadResult:
-                    raise
-                except Exception as error:  # noqa: BLE001  # whatever the step's function raises is what its policy is for
-                    delay = policy.wait_s(error, attempt, self._clock.random())
-                    late = self._clock.now() + delay > ends
-                    if attempt == policy.max_attempts or late or policy.gives_up(error):
-                        text = f"step {name!r} failed, on attempt {attempt} the last time: {text_of(error)}"
-                        entry.failed = Failure("handler_failed", text)
-                        return
-                    _log.warning("attempt %d of step %r of %s failed: %s", attempt, name, self._actor, text_of(error))
-                    self.pausing += 1
-                    try:
-                        await self._pause(delay)
-                    finally:
-                        self.pausing -= 1
-
+        carry = partial(self._try, name, fn, args, kwargs, returns, retry or self._retry, timeout_s)
         return self._value(await self._entry(name, carry, (args, kwargs)), returns)
+
+    async def _try(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        returns: Any,
+        policy: RetryPolicy,
+        timeout_s: float | None,
+        occurrence: int,
+        entry: Entry,
+    ) -> None:
+        """Runs a step's function as often as `policy` allows; what came of it goes into the entry."""
+        ends = inf if policy.max_elapsed_s is None else self._clock.now() + policy.max_elapsed_s
+        for attempt in range(1, policy.max_attempts + 1):
+            try:
+                if timeout_s is None:
+                    await self._take(name, occurrence, fn, args, kwargs, returns, entry)
+                else:
+                    async with asyncio.timeout(timeout_s):
+                        await self._take(name, occurrence, fn, args, kwargs, returns, entry)
+                return
+            except BadResult:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever the step's function raises is what its policy is for
+                delay = policy.wait_s(error, attempt, self._clock.random())
+                late = self._clock.now() + delay > ends
+                if attempt == policy.max_attempts or late or policy.gives_up(error):
+                    text = f"step {name!r} failed, on attempt {attempt} the last time: {text_of(error)}"
+                    entry.failed = Failure("handler_failed", text)
+                    return
+                _log.warning("attempt %d of step %r of %s failed: %s", attempt, name, self._actor, text_of(error))
+                self.pausing += 1
+                try:
+                    await self._pause(delay)
+                finally:
+                    self.pausing -= 1
 
     async def ask(self, name: str, asked: Any, fn: Callable[[], Awaitable[bytes]]) -> bytes:
         """The answer of another actor, as JSON, which `fn` gets. Raises Rejected and CallFailed, which are recorded."""
@@ -179,7 +192,7 @@ def paced_steps(
     key: str,
     run: str,
     attempt: int,
-    keeper: Keeper,
+    keeper: Sender,
     recorded: Sequence[Entry],
     clock: Clock,
     retry: RetryPolicy | None,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from runtime.clock import Clock
 from runtime.flow.paced import PacedSteps, paced_steps
 from runtime.flow.saga import ContinueAsNew
+from runtime.flow.sending import Kept
 from runtime.flow.state import RunState
 from runtime.host.crossing import Crossing
 from runtime.host.forks import Forks, JournalSource
@@ -190,17 +192,29 @@ class Journal:
             self._settled = self._loop.create_future()
             await self._settled
 
+    def send(self, entry: Entry, kept: Kept) -> Callable[[], object]:
+        """See runtime.flow.sending.Sender. Called in the handler's event loop."""
+        assert self._ways is not None, "steps are taken within the handler"
+        asked = _Asked(self, entry, self._ways.out, kept)
+        self._ways.into.put(asked)
+        return asked.take_back
+
     async def _commit(self, entry: Entry | None) -> None:
         assert self._ways is not None, "steps are taken within the handler"
-        asked = _Asked(self, entry, self._ways.out, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asked = _Asked(self, entry, self._ways.out, partial(_settle, answer))
         self._ways.into.put(asked)
-        await asked.future
+        try:
+            await answer
+        except asyncio.CancelledError:
+            asked.take_back()
+            raise
 
     def begin(self, asked: _Asked) -> None:
         """Puts a step into the next batch, unless the attempt is over."""
         if self._closed or not self._lane.alive:
             asked.leave(asyncio.CancelledError(f"{self._start.command} is another attempt's now"))
-        elif not asked.future.cancelled():
+        elif not asked.taken_back:
             self._open.add(asked)
             self._journals.put(Step(self._lane, self._start.command, asked.entry, asked))
 
@@ -214,20 +228,24 @@ class Journal:
 class _Asked:
     """What a handler wants of the pipeline: a step's entry committed, or with None the fence asked.
 
-    `future` is the handler's; everything else happens in the pod's event loop, as with a future of its own.
+    `kept` and `take_back` are the handler's; all else happens in the pod's event loop, as with a future of its own.
     """
 
-    __slots__ = ("_answered", "_journal", "_out", "_outcome", "entry", "future")
+    __slots__ = ("_answered", "_journal", "_kept", "_out", "_outcome", "entry", "taken_back")
 
-    def __init__(
-        self, journal: Journal, entry: Entry | None, out: Crossing[_Asked], future: asyncio.Future[None]
-    ) -> None:
+    def __init__(self, journal: Journal, entry: Entry | None, out: Crossing[_Asked], kept: Kept) -> None:
         self._journal = journal
         self.entry = entry
         self._out = out
-        self.future = future
+        self._kept = kept
         self._outcome: BaseException | None = None
         self._answered = False
+        self.taken_back = False
+        """Nobody waits for it any more: it is not begun, if it has not been."""
+
+    def take_back(self) -> None:
+        """In the handler's loop."""
+        self.taken_back = True
 
     def arrive(self) -> None:
         """In the pod's loop."""
@@ -259,14 +277,18 @@ class _Asked:
 
     def left(self) -> None:
         """In the handler's loop."""
-        if self.future.done():
-            return
-        if self._outcome is None:
-            self.future.set_result(None)
-        elif isinstance(self._outcome, asyncio.CancelledError):
-            self.future.cancel(*self._outcome.args)
-        else:
-            self.future.set_exception(self._outcome)
+        self._kept(self._outcome)
+
+
+def _settle(answer: asyncio.Future[None], outcome: BaseException | None) -> None:
+    if answer.done():
+        return
+    if outcome is None:
+        answer.set_result(None)
+    elif isinstance(outcome, asyncio.CancelledError):
+        answer.cancel(*outcome.args)
+    else:
+        answer.set_exception(outcome)
 
 
 class _Ways(NamedTuple):

@@ -11,6 +11,7 @@ import msgspec
 
 from runtime.clock import ManualClock
 from runtime.flow.paced import paced_steps
+from runtime.flow.sending import SentInTasks
 from runtime.flow.state import RunState
 from runtime.kind import Execution
 from runtime.mail import SIGNAL, Mail, Message, Said
@@ -94,7 +95,7 @@ class Flow:
         return [entry.step for entry in self.entries]
 
 
-class _Keeper:
+class _Keeper(SentInTasks):
     def __init__(self, flow: Flow, dies_after: int | None) -> None:
         self._flow = flow
         self._dies_after = dies_after
