@@ -55,7 +55,7 @@ class Request:
         self.occurrence = occurrence
         self.digest = digest
         self.carry = carry
-        self.answer: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Entry] = asyncio.Future()
         self.job: asyncio.Task[None] | None = None
         self.keeping = False
         self.take_back: Callable[[], object] | None = None
@@ -249,7 +249,7 @@ class Delivery(Recorder):
     # -- what comes of them ---------------------------------------------------------------------------------------
 
     def _begin(self, request: Request) -> None:
-        request.job = asyncio.get_running_loop().create_task(self._carry_out(request), context=outside())
+        request.job = asyncio.Task(self._carry_out(request), context=outside())
 
     async def _carry_out(self, request: Request) -> None:
         number, digest = request.number, request.digest

@@ -99,6 +99,7 @@ class Aftermath:
             lane.held[work.actor] = work.held
         else:
             lane.held.pop(work.actor, None)
+            lane.resting.discard(work.actor)
         if work.paused:
             lane.paused.add(work.actor)
         else:

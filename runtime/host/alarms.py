@@ -1,10 +1,14 @@
-"""What is to be put into a batch later: at most one alarm a place, and none for a lane that is lost."""
+"""What is to be put into a batch later: at most one alarm a place, and none for a lane that is lost.
+
+What comes much later has none until its time is near (runtime.host.sleepers).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
 
+from runtime.host import sleepers
 from runtime.host.items import Expire, Next, Rerun, Step
 from runtime.host.lane import Lane
 from schemas.control import METHODS
@@ -13,10 +17,16 @@ Late = Next | Rerun | Expire | Step
 
 
 class Alarms:
-    """The alarms of one pod. `put` puts an item into the next batch."""
+    """The alarms of one pod.
 
-    def __init__(self, put: Callable[[Late], None]) -> None:
+    Args:
+        put: puts an item into the next batch.
+        later: is told that something which has no alarm is due after so many seconds.
+    """
+
+    def __init__(self, put: Callable[[Late], None], later: Callable[[float], None]) -> None:
         self._put = put
+        self._later = later
         self._of: dict[Lane, dict[Hashable, tuple[float, asyncio.TimerHandle]]] = {}
 
     def __len__(self) -> int:
@@ -40,12 +50,16 @@ class Alarms:
             if known[0] <= when:
                 return
             known[1].cancel()
+            del alarms[place]
+        if isinstance(item, Next):
+            item.lane.resting.add(item.actor)
+        if delay_s > sleepers.NEAR_S and sleepers.may_be_read(item):
+            self._later(delay_s)
+            return
         if isinstance(item, Rerun) and item.row.method not in METHODS:
             # It is looked up again in its turn, and may wait for long.
             item.row = item.row._replace(headers="{}", body=b"")
         alarms[place] = when, loop.call_at(when, self._due, place, item)
-        if isinstance(item, Next):
-            item.lane.resting.add(item.actor)
 
     def forget(self, lane: Lane) -> None:
         """A lane was lost."""

@@ -40,6 +40,7 @@ from runtime.host.residence import Residence
 from runtime.host.retaining import Retaining
 from runtime.host.services import Services
 from runtime.host.settings import PodSettings
+from runtime.host.sleepers import Sleepers
 from runtime.host.tasks import Tasks
 from runtime.host.timers import Timers
 from runtime.kind import Kind
@@ -137,6 +138,7 @@ class Pod:
             self.leases.beat(),
             self.leases.balance(),
             self.timers.run(),
+            self.sleepers.run(self.alarms.set),
             self.snapshotter.run(),
             self.executions.loop.watch(),
             self.housekeeping.run(),
@@ -191,7 +193,8 @@ class Pod:
             turns=parts.threads.turns(),
         )
         self.committer.observer = self.telemetry
-        self.alarms = Alarms(self.committer.put)
+        self.sleepers = Sleepers(parts.timers, lambda: list(self.lanes.values()), self.clock)
+        self.alarms = Alarms(self.committer.put, self.sleepers.later)
         self.asking = Asking(self.connection, self.clock)
         self.executions = Executions(
             self.committer.put,
@@ -306,15 +309,16 @@ class Pod:
             self.commands.start(lane.feed)
             self._background.start(self._subscribe(lane), f"subscribing to the reads of lane {lane.lane}")
             # Another version of this group's pods may serve kinds that this one does not: theirs wait for such a pod.
-            for actor, (kind, _) in one.held.items():
-                if kind in self.kinds:
-                    self.committer.put(Next(lane, actor, kind))
+            now = self.clock.now()
+            for actor, waiting in one.held.items():
+                if waiting.kind in self.kinds:
+                    self.alarms.set((waiting.due_at or now) - now, Next(lane, actor, waiting.kind))
             for row in one.running:
                 if row.kind in self.kinds:
                     if row.expires_at is not None:
                         self.committer.put(Expire(lane, row.actor, Address(*row[3:6]), row.command_id))
                     if not row.holds:
-                        self.committer.put(Rerun(lane, row))
+                        self.alarms.set((row.due_at or now) - now, Rerun(lane, row))
             self.outbox.kick(lane)
         self.timers.reread()
 

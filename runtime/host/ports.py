@@ -314,6 +314,14 @@ class CommitLog(Protocol):
         """Closes the connection."""
 
 
+class Held(NamedTuple):
+    """The commands that hold an actor's key: its kind, how many they are, when the oldest goes on; None for at once."""
+
+    kind: str
+    count: int
+    due_at: float | None
+
+
 class Taken(NamedTuple):
     """A lane taken over, and all that the log holds for it."""
 
@@ -325,8 +333,8 @@ class Taken(NamedTuple):
     position: int
     unclean: bool
     """Whether the last owner died without releasing it."""
-    held: dict[str, tuple[str, int]]
-    """Actors with commands that hold their key: (kind, how many)."""
+    held: dict[str, Held]
+    """Actors with commands that hold their key."""
     running: list[PendingRow]
     """Commands that run without holding their key."""
     paused: frozenset[str]

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 from runtime.host.listing import RunFilter, Wanted
-from runtime.host.ports import InboxEntry, Refusal, TimerRow
+from runtime.host.ports import InboxEntry, PendingRow, Refusal, TimerRow
 from runtime.kind import Kind, StoredEvent
 from schemas.wire import LogEvent
 
@@ -70,6 +70,12 @@ class TimerSource(Protocol):
 
     async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
         """Timers due by `now` and by the log's own clock, earliest first."""
+
+    async def waiting(self, lanes: Sequence[int], until: float) -> tuple[list[PendingRow], float | None]:
+        """Pending commands of lanes that go on at a time up to `until`, and when the first one behind that does.
+
+        Without what came with them (headers, body) and what became of them.
+        """
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.host.places import Place
-from runtime.host.ports import LivePod, OutboxRow, Owners, PendingRow, Taken
+from runtime.host.ports import Held, LivePod, OutboxRow, Owners, PendingRow, Taken
 from runtime.postgres.connection import INCARNATION
 from runtime.postgres.queries import query
 from runtime.postgres.registration import register
@@ -86,9 +86,9 @@ class PostgresOwnership:
         await self._run("take_up_group", self._group)  # it may have been retired between registering and now
         ids = [row[0] for row in rows]
         positions = dict(await self._run("lane_positions", ids, [row[1] for row in rows]))
-        held: dict[int, dict[str, tuple[str, int]]] = defaultdict(dict)
-        for lane, actor, kind, count in await self._run("lane_held", ids):
-            held[lane][actor] = (kind, count)
+        held: dict[int, dict[str, Held]] = defaultdict(dict)
+        for lane, actor, *waiting in await self._run("lane_held", ids):
+            held[lane][actor] = Held(*waiting)
         running: dict[int, list[PendingRow]] = defaultdict(list)
         for row in await self._run("lane_pending", ids):
             running[row[0]].append(PendingRow(*row))

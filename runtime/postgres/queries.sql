@@ -287,7 +287,8 @@ SELECT lane, actor, command_id, tenant, kind, key, method, digest, state, holds,
 FROM pending WHERE lane = ANY(%s) AND (NOT holds OR expires_at IS NOT NULL)
 
 -- name: lane_held
-SELECT lane, actor, min(kind), count(*) FROM pending WHERE lane = ANY(%s) AND holds GROUP BY lane, actor
+SELECT lane, actor, min(kind), count(*), extract(epoch FROM (array_agg(due_at ORDER BY ord))[1])::float8
+FROM pending WHERE lane = ANY(%s) AND holds GROUP BY lane, actor
 
 -- name: lane_paused
 SELECT lane, actor FROM paused WHERE lane = ANY(%s)

@@ -133,6 +133,15 @@ FROM timers t WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= least(to_tim
   AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = t.actor AND p.command_id = t.fire_id)
 ORDER BY due_at LIMIT %s
 
+-- name: waiting
+SELECT lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts,
+       extract(epoch FROM due_at)::float8
+FROM pending WHERE lane = ANY(%(lanes)s) AND kind = ANY(%(kinds)s) AND due_at <= to_timestamp(%(until)s)
+
+-- name: waiting_behind
+SELECT extract(epoch FROM min(due_at))::float8
+FROM pending WHERE lane = ANY(%(lanes)s) AND kind = ANY(%(kinds)s) AND due_at > to_timestamp(%(until)s)
+
 -- name: actor_timers
 SELECT name, due_at, method FROM timers WHERE actor = %s ORDER BY due_at
 

@@ -1,10 +1,10 @@
-"""Reading the timers of lanes, on a connection of its own."""
+"""Reading the timers of lanes, and what waits for its time, on a connection of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runtime.host.ports import TimerRow
+from runtime.host.ports import PendingRow, TimerRow
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
 
@@ -29,6 +29,13 @@ class PostgresTimers:
         """Timers due by `now` and by the log's own clock, earliest first."""
         rows = await self._session.run(query("due_timers"), (list(lanes), self._kinds, now, limit))
         return [TimerRow(*row) for row in rows]
+
+    async def waiting(self, lanes: Sequence[int], until: float) -> tuple[list[PendingRow], float | None]:
+        """See TimerSource."""
+        wanted = {"lanes": list(lanes), "kinds": self._kinds, "until": until}
+        rows = await self._session.run(query("waiting"), wanted)
+        behind: float | None = (await self._session.run(query("waiting_behind"), wanted))[0][0]
+        return [PendingRow(*row, "{}", b"") for row in rows], behind
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -370,6 +370,33 @@ def test_given_what_must_not_be_written_when_it_is_committed_then_nothing_of_it_
     bench.run(scenario)
 
 
+def test_given_pending_commands_that_wait_for_a_time_when_read_then_those_up_to_one_come_and_the_time_of_the_next(
+    bench: Bench,
+) -> None:
+    async def scenario() -> None:
+        ownership = await joined(bench, "one")
+        await ownership.take([0])
+        log, timers = bench.log("one"), bench.timers()
+        await log.begin(Wanted([fence(1)]))
+        soon = pending("soon")._replace(due_at=1000.0, headers='{"a":"b"}', body=b"body")
+        late = pending("late", holds=False)._replace(due_at=4_000_000_000.0)
+        later = pending("later")._replace(due_at=4_100_000_000.0)
+        await log.commit(Changes(pending=[later, pending("at once"), late, soon]))
+        rows, behind = await timers.waiting([0], 2000.0)
+        assert (rows, behind) == ([soon._replace(headers="{}", body=b"")], 4_000_000_000.0)
+        rows, behind = await timers.waiting([0], 4_000_000_000.0)
+        assert {(row.command_id, row.holds, row.due_at) for row in rows} == {
+            ("soon", True, 1000.0), ("late", False, 4_000_000_000.0)
+        }  # fmt: skip
+        assert behind == 4_100_000_000.0
+        assert await timers.waiting([0], 5_000_000_000.0) == (
+            [row._replace(headers="{}", body=b"") for row in (later, late, soon)], None
+        )  # fmt: skip
+        assert await timers.waiting([1], 5_000_000_000.0) == ([], None)
+
+    bench.run(scenario)
+
+
 def test_given_pending_commands_when_an_actor_goes_on_then_they_come_oldest_first_with_their_timers(
     bench: Bench,
 ) -> None:
@@ -398,7 +425,7 @@ def test_given_pending_commands_when_an_actor_goes_on_then_they_come_oldest_firs
         await log.commit(Changes(pending_done=[(ACTOR, "p2"), (ACTOR, "f1")], timers_done=[(ACTOR, "soon")]))
         await ownership.release([(0, 1)])
         (taken,) = await ownership.take([0])
-        assert (taken.held, [row.command_id for row in taken.running]) == ({ACTOR: ("k", 1)}, ["beside"])
+        assert (taken.held, [row.command_id for row in taken.running]) == ({ACTOR: ("k", 1, None)}, ["beside"])
 
     bench.run(scenario)
 

@@ -15,7 +15,8 @@ from tests.host.test_steps import lines
 from tests.support.system import System, run, until
 from tests.support.waiters import sleeper, waiter
 
-LONG_S = 3600.0
+LONG_S = 50.0
+FAR_S = 3600.0
 
 
 def waiting(id: str, method: str = "run") -> PendingRow:
@@ -25,15 +26,22 @@ def waiting(id: str, method: str = "run") -> PendingRow:
 def test_given_many_alarms_of_one_place_then_the_earliest_is_kept() -> None:
     async def scenario() -> None:
         put: list[Late] = []
-        alarms, lane = Alarms(put.append), lane_of(1)
+        far: list[float] = []
+        alarms, lane = Alarms(put.append, far.append), lane_of(1)
         for delay_s in (LONG_S, 0.02, LONG_S):
             alarms.set(delay_s, Next(lane, "actor", "kind"))
             alarms.set(delay_s, Rerun(lane, waiting("one")))
         alarms.set(LONG_S, Rerun(lane, waiting("two")))
         alarms.set(LONG_S, Rerun(lane, waiting("three", "$update")))
         assert len(alarms) == 4
+        alarms.set(FAR_S, Next(lane, "another", "kind"))
+        alarms.set(FAR_S, Rerun(lane, waiting("four")))
+        assert (len(alarms), far) == (4, [FAR_S, FAR_S]), "what the log has is read from it when its time is near"
+        assert lane.resting == {"actor", "another"}
+        alarms.set(FAR_S, Rerun(lane, waiting("five", "$update")))
+        assert len(alarms) == 5, "what was said cannot be read again without its body"
         await until(lambda: len(put) == 2)
-        assert len(alarms) == 2
+        assert len(alarms) == 3
         assert isinstance(put[0], Next)
         assert isinstance(put[1], Rerun)
         assert put[1].row.body == b"", "it is looked up again in its turn"

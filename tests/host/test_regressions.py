@@ -23,7 +23,7 @@ from runtime.host.housekeeping import Housekeeping
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
 from runtime.host.meter import Meter
 from runtime.host.pod import Pod
-from runtime.host.ports import LogUnavailable, Taken, TimerRow
+from runtime.host.ports import LogUnavailable, PendingRow, Taken, TimerRow
 from runtime.host.timers import Timers
 from runtime.host.turn_thread import SLOW_S, StuckInHandler, TurnThread
 from runtime.infra import NatsServer
@@ -69,6 +69,10 @@ class SlowRows:
     async def due_timers(self, lanes: Sequence[int], now: float, limit: int) -> list[TimerRow]:
         """See TimerSource."""
         return [row for row in self.rows if row.lane in lanes and row.due_at <= now][:limit]
+
+    async def waiting(self, lanes: Sequence[int], until: float) -> tuple[list[PendingRow], float | None]:
+        """See TimerSource."""
+        return [], None
 
     async def close(self) -> None:
         """See TimerSource."""

@@ -108,7 +108,7 @@ def test_given_a_thousand_runs_that_wait_then_nothing_of_them_is_left_in_memory_
             assert len(asyncio.all_tasks()) < before + many / 10
             await until(lambda: alone(pod))
             assert len(pod.executions) == 0
-            assert len(pod.alarms) == many
+            assert len(pod.alarms) == 0, "what waits for long is read when its time is near"
             assert pod.activations.passivate(float("inf")) == many, "an actor that waits need not be in memory"
             await asyncio.gather(*[started.signal("value", 1) for started in runs])
             assert await asyncio.gather(*[started.result(timeout_s=120) for started in runs]) == [[1]] * many

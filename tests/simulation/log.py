@@ -20,6 +20,7 @@ from runtime.host.ports import (
     LogRefused,
     LogUnavailable,
     Owners,
+    PendingRow,
     Refusal,
     Taken,
     TimerRow,
@@ -343,6 +344,18 @@ class SimulatedTimers:
         def statement() -> list[TimerRow]:
             due = [row for row in store.timers_of(lanes) if row.due_at <= min(now, EPOCH + store.scheduler.now)]
             return sorted(due, key=lambda row: row.due_at)[:limit]
+
+        return await self._line.ask(statement)  # type: ignore[no-any-return]  # as asked
+
+    async def waiting(self, lanes: Sequence[int], until: float) -> tuple[list[PendingRow], float | None]:
+        store = self._line.store
+
+        def statement() -> tuple[list[PendingRow], float | None]:
+            wanted = set(lanes)
+            rows = [row for actor in store.pending.values() for row in actor.values() if row.lane in wanted]
+            behind = min((row.due_at for row in rows if row.due_at is not None and row.due_at > until), default=None)
+            near = [row for row in rows if row.due_at is not None and row.due_at <= until]
+            return [row._replace(headers="{}", body=b"") for row in near], behind
 
         return await self._line.ask(statement)  # type: ignore[no-any-return]  # as asked
 

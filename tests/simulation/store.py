@@ -19,6 +19,7 @@ from runtime.host.ports import (
     EventRow,
     Fence,
     Found,
+    Held,
     InboxEntry,
     LivePod,
     LogRefused,
@@ -457,13 +458,13 @@ class Store:
         return taken
 
     def _taken(self, row: LaneRow, unclean: bool) -> Taken:
-        held: dict[str, tuple[str, int]] = {}
+        held: dict[str, Held] = {}
         running: list[PendingRow] = []
         for actor, rows in self.pending.items():
             mine = [one for one in rows.values() if one.lane == row.lane]
             running += [one for one in mine if not one.holds]
             if holding := [one for one in mine if one.holds]:
-                held[actor] = (holding[0].kind, len(holding))
+                held[actor] = Held(holding[0].kind, len(holding), holding[0].due_at)
         paused = frozenset([actor for actor, pause in self.paused.items() if pause.lane == row.lane])
         log = self.log[row.lane]
         position = max(row.position, log[-1].position if log else 0)
