@@ -15,14 +15,14 @@ from typing import NamedTuple, TypeVar
 from runtime.clock import Clock
 from runtime.flow.paced import PacedSteps, paced_steps
 from runtime.flow.saga import ContinueAsNew
-from runtime.flow.sending import Kept
+from runtime.flow.sending import Kept, Sender
 from runtime.flow.state import RunState
 from runtime.host.crossing import Crossing
 from runtime.host.forks import Forks, JournalSource
 from runtime.host.items import Start, Step
 from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
-from runtime.journal import STEP, Entry, Keeper, Recorder, Steps, entries_of
+from runtime.journal import STEP, Entry, Recorder, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Execution
 from runtime.mail import ANSWER, Mail, Said, said_of
 from runtime.suspension import Suspended, Suspension
@@ -108,7 +108,7 @@ def _divided(events: list[tuple[int, str, str]], state: object) -> tuple[list[En
     return entries, said
 
 
-def _steps(start: Start, keeper: Keeper, clock: Clock, entries: list[Entry]) -> Recorder:
+def _steps(start: Start, keeper: Sender, clock: Clock, entries: list[Entry]) -> Recorder:
     command, method = start.command, start.kind.methods[start.command.method]
     key = f"{command.actor}/{command.id}"
     if isinstance(method, Execution) and method.paced:

@@ -96,7 +96,7 @@ class Lane:
         self.checkpoint = taken.checkpoint
         self.checkpoint_at = taken.checkpoint_at
         self.position = taken.position
-        self.held = {actor: waiting.count for actor, waiting in taken.held.items()}
+        self.held = {actor: waiting.commands for actor, waiting in taken.held.items()}
         self.resting: set[str] = set()
         self.paused = set(taken.paused)
         self.outbox: deque[OutboxRow] = deque(taken.outbox)

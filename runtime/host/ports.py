@@ -318,7 +318,7 @@ class Held(NamedTuple):
     """The commands that hold an actor's key: its kind, how many they are, when the oldest goes on; None for at once."""
 
     kind: str
-    count: int
+    commands: int
     due_at: float | None
 
 

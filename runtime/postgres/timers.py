@@ -35,7 +35,7 @@ class PostgresTimers:
         wanted = {"lanes": list(lanes), "kinds": self._kinds, "until": until}
         rows = await self._session.run(query("waiting"), wanted)
         behind: float | None = (await self._session.run(query("waiting_behind"), wanted))[0][0]
-        return [PendingRow(*row, "{}", b"") for row in rows], behind
+        return [PendingRow(*(*row, "{}", b"")) for row in rows], behind
 
     async def close(self) -> None:
         """Closes the connection."""
