@@ -57,6 +57,11 @@ class Steps(Recorder):
         """The handler's own task, once it runs."""
         return self._task
 
+    def release(self) -> None:
+        """See Recorder.release."""
+        super().release()
+        self._task = None
+
     def cancel(self, reason: str) -> None:
         """Tells the handler, by asyncio.CancelledError, once it has done again all that it did before.
 

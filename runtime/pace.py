@@ -51,6 +51,10 @@ class Pace:
         self.tasks: set[asyncio.Task[Any]] = set()
         """The run's tasks that have not ended."""
 
+    def release(self) -> None:
+        """The run is over: nobody is told any more."""
+        self._at_rest = self._woken = _tell_nobody
+
     @property
     def busy(self) -> bool:
         """Whether a callback of the run goes on, or is ready to."""
@@ -106,6 +110,10 @@ class Pace:
             self._inside = False
             if not self._ready or not self.busy:
                 self._at_rest()
+
+
+def _tell_nobody() -> None:
+    """The run is over."""
 
 
 class RunTask(asyncio.Task[Any]):

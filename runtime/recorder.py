@@ -89,6 +89,23 @@ class Keeper(Protocol):
         """Returns once the entry is committed. Raises BadResult when the log cannot hold it."""
 
 
+class Nobody:
+    """Keeps nothing: the Keeper of an attempt that is over."""
+
+    async def confirm(self) -> None:
+        """See Keeper."""
+        raise asyncio.CancelledError("the attempt is over")
+
+    async def keep(self, entry: Entry) -> None:
+        """See Keeper."""
+        raise asyncio.CancelledError("the attempt is over")
+
+    def send(self, entry: Entry, kept: Callable[[BaseException | None], None]) -> Callable[[], object]:
+        """See runtime.flow.sending.Sender."""
+        kept(asyncio.CancelledError("the attempt is over"))
+        return lambda: None
+
+
 class Recorder(abc.ABC):
     """The steps of one attempt at a command.
 
@@ -159,6 +176,12 @@ class Recorder(abc.ABC):
     def stop(self) -> None:
         """This attempt takes no step any more, asks nobody, and is told of no cancellation: another one begins anew."""
         self._closed = True
+
+    def release(self) -> None:
+        """The attempt is over: lets go of all that holds it, so that it goes without a collection of garbage."""
+        self._closed = True
+        self._keeper = Nobody()
+        self.left_over = None
 
     @abc.abstractmethod
     def cancel(self, reason: str) -> None:

@@ -6,6 +6,7 @@ in the transaction that commits its events. Nothing is sent if nothing is commit
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 import uuid
@@ -365,6 +366,11 @@ class Turn:
         self._steps = steps
         self._mail = mail
 
+    def release(self) -> None:
+        """The handler has ended: it asks nobody any more."""
+        if self._asker is not None:
+            self._asker = _ask_nobody
+
     def asks_through(self, asker: Asker) -> None:
         """Lets the handler ask; for who runs an execution."""
         self._asker = asker
@@ -389,6 +395,10 @@ class Turn:
         """Takes back the timer of that name; nothing happens when there is none."""
         _check_timer_name(name)
         self.timers.append(CancelTimer(name))
+
+
+async def _ask_nobody(question: Question) -> bytes:
+    raise asyncio.CancelledError(f"{question.address} is not asked any more: the handler has ended")
 
 
 def _check_timer_name(name: str) -> None:

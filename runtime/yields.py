@@ -20,6 +20,7 @@ import msgspec
 
 from runtime.journal import STEP, Entry, Keeper
 from runtime.kind import SYSTEM_EVENT_PREFIX
+from runtime.recorder import Nobody
 from schemas.wire import LogEvent
 
 YIELD = "$yield"
@@ -64,6 +65,10 @@ class Yields:
         self._taken = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
         self._ended = False
+
+    def release(self) -> None:
+        """See Recorder.release."""
+        self._keeper = Nobody()
 
     def resume(self) -> int:
         """See Turn.yielded."""

@@ -63,7 +63,7 @@ class Workflow:
         actor = actor_id(address.tenant, address.kind, encode_token(address.key))
         self._run = f"{actor}/{turn.command_id}/{generation}"
         self._random: random.Random | None = None
-        self._human = Human(self, generation)
+        self._human: Human | None = None
 
     @property
     def address(self) -> Address:
@@ -83,6 +83,8 @@ class Workflow:
     @property
     def human(self) -> Human:
         """The people that a run asks: `await ctx.human.approval(…)`."""
+        if self._human is None:
+            self._human = Human(self, self.generation)
         return self._human
 
     # -- values that replay ---------------------------------------------------------------------------------------

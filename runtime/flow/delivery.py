@@ -23,7 +23,7 @@ from runtime.flow import divergence
 from runtime.flow.sending import Sender
 from runtime.flow.state import PUBLISHED
 from runtime.pace import NotDurable, Pace, place, place_of
-from runtime.recorder import CANCELLED, Entry, Recorder, StepsDiverged, in_step
+from runtime.recorder import CANCELLED, Entry, Nobody, Recorder, StepsDiverged, in_step
 
 T = TypeVar("T")
 
@@ -167,6 +167,14 @@ class Delivery(Recorder):
                 task.cancel()
         elif self._noting:
             await asyncio.wait(self._noting)
+
+    def release(self) -> None:
+        """See Recorder.release."""
+        super().release()
+        self._sender = Nobody()
+        self._main = None
+        self._requests.clear()
+        self._pace.release()
 
     def cancel(self, reason: str) -> None:
         """See Recorder.cancel. Where the workflow was told is an entry, committed before it hears of it."""

@@ -231,6 +231,7 @@ class Executions:
                 raised.__traceback__ = None  # else the attempt stays in memory until a collection finds the cycle
         finally:
             self._running.pop(id(start), None)
+            start.turn.release()
             self._ended((command.actor, command.id), run)
         if run.stopped and not isinstance(error, HandedOver):  # what came of its being stopped says nothing
             decided, error = None, HandedOver()

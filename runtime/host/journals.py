@@ -157,6 +157,9 @@ class Journal:
             assert isinstance(self.steps, PacedSteps)
             await self.steps.continue_as_new(again, *self.mail.untaken())
             raise Suspended(self.mail.now(), self.mail) from None
+        finally:
+            self.steps.release()
+            self.yields.release()
 
     @property
     def committing(self) -> bool:

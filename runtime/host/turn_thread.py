@@ -104,6 +104,7 @@ class TurnThread:
             raise
         finally:
             timer.cancel()
+            del tick  # it holds itself, and so the whole batch, until a collection finds it
 
     def close(self) -> None:
         """Lets the thread end after its job."""
