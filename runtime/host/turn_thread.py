@@ -79,22 +79,7 @@ class TurnThread:
         done = job.awaited = loop.create_future()
         if job.ended.acquire(blocking=False):
             return  # it may have ended before there was somebody to tell
-        tick_s = timeout_s / TICKS
-        seen, silent = progress(), 0
-
-        timer: asyncio.TimerHandle
-
-        def tick() -> None:
-            nonlocal seen, silent, timer
-            now = progress()
-            silent = silent + 1 if now == seen else 0
-            seen = now
-            if silent >= TICKS:
-                _give_up(done)
-            else:
-                timer = loop.call_later(tick_s, tick)
-
-        timer = loop.call_later(tick_s, tick)
+        watch = _Watch(loop, done, timeout_s / TICKS, progress)
         try:
             await done
         except StuckInHandler:
@@ -103,17 +88,38 @@ class TurnThread:
             self._jobs = self._new()
             raise
         finally:
-            timer.cancel()
-            del tick  # it holds itself, and so the whole batch, until a collection finds it
+            watch.timer.cancel()
 
     def close(self) -> None:
         """Lets the thread end after its job."""
         self._jobs.put(None)
 
 
-def _give_up(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_exception(StuckInHandler())
+class _Watch:
+    """Gives a job up that has made no progress at so many ticks. (A closure would hold the whole batch, and itself.)"""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        done: asyncio.Future[None],
+        tick_s: float,
+        progress: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._done = done
+        self._tick_s = tick_s
+        self._progress = progress
+        self._seen, self._silent = progress(), 0
+        self.timer = loop.call_later(tick_s, self._tick)
+
+    def _tick(self) -> None:
+        now = self._progress()
+        self._silent = self._silent + 1 if now == self._seen else 0
+        self._seen = now
+        if self._silent < TICKS:
+            self.timer = self._loop.call_later(self._tick_s, self._tick)
+        elif not self._done.done():
+            self._done.set_exception(StuckInHandler())
 
 
 def _work(jobs: queue.SimpleQueue[_Job | None]) -> None:

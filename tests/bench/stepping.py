@@ -8,6 +8,7 @@ import time
 import uvloop
 
 from runtime.client import Client
+from tests.bench.activation import call_each
 from tests.bench.figures import Figures
 from tests.bench.messaging import KEYS, describe
 from tests.bench.processor import resident_bytes
@@ -24,6 +25,8 @@ STEPS = 50
 PODS = 2
 IN_FLIGHT = 512
 LOOK_S = 0.02
+CACHED = 66_000
+"""Addresses that fill a pod's caches of them: those of runs take the places of others then."""
 LONGEST_S = 180.0
 SUSPEND_AFTER_S = 0.5
 RECORDED = "SELECT count(*) FROM events WHERE type = 'troupe.step'"
@@ -62,6 +65,7 @@ def asleep(stage: Stage, runs: int, figures: Figures) -> None:
     """What runs that sleep take in their pod's memory, once they are suspended."""
     with stage.scene(suspend_after_s=SUSPEND_AFTER_S, idle_s=1.0) as scene:
         pod = scene.pods[0]
+        uvloop.run(call_each(scene, [f"c{number}" for number in range(CACHED)]))
         sizes = []
         for wave in (0, runs, 2 * runs):
             uvloop.run(_submit(scene, "rest", [f"{wave}-{n}" for n in range(runs)], b'{"seconds":86400}'))
