@@ -34,7 +34,7 @@ class Dbos:
         "keyed": _SATURATED,
         "alone": {"style": ("async", "sync"), "in_flight": (1,), "pool": (4,)},
         "hot": _SATURATED,
-        "steps": {**_SATURATED, "in_flight": (32, 8, 64, 128)},
+        "steps": {"style": ("sync", "async"), "processes": (1, 2), "in_flight": (16, 8, 32, 64), "pool": (16, 32)},
         "run": {"style": ("async", "sync"), "in_flight": (1,), "pool": (4,)},
     }
 

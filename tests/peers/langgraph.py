@@ -34,7 +34,13 @@ class Langgraph:
     durability = "a graph is answered once its last checkpoint is committed; fsync and synchronous_commit on"
     works: Mapping[str, Axes] = {
         "checkpoints": _SATURATED,
-        "steps": {**_SATURATED, "way": ("graph",)},
+        "steps": {
+            "way": ("graph",),
+            "in_flight": (16, 8, 32),
+            "durability": ("async", "sync"),
+            "processes": (2, 1),
+            "pool": (16, 32),
+        },
         "run": {"way": ("graph",), "in_flight": (1,), "durability": ("async", "sync"), "pool": (4,)},
     }
 

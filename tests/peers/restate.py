@@ -28,7 +28,13 @@ UP_WITHIN_S = 30.0
 DONE = "SELECT count(*) AS n FROM sys_invocation WHERE target_handler_name = 'run' AND status = 'completed'"
 _SERVICE: Axes = {"service": ("hypercorn", "granian"), "workers": (1, 2), "partitions": (4, 1, 24)}
 _SATURATED: Axes = {**_SERVICE, "in_flight": (128, 64, 256, 512), "processes": (1, 2)}
-_STEPS: Axes = {**_SERVICE, "form": ("service", "workflow"), "in_flight": (128, 64, 256), "processes": (1,)}
+_STEPS: Axes = {
+    "service": ("granian", "hypercorn"),
+    "workers": (1, 2),
+    "partitions": (1, 4, 24),
+    "form": ("service", "workflow"),
+    "in_flight": (64, 32, 128, 256),
+}
 _HOT: Axes = {**_SERVICE, "in_flight": (16, 64)}
 HYPERCORN = """\
 bind = "127.0.0.1:{port}"
