@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from runtime.flow.paced import PacedSteps
-from runtime.recorder import Entry, Keeper
+from runtime.flow.sending import Sender
+from runtime.recorder import Entry
 from tests.chaos.kinds import counter
 
 __all__ = ["counter"]
@@ -15,7 +16,7 @@ _init = PacedSteps.__init__
 
 
 def _init_without_the_last(
-    self: PacedSteps, actor: str, key: str, run: str, attempt: int, keeper: Keeper, recorded: Sequence[Entry] = (),
+    self: PacedSteps, actor: str, key: str, run: str, attempt: int, keeper: Sender, recorded: Sequence[Entry] = (),
     **more: Any,
 ) -> None:  # fmt: skip
     last = next((entry for entry in reversed(recorded) if not entry.step.startswith("$")), None)
