@@ -7,8 +7,9 @@
     runtime approvals approve ID --principal ann --role manager
 
 Who decides is known by signature alone (schemas/signature.py), and the actor itself checks the role: over HTTP, NATS
-and the command line alike. When the time is over it escalates, or expires; it is never approved by that. The run is
-only woken by a signal, which anybody may send; what was decided it asks of this actor.
+and the command line alike. What only a run or an approval may say (`withdraw`, and the desk's `put` and `remove`) is
+believed of exactly that actor, whose pod proves that it sent it. When the time is over it escalates, or expires; it is
+never approved by that. The run is only woken by a signal, which anybody may send; what was decided it asks of this actor.
 """
 
 from __future__ import annotations
@@ -121,7 +122,9 @@ def decide(state: Approval, ctx: Turn, approve: bool, comment: str = "") -> Even
 
 @approval.command
 def withdraw(state: Approval, ctx: Turn, reason: str = "") -> Event | None:
-    """The run does not need it any more."""
+    """The run that asked does not need it any more; nobody else can say so."""
+    if state.spec is not None:
+        _check_sender(ctx, state.spec.run.kind, state.spec.run.key, "the run that asked for it")
     if state.spec is None or state.outcome.status != "pending":
         return None
     return _end(state, ctx, Outcome("withdrawn", ctx.principal, reason, ctx.now))
@@ -161,6 +164,11 @@ def describe(state: Approval, ctx: Turn) -> Description | None:
     return Description(
         ctx.key, state.spec, state.outcome, state.requested_at, state.roles, state.expires_at, state.escalated
     )
+
+
+def _check_sender(ctx: Turn, kind: str, key: str, who: str) -> None:
+    if ctx.sender != (ctx.address.tenant, kind, key):
+        raise Rejected(f"{ctx.address} hears this from {who} alone", {"code": "forbidden"})
 
 
 def _asked(state: Approval, ctx: Turn) -> Spec:
@@ -238,14 +246,16 @@ desk = entity(
 
 
 @desk.command
-def put(state: dict[str, Summary], summary: Summary) -> Put:
-    """An approval is pending, or may be decided by others now."""
+def put(state: dict[str, Summary], ctx: Turn, summary: Summary) -> Put:
+    """An approval is pending, or may be decided by others now; the approval itself says so."""
+    _check_sender(ctx, KIND, summary.id, "the approval itself")
     return Put(summary)
 
 
 @desk.command
-def remove(state: dict[str, Summary], id: str) -> Removed | None:
-    """An approval has ended."""
+def remove(state: dict[str, Summary], ctx: Turn, id: str) -> Removed | None:
+    """An approval has ended; it says so itself."""
+    _check_sender(ctx, KIND, id, "the approval itself")
     return Removed(id) if id in state else None
 
 

@@ -104,6 +104,7 @@ class Turn:
         attempt: 1 for the first try.
         principal: who asks, when that was proved; else None.
         roles: the principal's, proved as it is.
+        sender: the actor of this tenant that sent the command, or whose run did, when that was proved; else None.
         session: the session whose stream shows what comes of this, or None.
         correlation_id: the id shared by everything that follows from one request.
         headers: the trace context and other headers that travelled with the command.
@@ -131,6 +132,7 @@ class Turn:
         "now",
         "principal",
         "roles",
+        "sender",
         "seq",
         "session",
         "timers",
@@ -146,6 +148,7 @@ class Turn:
         attempt: int = 1,
         principal: str | None = None,
         roles: tuple[str, ...] = (),
+        sender: Address | None = None,
         session: str | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -157,6 +160,7 @@ class Turn:
         self.attempt = attempt
         self.principal = principal
         self.roles = roles
+        self.sender = sender
         self.session = session
         self.correlation_id = correlation_id
         self.headers = headers or {}

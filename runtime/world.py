@@ -15,6 +15,7 @@ loop of its own, also when the test is itself async, so it cannot wait for somet
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections import deque
 from hashlib import blake2b
@@ -92,14 +93,16 @@ class World:
         tenant: str = "default",
         principal: str | None = None,
         roles: tuple[str, ...] = (),
+        sender: tuple[str, str] | None = None,
         type: Any = Any,
     ) -> Any:
         """Sends a command, lets everything that follows from it happen, and returns its result, read as `type`.
 
         `command` is a command object, or a method's name with `args` beside it. Asking again with the same `id` gives
-        the recorded answer. `principal` and `roles` are who asks, as the handler sees it.
+        the recorded answer. `principal` and `roles` are who asks, as the handler sees it; `sender` (kind, key) is the
+        actor that does.
         """
-        sent = self._send(kind, key, command, args, id, tenant, principal, roles)
+        sent = self._send(kind, key, command, args, id, tenant, principal, roles, sender)
         outcome = self._run(sent)
         if outcome is None:
             raise CallFailed("timeout", f"{sent.address} is paused: command {sent.id!r} waits until it is resumed")
@@ -217,6 +220,7 @@ class World:
         tenant: str,
         principal: str | None,
         roles: tuple[str, ...],
+        sender: tuple[str, str] | None = None,
     ) -> Command:
         address, known = self._address(kind, key, tenant)
         if id is not None and not is_id(id):
@@ -225,6 +229,8 @@ class World:
             )
         name, payload = named(known, command, args)
         sent = Command(id or self.clock.token(16), address, name, body_of(payload), principal=principal, roles=roles)
+        if sender is not None:
+            sent = dataclasses.replace(sent, sender=Address(tenant, *sender))
         self._queue.append(sent)
         return sent
 
@@ -330,7 +336,7 @@ class World:
             id = message.id or _digest(f"{actor}/{command.id}/{number}")
             then = None if message.then is None else (command.address, message.then)
             sent = Command(id, message.address, message.method, message.body, correlation_id, command.id, then=then)
-            self._queue.append(sent)
+            self._queue.append(dataclasses.replace(sent, sender=command.address))
         for timer in turn.timers:
             self._timers.pop((command.address, timer.name), None)
             if isinstance(timer, SetTimer):

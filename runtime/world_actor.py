@@ -49,6 +49,7 @@ class Command:
     then: tuple[Address, str] | None = None
     """The actor and the method of it that are told what became of this."""
     roles: tuple[str, ...] = ()
+    sender: Address | None = None
 
     @property
     def digest(self) -> int:
@@ -322,7 +323,8 @@ class Actor:
             correlation = command.correlation_id or command.id
             outcome = self._answer(
                 Command(
-                    question.id, question.address, question.method, question.body, correlation, command.id, None, calls
+                    question.id, question.address, question.method, question.body, correlation, command.id, None, calls,
+                    sender=command.address,
                 )
             )
             outcome.value(Any)
@@ -339,6 +341,7 @@ class Actor:
             attempt=attempt,
             principal=command.principal,
             roles=command.roles,
+            sender=command.sender,
             correlation_id=command.correlation_id,
         )
 

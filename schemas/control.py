@@ -79,6 +79,20 @@ class Ended(msgspec.Struct, omit_defaults=True, frozen=True):
 BODIES: Final[dict[str, Any]] = {SIGNAL: Signal, UPDATE: Update, CANCEL: Cancel, TERMINATE: Terminate, ANSWER: Answered}
 
 
+def sender_of(address: Address) -> str:
+    """The value of `Troupe-Sender` for an actor: `<kind>.<key token>`."""
+    return f"{address.kind}.{encode_token(address.key)}"
+
+
+def parse_sender(tenant: str, header: str) -> Address:
+    """The actor of a `Troupe-Sender`, of the tenant of the command. Raises ValueError when it is none."""
+    kind, _, token = header.partition(".")
+    try:
+        return Address(check_name(tenant, "tenant"), check_name(kind, "kind"), decode_token(token))
+    except BadAddress as error:
+        raise ValueError(str(error)) from error
+
+
 def then_address(address: Address, method: str) -> str:
     """The value of `Troupe-Then` that has an actor's method told of the end: `<kind>.<key token>.<method>`."""
     return f"{address.kind}.{encode_token(address.key)}.{check_name(method, 'method')}"

@@ -18,6 +18,8 @@
     Troupe-Run-Timeout   seconds after which a run is ended, over all of its attempts and the time it waits
     Troupe-Principal     who asks; believed only beside a valid Troupe-Signature
     Troupe-Roles         the roles of the principal, joined by commas; believed as it is
+    Troupe-Sender        the actor of the tenant that sends this, `<kind>.<key>`; believed only beside a valid proof
+    Troupe-Sender-Proof  what proves it, made by the pod that runs that actor (schemas/signature.py)
     Troupe-Object        the body is in the object store under this name (bodies above the broker's limit)
     Content-Type         application/json (the default) or application/msgpack
     traceparent          W3C trace context
@@ -40,6 +42,8 @@ THEN = "Troupe-Then"
 PRINCIPAL = "Troupe-Principal"
 ROLES = "Troupe-Roles"
 SIGNATURE = "Troupe-Signature"
+SENDER = "Troupe-Sender"
+SENDER_PROOF = "Troupe-Sender-Proof"
 OBJECT = "Troupe-Object"
 FORK = "Troupe-Fork"
 TAGS = "Troupe-Tags"

@@ -20,10 +20,11 @@ from runtime.clock import Clock
 from runtime.errors import CallFailed
 from runtime.failure import CYCLE
 from runtime.host.command import Command
+from runtime.host.identity import Prove
 from runtime.host.items import Start
 from runtime.mail import Mail
 from runtime.turn import Asker, Question, question_id
-from schemas import chain, control
+from schemas import chain, control, subjects
 from schemas import headers as names
 from schemas.chain import MAX_CALLS, Call
 from schemas.digest import digest_of
@@ -36,7 +37,8 @@ FULL_PAUSE_S = 0.2
 class Asking:
     """The questions of one pod's executions."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, prove: Prove) -> None:
+        self._prove = prove
         self._connection = connection
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -50,7 +52,7 @@ class Asking:
         async def ask(question: Question) -> bytes:
             if len(calls) > MAX_CALLS:
                 raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
-            envelope = _envelope(command, calls)
+            envelope = self._envelope(command, calls, question)
             sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             id = question.id
             origins = start.origins if question.address.kind != command.headers.get(names.PERMIT) else ()
@@ -70,6 +72,18 @@ class Asking:
             return bytes(answer.value)
 
         return ask
+
+    def _envelope(self, command: Command, calls: tuple[Call, ...], question: Question) -> Envelope:
+        headers = {
+            names.CAUSATION: command.id,
+            names.CHAIN: chain.header_of(calls),
+            names.ANSWER: control.return_address(command.address, command.id),
+        }
+        subject = subjects.command(question.address, question.method)
+        headers |= self._prove(command.address, subject, question.id, question.body)
+        if names.TRACEPARENT in command.headers:
+            headers[names.TRACEPARENT] = command.headers[names.TRACEPARENT]
+        return Envelope(command.session, command.headers.get(names.CORRELATION, command.id), headers=headers)
 
     def _from_handler(self, job: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(job, self._loop))
@@ -110,17 +124,6 @@ class Asking:
         client = Client(self._connection, tenant, self._clock)
         await client.open()
         return client
-
-
-def _envelope(command: Command, calls: tuple[Call, ...]) -> Envelope:
-    headers = {
-        names.CAUSATION: command.id,
-        names.CHAIN: chain.header_of(calls),
-        names.ANSWER: control.return_address(command.address, command.id),
-    }
-    if names.TRACEPARENT in command.headers:
-        headers[names.TRACEPARENT] = command.headers[names.TRACEPARENT]
-    return Envelope(command.session, command.headers.get(names.CORRELATION, command.id), headers=headers)
 
 
 def cycle_of(command: Command) -> str | None:

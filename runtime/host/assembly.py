@@ -69,9 +69,9 @@ class Servers:
             raise
         return connection
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> bytes:
         await migrate(self._place.url)
-        await claim(self._place)
+        return await claim(self._place)
 
     def parts(
         self, connection: Connection, pod: str, capabilities: Mapping[str, str], deliver: Deliver, clock: Clock

@@ -93,6 +93,7 @@ class Attempts:
             attempt=attempt,
             principal=principal,
             roles=command.roles,
+            sender=command.sender,
             session=headers.get(names.SESSION),
             correlation_id=headers.get(names.CORRELATION),
             headers=headers,

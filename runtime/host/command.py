@@ -44,6 +44,7 @@ class Command:
         absent: its body is still in the object store; `fetched` are the bytes it has there.
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
         roles: the principal's, once it is proved.
+        sender: the actor that sent it, once that is proved.
         dropped: the values of headers that could not be used.
         doomed: why it is parked instead of tried (again).
         deadly: whether that is because it ends its process, so that it is never tried again.
@@ -68,6 +69,7 @@ class Command:
         "parks",
         "problem",
         "roles",
+        "sender",
         "size",
         "stream_at",
         "stream_seq",
@@ -105,6 +107,7 @@ class Command:
         self.deadly = False
         self.timer: tuple[str, str] | None = None
         self.roles: tuple[str, ...] = ()
+        self.sender: Address | None = None
 
     @property
     def reply_to(self) -> str | None:

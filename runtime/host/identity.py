@@ -1,36 +1,56 @@
-"""Who asks: believed only when a signature proves it (schemas/signature.py)."""
+"""Who asks, and which actor sends: believed only when a signature proves it (schemas/signature.py)."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from runtime.errors import Misconfigured
 from runtime.host.command import Command
 from schemas import headers as names
-from schemas.signature import BadSignature, check_secret, split_roles, verify
+from schemas.address import Address
+from schemas.control import parse_sender, sender_of
+from schemas.signature import BadSignature, check_secret, is_sender, prove_sender, split_roles, verify
 
 _log = logging.getLogger("troupe.identity")
 
 
-class Identity:
-    """Checks signatures with the key that gateways and pods share; without a key nobody is believed."""
+Prove = Callable[[Address, str, str, bytes], dict[str, str]]
+"""The headers that prove which actor sends a message, of its sender, subject, id and body."""
 
-    def __init__(self, signing_key: str | None) -> None:
+
+class Identity:
+    """Checks signatures with the key that gateways and pods share; without a key no principal is believed.
+
+    `secret` is the log's own, of its pods alone.
+    """
+
+    def __init__(self, signing_key: str | None, secret: bytes) -> None:
+        self._own = secret
         try:
             self._secret = None if signing_key is None else check_secret(signing_key)
         except ValueError as error:
             raise Misconfigured(f"RUNTIME_SIGNING_KEY: {error}") from error
 
+    def prove(self, sender: Address, subject: str, id: str, body: bytes) -> dict[str, str]:
+        """See Prove."""
+        name = sender_of(sender)
+        return {
+            names.SENDER: name,
+            names.SENDER_PROOF: prove_sender(self._own, subject=subject, id=id, body=body, sender=name),
+        }
+
     def principal_of(self, command: Command) -> str | None:
-        """The command's principal when it is proved, else None; with it `command.roles` are set."""
+        """The command's principal when it is proved, else None; with it `command.roles` are set, and its sender."""
+        if names.SENDER in command.headers:
+            command.sender = self._sender_of(command)
         if self._secret is None:
             return None
         principal = command.headers.get(names.PRINCIPAL)
         signature, roles = command.headers.get(names.SIGNATURE), command.headers.get(names.ROLES, "")
         if principal is None or signature is None:
             return None
-        address = command.address
-        subject = f"cmd.{address.tenant}.{address.kind}.{command.key_token}.{command.method}"
+        subject = _subject(command)
         stored_at = command.stream_at / 1e9
         try:
             verify(
@@ -42,3 +62,16 @@ class Identity:
             return None
         command.roles = split_roles(roles)
         return principal
+
+    def _sender_of(self, command: Command) -> Address | None:
+        sender, proof = command.headers[names.SENDER], command.headers.get(names.SENDER_PROOF, "")
+        subject = _subject(command)
+        if not is_sender(self._own, proof, subject=subject, id=command.id, body=command.body, sender=sender):
+            _log.warning("%s claims to be sent by the actor %r, and does not prove it", command, sender[:200])
+            return None
+        return parse_sender(command.address.tenant, sender)
+
+
+def _subject(command: Command) -> str:
+    tenant, kind, _ = command.address
+    return f"cmd.{tenant}.{kind}.{command.key_token}.{command.method}"

@@ -68,8 +68,8 @@ class Assembly(Protocol):
     async def connect(self, pod: str, on_reconnect: Callable[[], Awaitable[None]]) -> Connection:
         """The pod's connection to the broker, with its streams there. Raises NotConnected or Misconfigured."""
 
-    async def prepare(self) -> None:
-        """Brings the log up to date. Raises NotConnected."""
+    async def prepare(self) -> bytes:
+        """Brings the log up to date, and gives the secret that its pods share. Raises NotConnected."""
 
     def parts(
         self, connection: Connection, pod: str, capabilities: Mapping[str, str], deliver: Deliver, clock: Clock

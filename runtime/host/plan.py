@@ -40,6 +40,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
+    from runtime.host.identity import Prove
     from runtime.host.items import Expire, Next, Promise, Rerun, Start, Step, Touch
     from runtime.host.lane import Lane
     from runtime.mail import Said
@@ -88,7 +89,7 @@ class Plan:
     """The rows of a batch and what follows its commit.
 
     Attributes:
-        now, monotonic: the batch's time (Unix seconds), and a clock to measure with.
+        now, monotonic: the batch's time (Unix seconds), and a clock to measure with. `prove` says who sends messages.
         changes: what is written.
         works: the actors it touched.
         answers: replies to publish after the commit.
@@ -112,7 +113,10 @@ class Plan:
         abandoned: set when the batch was planned again without this plan; its thread stops at the next item.
     """
 
-    def __init__(self, now: float, monotonic: Callable[[], float], *, trying: bool = False) -> None:
+    def __init__(
+        self, now: float, monotonic: Callable[[], float], *, trying: bool = False, prove: Prove | None = None
+    ) -> None:
+        self._prove = prove
         self.now = now
         self.monotonic = monotonic
         self.trying = trying
@@ -327,8 +331,10 @@ class Plan:
             own = {names.ID: message.id or digest}
             if message.then is not None:
                 own[names.THEN] = control.then_address(work.address, message.then)
-            block = _encode(passed | own).decode()
             subject = subjects.command(message.address, message.method)
+            if self._prove is not None:
+                own |= self._prove(work.address, subject, own[names.ID], message.body)
+            block = _encode(passed | own).decode()
             self._post(work.lane, digest, subject, block, message.body)
         for timer in turn.timers:
             place = (work.actor, timer.name)

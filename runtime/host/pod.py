@@ -117,8 +117,7 @@ class Pod:
         # A handler that computes in the turn thread gives way to the event loop this often.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.connection = await self.assembly.connect(self.id, self._on_reconnect)
-        await self.assembly.prepare()
-        self._wire()
+        self._wire(await self.assembly.prepare())
         await self.leases.note_log()
         partitions, self.log_id = await self.ownership.register(settings.partitions)
         info = Info(partitions, VERSION, self.log_id)
@@ -148,7 +147,7 @@ class Pod:
         ):
             self._tasks.append(asyncio.ensure_future(self._guard(job)))
 
-    def _wire(self) -> None:
+    def _wire(self, secret: bytes) -> None:
         settings = self.settings
         capabilities = {kind.name: _capability(kind, settings) for kind in self.kinds.values()}
         parts = self.assembly.parts(self.connection, self.id, capabilities, self._on_command, self.clock)
@@ -158,7 +157,7 @@ class Pod:
         )  # fmt: skip
         self.ownership, self.reader, self.groups = parts.ownership, parts.reader, parts.groups
         self.publisher, self.commands, self.objects = parts.publisher, parts.commands, parts.objects
-        self.identity = Identity(settings.signing_key)
+        self.identity = Identity(settings.signing_key, secret)
         self.snapshotter = Snapshotter(parts.snapshots, self.kinds)
         self.loader = Loader(self.reader, parts.snapshots, self._on_loaded, self.clock.monotonic, self._background)
         self.watchdog = parts.threads.watchdog(settings.lease_ttl_s * STALLED_AFTER_LEASES)
@@ -190,12 +189,15 @@ class Pod:
             after=self.aftermath.follow,
             lost=self._on_log_lost,
             principal_of=self.identity.principal_of,
+            prove=self.identity.prove,
             turns=parts.threads.turns(),
         )
         self.committer.observer = self.telemetry
         self.sleepers = Sleepers(parts.timers, lambda: list(self.lanes.values()), self.clock)
         self.alarms = Alarms(self.committer.put, self.sleepers.later)
         self.asking = Asking(self.connection, self.clock)
+        self.alarms = Alarms(self.committer.put)
+        self.asking = Asking(self.connection, self.clock, self.identity.prove)
         self.executions = Executions(
             self.committer.put,
             self.asking.asker,

@@ -15,13 +15,13 @@ from runtime.postgres.queries import query
 _log = logging.getLogger("troupe.pod")
 
 
-async def claim(place: Place) -> None:
-    """Makes a new database the server of this place, and checks that an older one is.
+async def claim(place: Place) -> bytes:
+    """Makes a new database the server of this place, and checks that an older one is; gives its pods' secret.
 
     All servers of a log have the first one's log id. Raises Misconfigured when the database is another server than
     that, or one of another log; NotConnected, also when a new one cannot ask the first server which log it is of.
     """
-    first = await _first_log_id(place) if place.server else None
+    first, key = await _first(place) if place.server else (None, None)
     connection = await connect(place.url, role=None)
     try:
         async with connection.transaction():
@@ -38,6 +38,10 @@ async def claim(place: Place) -> None:
                     f"Postgres at {redacted(place.url)} holds log {log_id}, and the first server of "
                     f"RUNTIME_POSTGRES_URL log {first}: name the servers of one log"
                 )
+            own = await _setting(connection, "pods_key")
+            if key is not None and own != key:
+                await connection.execute("UPDATE settings SET value = %s WHERE name = 'pods_key'", (key,))
+            return (key or own or "").encode()
     except psycopg.errors.InsufficientPrivilege as error:
         raise Misconfigured(
             f"the database user may not make Postgres at {redacted(place.url)} server {place.name}: {error}. Run "
@@ -65,18 +69,20 @@ async def _complete(connection: Connection, place: Place, first: str | None) -> 
         await connection.execute("UPDATE settings SET value = %s WHERE name = 'log_id'", (first,))
 
 
-async def _first_log_id(place: Place) -> str | None:
-    """The log id of the first server; None when it does not say now."""
+async def _first(place: Place) -> tuple[str | None, str | None]:
+    """(log id, secret of the pods) of the first server; None for what it does not say now."""
     try:
         connection = await connect(place.servers[0], role=None)
     except NotConnected as error:
         _log.warning("server %s cannot be compared with the first one: %s", place.name, error)
-        return None
+        return None, None
     try:
-        return await _setting(connection, "log_id") if await _setting(connection, "server") else None
+        if not await _setting(connection, "server"):
+            return None, None
+        return await _setting(connection, "log_id"), await _setting(connection, "pods_key")
     except psycopg.Error as error:  # it is not migrated yet, or has gone away
         _log.warning("server %s cannot be compared with the first one: %s", place.name, error)
-        return None
+        return None, None
     finally:
         await close(connection)
 

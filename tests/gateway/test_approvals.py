@@ -11,8 +11,9 @@ import pytest
 
 from gateway.keys import new_key
 from runtime.client import Client
-from runtime.errors import CallFailed
-from schemas.approvals import MODULE
+from runtime.errors import CallFailed, Rejected
+from schemas.approvals import DESK, DESK_KEY, KIND, MODULE
+from schemas.headers import SENDER, SENDER_PROOF
 from tests.cli.command import Runtime
 from tests.gateway.process import GatewayProcess, error_of
 from tests.support.patience import PATIENCE_S
@@ -119,6 +120,12 @@ def test_given_the_command_line_and_nats_then_a_role_needs_the_signing_key(desk:
         async with await Client.connect(desk.system.nats_url, "acme") as client:
             with pytest.raises(CallFailed, match="forbidden"):
                 await client.approvals.decide(id, approve=True, principal="ann", roles=("manager",))
+            claims = {SENDER: "refunding.r3", SENDER_PROOF: "0" * 32}
+            for headers in ({}, claims):
+                with pytest.raises(Rejected, match="the run that asked for it alone"):
+                    await client.ask(KIND, id, "withdraw", {"reason": "no"}, headers=headers)
+                with pytest.raises(Rejected, match="the approval itself alone"):
+                    await client.ask(DESK, DESK_KEY, "remove", {"id": id}, headers=headers)
 
     run(by_nats())
     assert "approved by ann" in signing.ok("approvals", "approve", id, "--principal", "ann", "--role", "manager").out

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 import pytest
 
-from schemas.signature import BadSignature, check_secret, join_roles, sign, verify
+from schemas.signature import BadSignature, check_secret, is_sender, join_roles, prove_sender, sign, verify
 
 SECRET = b"s" * 32
 
@@ -108,3 +108,14 @@ def test_given_roles_then_they_are_signed_with_the_message() -> None:
 def test_given_a_role_that_is_no_word_then_it_is_refused(role: str) -> None:
     with pytest.raises(ValueError, match="a role is"):
         join_roles([role])
+
+
+def test_given_a_proof_of_a_sender_when_anything_is_changed_then_it_proves_nothing() -> None:
+    message = {"subject": MESSAGE["subject"], "id": "1", "sender": "approval.a1"}
+    proof = prove_sender(SECRET, body=b"{}", **message)
+    assert is_sender(SECRET, proof, body=b"{}", **message)
+    assert not is_sender(b"t" * 32, proof, body=b"{}", **message)
+    assert not is_sender(SECRET, proof, body=b"[]", **message)
+    assert not is_sender(SECRET, "\udcff" + proof[1:], body=b"{}", **message)
+    for name in message:
+        assert not is_sender(SECRET, proof, body=b"{}", **(message | {name: "other"}))

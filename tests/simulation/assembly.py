@@ -124,8 +124,8 @@ class SimulatedAssembly:
     async def connect(self, pod: str, on_reconnect: Callable[[], Awaitable[None]]) -> Wire:
         return self._wire_of(on_reconnect)
 
-    async def prepare(self) -> None:
-        """The tables are there."""
+    async def prepare(self) -> bytes:
+        return b"the secret of simulated pods"
 
     def parts(
         self, connection: Any, pod: str, capabilities: Mapping[str, str], deliver: Deliver, clock: Clock

@@ -8,7 +8,7 @@ import pytest
 
 from actors.approvals import KINDS, approval, desk
 from runtime import Rejected, Turn, World, function
-from schemas.approvals import DESK_KEY, Description, Outcome, Page, Run, Spec
+from schemas.approvals import DESK_KEY, KIND, Description, Outcome, Page, Run, Spec
 
 RUN = Run("refunding", "r1", "start-1")
 
@@ -131,7 +131,7 @@ def test_given_a_timer_that_somebody_else_rings_then_nothing_happens_before_its_
 def test_given_a_run_that_withdraws_then_nobody_decides_any_more() -> None:
     here = world()
     here.ask(approval, "a1", "request", spec())
-    here.ask(approval, "a1", "withdraw", {"reason": "cancelled"})
+    here.ask(approval, "a1", "withdraw", sender=(RUN.kind, RUN.key), args={"reason": "cancelled"})
     assert shown(here) == []
     with pytest.raises(Rejected, match="is withdrawn already"):
         here.ask(approval, "a1", "decide", {"approve": True})
@@ -178,3 +178,22 @@ def test_given_nothing_asked_then_there_is_nothing_to_decide() -> None:
     assert here.query(approval, "none", "describe") is None
     with pytest.raises(Rejected, match="there is no approval none"):
         here.ask(approval, "none", "decide", {"approve": True})
+
+
+def test_given_what_only_the_run_or_the_approval_may_say_when_anybody_else_says_it_then_it_is_refused() -> None:
+    here = world()
+    here.ask(approval, "a1", "request", spec())
+    summary = {"id": "a2", "name": "n", "kind": "k", "key": "k", "roles": [], "requested_at": 0.0}
+    for sender in (None, ("refunding", "r2"), (KIND, "a2")):
+        with pytest.raises(Rejected, match="the run that asked for it alone"):
+            here.ask(approval, "a1", "withdraw", {"reason": "no"}, sender=sender)
+        with pytest.raises(Rejected, match="the approval itself alone"):
+            here.ask(desk, DESK_KEY, "remove", {"id": "a1"}, sender=sender)
+    for sender in (None, (RUN.kind, RUN.key), (KIND, "a1")):
+        with pytest.raises(Rejected, match="the approval itself alone"):
+            here.ask(desk, DESK_KEY, "put", summary, sender=sender)
+    assert shown(here) == ["a1"]
+    assert outcome_of(here).status == "pending"
+    here.ask(approval, "a1", "withdraw", {"reason": "no"}, sender=(RUN.kind, RUN.key))
+    assert outcome_of(here).status == "withdrawn"
+    assert shown(here) == []
