@@ -9,7 +9,8 @@
 Who decides is known by signature alone (schemas/signature.py), and the actor itself checks the role: over HTTP, NATS
 and the command line alike. What only a run or an approval may say (`withdraw`, and the desk's `put` and `remove`) is
 believed of exactly that actor, whose pod proves that it sent it. When the time is over it escalates, or expires; it is
-never approved by that. The run is only woken by a signal, which anybody may send; what was decided it asks of this actor.
+never approved by that. The run is only woken by a signal, which anybody may send;
+what was decided it asks of this actor.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ One that covers roles begins with v2.
 An unsigned message has its tenant and nothing more.
 
 What an actor sends carries in addition a proof of that actor, `Troupe-Sender-Proof`: a keyed BLAKE2b of subject, id,
-body and sender, under a secret of the log's own that only pods know. It has no expiry, since what waits in an outbox may
-wait for long; a message that is said again does nothing, having the same id.
+body and sender, under a secret of the log's own that only pods know. It has no expiry, since what waits in an outbox
+may wait for long; a message that is said again does nothing, having the same id.
 """
 
 from __future__ import annotations
