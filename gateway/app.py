@@ -15,7 +15,7 @@ from gateway.controls import cancel_run, fork_run, restart_run, retry_run, signa
 from gateway.dead import drop_dead_letter, get_dead, get_dead_letter, replay_dead_letter
 from gateway.docs import get_docs, get_openapi
 from gateway.errors import on_exception
-from gateway.intent import invoke, post_intent, post_run
+from gateway.intent import invoke, post_intent, post_run, signal_with_start
 from gateway.ready import get_health, get_ready
 from gateway.runs import get_capabilities, get_functions, get_run, get_runs, get_timeline
 from gateway.schedules import ROUTES as SCHEDULES
@@ -46,6 +46,7 @@ def create_app(settings: GatewaySettings) -> Litestar:
             post_intent,
             post_run,
             invoke,
+            signal_with_start,
             get_runs,
             get_run,
             get_timeline,

@@ -15,9 +15,11 @@ from gateway.context import Gateway, command_id, decoded, gateway_of, json_body
 from gateway.errors import ErrorDocument, respond
 from gateway.responses import AnyRequest, Json, header
 from gateway.streams import EventStream, Sink, follow_command, format_of, wants_stream
-from runtime.client import Client, Envelope, Run
+from runtime.client import Client, Envelope, Run, starting
 from runtime.errors import CallFailed
+from schemas import control
 from schemas import headers as h
+from schemas.runs import encode_run_id
 
 MAX_WAIT_S = 60.0
 STORE_TIMEOUT_S = 10.0
@@ -135,6 +137,59 @@ async def post_run(request: AnyRequest) -> Response[Any]:
     body = arguments(run.args)
     await gateway.check_method(client, run.kind, run.method)
     return await accept(client, run, body, id, _envelope(request, caller, run))
+
+
+class SignalWithStart(msgspec.Struct, forbid_unknown_fields=True):
+    """A signal `name` with a value, for the run of workflow `kind` under `key`, or for one that begins with `args`.
+
+    `id` makes a repeat harmless. The other fields are those of POST /runs, for the run that begins.
+    """
+
+    kind: str
+    key: str
+    name: str
+    value: Any = None
+    args: Any = None
+    id: str | None = None
+    session: str | None = None
+    tags: list[str] = []
+    queue_timeout_s: float | None = None
+    run_timeout_s: float | None = None
+
+
+class Begun(msgspec.Struct):
+    """The run that has the signal, and whether it began with this."""
+
+    run_id: str
+    started: bool
+    links: Links
+
+
+_decode_start: msgspec.json.Decoder[SignalWithStart] = msgspec.json.Decoder(SignalWithStart)
+
+
+@post(
+    "/signal-with-start",
+    status_code=200,
+    responses={200: ResponseSpec(Begun, description="Both are in the log", generate_examples=False), 409: ANSWERS[409]},
+    summary="Send a workflow's run a signal, and start it if none goes on",
+)
+async def signal_with_start(request: AnyRequest) -> Response[Any]:
+    """One message, once: no run can end between the signal and the start."""
+    gateway = gateway_of(request)
+    client, caller = await gateway.admit(request)
+    wanted = decoded(await json_body(request), _decode_start)
+    id = command_id(request, caller, wanted.id)
+    await gateway.check_method(client, wanted.kind, RUN)
+    run = RunBody(
+        wanted.kind, wanted.key, RUN, session=wanted.session, tags=wanted.tags,
+        queue_timeout_s=wanted.queue_timeout_s, run_timeout_s=wanted.run_timeout_s,
+    )  # fmt: skip
+    start = control.Start(wanted.name, wanted.value, wanted.args)
+    envelope = _envelope(request, caller, run) or Envelope()
+    begun = await starting.say(client, wanted.kind, wanted.key, start, id, MAX_WAIT_S, envelope)
+    run_id = encode_run_id(wanted.kind, wanted.key, begun.run)
+    return Json(_encode(Begun(run_id, begun.started, links_of(run_id, wanted.session))))
 
 
 @post("/invoke/{function:str}", status_code=200, responses=ANSWERS, summary="Run a function")

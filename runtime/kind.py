@@ -200,6 +200,10 @@ class Kind(abc.ABC):
         """What becomes of a command of an exclusive execution, before it begins."""
         return BEGIN
 
+    def follows(self, state: Any) -> Failure | None:
+        """Why no run may begin, with a signal, behind the one that the state tells of and that has ended."""
+        return None
+
     def started(self, state: Any, payload: Any, command_id: str, now: float) -> bytes | None:
         """The payload of the event with which an execution begins, if it has one and has not begun. `now`: Unix s."""
         return None

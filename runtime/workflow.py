@@ -127,6 +127,11 @@ class WorkflowKind(Kind):
             return Admission("wait")
         return Admission("answer", result=bytes(state.result), failure=state.failure)
 
+    def follows(self, state: RunState) -> Failure | None:
+        if state.run and self.on_existing == "reject":
+            return Failure("rejected", f"{self._exists(state)}: choose another id for a new run")
+        return None
+
     def _exists(self, state: RunState) -> str:
         return f"this run of workflow {self.name!r} exists already ({state.status}, command {state.run})"
 

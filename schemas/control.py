@@ -4,6 +4,7 @@
     cmd.<tenant>.<kind>.<key>.$update    an Update: the same, and the handler's answer is the command's result
     cmd.<tenant>.<kind>.<key>.$cancel    a Cancel: the handler is told by asyncio.CancelledError
     cmd.<tenant>.<kind>.<key>.$terminate a Terminate: the run ends, and its handler is not asked
+    cmd.<tenant>.<kind>.<key>.$start     a Start: a workflow's run begins if none goes on, and gets a signal
     cmd.<tenant>.<kind>.<key>.$answer    an Answered: what an actor that was asked has answered; sent by outboxes
 
 They are commands in all else: stored in CMD, deduplicated by their id, answered. `run` is the id of the command whose
@@ -24,8 +25,9 @@ SIGNAL: Final = "$signal"
 UPDATE: Final = "$update"
 CANCEL: Final = "$cancel"
 TERMINATE: Final = "$terminate"
+START: Final = "$start"
 ANSWER: Final = "$answer"
-METHODS: Final = frozenset([SIGNAL, UPDATE, CANCEL, TERMINATE, ANSWER])
+METHODS: Final = frozenset([SIGNAL, UPDATE, CANCEL, TERMINATE, START, ANSWER])
 
 MAX_NAME_LENGTH: Final = 100
 
@@ -55,6 +57,17 @@ class Terminate(Cancel, omit_defaults=True, forbid_unknown_fields=True):
     by: str = ""
 
 
+class Start(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A signal for the run that goes on, or for one that begins with `args`.
+
+    The result is `{"run", "started"}`: the id of the run's command, and whether it began with this.
+    """
+
+    name: str
+    value: Any = None
+    args: Any = None
+
+
 class Answered(msgspec.Struct, omit_defaults=True):
     """The answer to a question of the run: `result` when `error` is None. `digest` is of what was asked."""
 
@@ -76,7 +89,14 @@ class Ended(msgspec.Struct, omit_defaults=True, frozen=True):
     error: Failure | None = None
 
 
-BODIES: Final[dict[str, Any]] = {SIGNAL: Signal, UPDATE: Update, CANCEL: Cancel, TERMINATE: Terminate, ANSWER: Answered}
+BODIES: Final[dict[str, Any]] = {
+    SIGNAL: Signal,
+    UPDATE: Update,
+    CANCEL: Cancel,
+    TERMINATE: Terminate,
+    START: Start,
+    ANSWER: Answered,
+}
 
 
 def sender_of(address: Address) -> str:

@@ -13,6 +13,7 @@ from runtime.cli.moments import moment
 from runtime.cli.options import AsJson, By, DataDir, Limit, OnlyKey, OnlyKind, Reason, Tenant, TimeoutS, examples
 from runtime.cli.output import as_text, print_json, print_line, print_table
 from runtime.cli.reach import Reach
+from runtime.client import Run
 from schemas.timeline import STATUSES
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as the submission answered with.")]
@@ -37,6 +38,10 @@ def register(app: typer.Typer) -> None:
     runs.command(epilog=examples("runtime runs show lKdhY2NvdW50pWFsaWNloTEA"))(show)
     runs.command(epilog=examples("runtime runs wait lKdhY2NvdW50pWFsaWNloTEA --timeout 600"))(wait)
     runs.command(epilog=examples("runtime runs signal lKdhY2NvdW50pWFsaWNloTEA approved true"))(signal)
+    runs.command(
+        "signal-with-start",
+        epilog=examples("runtime runs signal-with-start basket ann add item=book --args '{\"limit\": 9}'"),
+    )(signal_with_start)
     runs.command(epilog=examples("runtime runs update lKdhY2NvdW50pWFsaWNloTEA limit 100"))(update)
     runs.command(epilog=examples("runtime runs cancel lKdhY2NvdW50pWFsaWNloTEA --reason 'not wanted any more'"))(cancel)
     runs.command(epilog=examples("runtime runs terminate lKdhY2NvdW50pWFsaWNloTEA --reason 'stuck'"))(terminate)
@@ -159,6 +164,29 @@ def signal(
         print_json({"run": run, "signal": name})
     else:
         print_line(f"signal {name} is in the log")
+
+
+def signal_with_start(
+    kind: Annotated[str, typer.Argument(help="The workflow.")],
+    key: Annotated[str, typer.Argument(help="The run's key.")],
+    name: Name,
+    value: Value = None,
+    args: Annotated[str | None, typer.Option("--args", help="What the run begins with, as JSON.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="Makes a repeat harmless.")] = None,
+    tenant: Tenant = None,
+    data: DataDir = None,
+    timeout_s: Timeout = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send a workflow's run a signal, and start the run if none goes on; prints the run's id."""
+    given, begins_with = _value(value), _value([args] if args else None)
+    run: Run = Reach(data, tenant, timeout_s).run(
+        lambda client: client.signal_with_start(kind, key, name, given, begins_with, id=id, timeout_s=timeout_s)
+    )
+    if as_json:
+        print_json({"run": run.id, "signal": name})
+    else:
+        print_line(run.id)
 
 
 def update(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import msgspec
 
 from runtime.client import connection as connections
-from runtime.client import listing, tracing
+from runtime.client import listing, starting, tracing
 from runtime.client.approvals import Approvals
 from runtime.client.calls import Calls, Watch
 from runtime.client.connection import Connection
@@ -305,6 +305,12 @@ class Client:
         if not known["run"]:
             raise CallFailed("not_running", f"no run was ever started as {name}/{key}")
         return Run(self, name, key, known["run"])
+
+    async def signal_with_start(
+        self, kind: Kind | str, key: str, name: str, value: Any = None, args: Any = None, **given: Any
+    ) -> Run:
+        """Sends a signal to a workflow's run, which begins with `args` if none goes on; see runtime.client.starting."""
+        return await starting.signal_with_start(self, kind, key, name, value, args, **given)
 
     async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
         """Says an intent in a session, and returns its id once the broker has stored it; the session shows the rest."""

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from runtime.clock import Clock
 from runtime.host.command import Command
-from runtime.host.identity import Prove
+from runtime.host.identity import Identity
 from runtime.host.items import Anchor, Expire, Item, Next, Order, Sent, Step, Touch, name_of
 from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.lookups import Lookups, reads_nothing
@@ -60,7 +60,7 @@ class Committer:
         after: what follows a commit, called with the batch, its plan and the lanes that were fenced.
         lost: called when nothing in memory can be believed any more.
         turns: where the turns run.
-        prove: what proves who sends their messages.
+        identity: proves who sends their messages.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Committer:
         lost: Callable[[Exception], Awaitable[None]],
         principal_of: Callable[[Command], str | None],
         turns: TurnRunner,
-        prove: Prove | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self._log = log
         self._lookups = Lookups(kinds, activations)
@@ -92,7 +92,7 @@ class Committer:
         self._wary = 0
         self._suspects = Suspects(clock.monotonic, self._wake.set)
         self._trials = Trials()
-        self._planner = Planner(kinds, clock, meter, principal_of, self._trials, turns, prove)
+        self._planner = Planner(kinds, clock, meter, principal_of, self._trials, turns, identity)
 
     @property
     def observer(self) -> Observer | None:

@@ -36,7 +36,7 @@ LOOK_AGAIN_S = 2.0
 ANSWER_NESTING = MAX_KEPT_NESTING + 8
 """Levels of an answer: the result's own, and those of what it travels in."""
 
-Body = control.Signal | control.Cancel | control.Answered
+Body = control.Signal | control.Cancel | control.Start | control.Answered
 
 
 def read(command: Command) -> Body | Failure:
@@ -47,9 +47,9 @@ def read(command: Command) -> Body | Failure:
         encoded = encode_json(body)  # MessagePack can say more than JSON
     except (codec.BadBody, *UNENCODABLE, RecursionError) as error:
         return Failure("invalid_arguments", f"{command.address}.{command.method}: {error}")
-    if not is_id(body.run):
+    if not isinstance(body, control.Start) and not is_id(body.run):
         return Failure("invalid_arguments", f"{command.address}.{command.method}: run is the id of a command", "$.run")
-    if isinstance(body, control.Signal) and not 0 < len(body.name) <= control.MAX_NAME_LENGTH:
+    if isinstance(body, control.Signal | control.Start) and not 0 < len(body.name) <= control.MAX_NAME_LENGTH:
         text = f"{command.address}.{command.method}: name is 1 to {control.MAX_NAME_LENGTH} characters"
         return Failure("invalid_arguments", text, "$.name")
     # An answer is what a handler returned, which may nest deeper than what is sent to one.
@@ -91,6 +91,7 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
     if isinstance(body, Failure):
         plan.refuse(work.lane, command, body, work.seq)
         return True
+    assert not isinstance(body, control.Start), "of runtime.host.beginnings"
     run = pending_row(plan, found, work.actor, body.run)
     if run is None:
         if isinstance(body, control.Answered):
@@ -101,7 +102,7 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
     if isinstance(body, control.Answered):
         result = msgspec.Raw(encode_json(body.result))
         message = Message(body.run, body.question, "", result, body.error, body.digest)
-        _say(plan, work, command, ANSWER, message, run)
+        say(plan, work, command, ANSWER, message, run)
     elif isinstance(body, control.Terminate):
         return _terminate(plan, work, command, run, body, row)
     elif isinstance(body, control.Cancel):
@@ -110,7 +111,7 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
         message = Message(body.run, command.id, body.name, msgspec.Raw(encode_json(body.value)))
         if command.method == control.UPDATE:
             return _update(plan, work, command, message, run, row)
-        _say(plan, work, command, SIGNAL, message, run)
+        say(plan, work, command, SIGNAL, message, run)
     plan.succeed(work, command, NULL)
     return True
 
@@ -160,12 +161,13 @@ def _update(
     elif row.state != "running":
         plan.update(work.actor, command.id, "running", 1)
     if row is None or row.state != "running":  # else it was said before
-        _say(plan, work, command, UPDATE, message, run)
+        say(plan, work, command, UPDATE, message, run)
     plan.reruns.append((work.lane, accepted, LOOK_AGAIN_S))
     return False
 
 
-def _say(plan: Plan, work: Work, command: Command, what: str, message: Message, run: PendingRow) -> None:
+def say(plan: Plan, work: Work, command: Command, what: str, message: Message, run: PendingRow) -> None:
+    """Says something to a pending execution: an event, and after the commit it hears it."""
     plan.record(work, command, what, encode_json(message).decode(), run=message.run)
     plan.said.append((work.lane, work.actor, Said(work.seq, what, message)))
     if run.state == "waiting" and run.due_at is not None and not is_delayed(run, plan.now):  # it is suspended
@@ -183,7 +185,7 @@ def _cancel(plan: Plan, work: Work, command: Command, row: PendingRow, body: con
     method = work.kind.methods.get(row.method)
     begun = (isinstance(method, Execution) and not is_delayed(row, plan.now)) or row.state == "running"
     if begun:
-        _say(plan, work, command, CANCEL, Message(body.run, command.id, body.reason), row)
+        say(plan, work, command, CANCEL, Message(body.run, command.id, body.reason), row)
         if row.state == "backoff":
             _wake(plan, work, row)
         return

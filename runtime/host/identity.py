@@ -10,9 +10,12 @@ from runtime.host.command import Command
 from schemas import headers as names
 from schemas.address import Address
 from schemas.control import parse_sender, sender_of
-from schemas.signature import BadSignature, check_secret, is_sender, prove_sender, split_roles, verify
+from schemas.signature import BadSignature, check_secret, is_sender, join_roles, prove_sender, sign, split_roles, verify
 
 _log = logging.getLogger("troupe.identity")
+
+VOUCHED_UNTIL = 253_402_300_799.0
+"""The end of the year 9999: what a pod made itself is not sent, and waits for as long as it does."""
 
 
 Prove = Callable[[Address, str, str, bytes], dict[str, str]]
@@ -40,28 +43,41 @@ class Identity:
             names.SENDER_PROOF: prove_sender(self._own, subject=subject, id=id, body=body, sender=name),
         }
 
+    def vouch(self, subject: str, id: str, body: bytes, principal: str, roles: tuple[str, ...]) -> dict[str, str]:
+        """The headers by which a command that a pod makes itself has the principal, proved, of one that led to it."""
+        joined = join_roles(roles)
+        signature = sign(
+            self._own, subject=subject, id=id, body=body, principal=principal, expires_at=VOUCHED_UNTIL, roles=joined
+        )
+        given = {names.PRINCIPAL: principal, names.ROLES: joined, names.SIGNATURE: signature}
+        return {name: value for name, value in given.items() if value}
+
     def principal_of(self, command: Command) -> str | None:
         """The command's principal when it is proved, else None; with it `command.roles` are set, and its sender."""
         if names.SENDER in command.headers:
             command.sender = self._sender_of(command)
         if self._secret is None:
-            return None
+            return None  # nor did a pod vouch for anybody
         principal = command.headers.get(names.PRINCIPAL)
         signature, roles = command.headers.get(names.SIGNATURE), command.headers.get(names.ROLES, "")
         if principal is None or signature is None:
             return None
         subject = _subject(command)
         stored_at = command.stream_at / 1e9
-        try:
-            verify(
-                self._secret, signature, subject=subject, id=command.id, body=command.body, principal=principal,
-                now=stored_at, roles=roles,
-            )  # fmt: skip
-        except BadSignature as error:
-            _log.warning("%s claims to be from %r: %s", command, principal, error)
-            return None
-        command.roles = split_roles(roles)
-        return principal
+        secrets = (self._secret, self._own)
+        for secret in secrets:
+            try:
+                verify(
+                    secret, signature, subject=subject, id=command.id, body=command.body, principal=principal,
+                    now=stored_at, roles=roles,
+                )  # fmt: skip
+            except BadSignature as error:
+                problem = error
+            else:
+                command.roles = split_roles(roles)
+                return principal
+        _log.warning("%s claims to be from %r: %s", command, principal, problem)
+        return None
 
     def _sender_of(self, command: Command) -> Address | None:
         sender, proof = command.headers[names.SENDER], command.headers.get(names.SENDER_PROOF, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from runtime.flow.state import RunState
 from runtime.host import controls
 from runtime.host.command import Command, from_pending
 from runtime.host.items import Anchor, Expire, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
@@ -11,7 +12,7 @@ from runtime.host.lane import Activation, Activations, Lane
 from runtime.host.ports import Cold, Fence, Wanted
 from runtime.kind import Kind
 from runtime.mail import ANSWERED
-from schemas.control import METHODS
+from schemas.control import METHODS, START
 from schemas.headers import START_AT
 
 
@@ -61,14 +62,14 @@ class Lookups:
                     wanted.timers.append(item.timer)
                     late.add(actor)
                 if item.method in METHODS:
-                    _find_run(wanted, item)
+                    self._find_run(wanted, item)
                     late.add(actor)
             else:
                 late.add(actor)
                 if isinstance(item, Next) or (isinstance(item, Order) and item.what == "skip"):
                     nexts[lane.lane, actor] = None
                 else:
-                    _find_more(wanted, item)
+                    self._find_more(wanted, item)
             if actor in hot or actor in cold:
                 continue
             activation = self._activations.get(actor)
@@ -94,6 +95,32 @@ class Lookups:
         method = kind.methods.get(command.method) if kind is not None else None
         return method is not None and method.flavor != "command"
 
+    def _find_run(self, wanted: Wanted, command: Command) -> None:
+        """Asks for the execution that a control command is for, and whether the command is pending itself."""
+        run = self._latest(command.actor) if command.method == START else controls.run_of(command)
+        if run is not None:
+            wanted.runs.append((command.actor, run))
+        wanted.held.append((command.actor, command.id))
+
+    def _find_more(self, wanted: Wanted, item: Item) -> None:
+        """Asks for what an occasion of the engine's own needs besides its actor."""
+        if isinstance(item, Order) and item.dead_letter:
+            wanted.dead_letters.append(item.dead_letter)
+        elif isinstance(item, Step) and item.entry is not None and item.entry.step.startswith(ANSWERED):
+            wanted.runs.append((item.command.actor, item.entry.step.removeprefix(ANSWERED)))
+        elif isinstance(item, Expire):
+            wanted.runs.append((item.actor, item.command_id))
+        elif isinstance(item, Rerun):
+            wanted.runs.append((item.row.actor, item.row.command_id))
+            if item.row.method in METHODS:
+                self._find_run(wanted, from_pending(item.lane, item.row))
+
+    def _latest(self, actor: str) -> str | None:
+        """The run that a workflow's actor is known to have, if it is in memory."""
+        activation = self._activations.get(actor)
+        state = None if activation is None else activation.state
+        return state.run or None if isinstance(state, RunState) else None
+
     def _kind_of(self, item: Item) -> Kind | None:
         if isinstance(item, (Command, Expire, Touch, Order)):
             return self._kinds.get(item.address.kind)
@@ -111,27 +138,6 @@ def reads_nothing(batch: Sequence[Item], wanted: Wanted, lanes: Sequence[Lane]) 
     if wanted.commands and any(lane.careful for lane in lanes):
         return False  # the repeat of what killed a process is answered from the log: it must not run before that
     return not any(type(item) is Order for item in batch)
-
-
-def _find_run(wanted: Wanted, command: Command) -> None:
-    """Asks for the execution that a control command is for, and whether the command is pending itself."""
-    if (run := controls.run_of(command)) is not None:
-        wanted.runs.append((command.actor, run))
-    wanted.held.append((command.actor, command.id))
-
-
-def _find_more(wanted: Wanted, item: Item) -> None:
-    """Asks for what an occasion of the engine's own needs besides its actor."""
-    if isinstance(item, Order) and item.dead_letter:
-        wanted.dead_letters.append(item.dead_letter)
-    elif isinstance(item, Step) and item.entry is not None and item.entry.step.startswith(ANSWERED):
-        wanted.runs.append((item.command.actor, item.entry.step.removeprefix(ANSWERED)))
-    elif isinstance(item, Expire):
-        wanted.runs.append((item.actor, item.command_id))
-    elif isinstance(item, Rerun):
-        wanted.runs.append((item.row.actor, item.row.command_id))
-        if item.row.method in METHODS:
-            _find_run(wanted, from_pending(item.lane, item.row))
 
 
 def _actor_of(item: Command | Next | Rerun | Expire | Finished | Step | Touch | Order) -> str:

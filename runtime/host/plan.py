@@ -40,7 +40,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
-    from runtime.host.identity import Prove
+    from runtime.host.identity import Identity
     from runtime.host.items import Expire, Next, Promise, Rerun, Start, Step, Touch
     from runtime.host.lane import Lane
     from runtime.mail import Said
@@ -89,7 +89,7 @@ class Plan:
     """The rows of a batch and what follows its commit.
 
     Attributes:
-        now, monotonic: the batch's time (Unix seconds), and a clock to measure with. `prove` says who sends messages.
+        now, monotonic: the batch's time (Unix seconds), and a clock to measure with. `identity` proves who sends.
         changes: what is written.
         works: the actors it touched.
         answers: replies to publish after the commit.
@@ -114,9 +114,14 @@ class Plan:
     """
 
     def __init__(
-        self, now: float, monotonic: Callable[[], float], *, trying: bool = False, prove: Prove | None = None
+        self,
+        now: float,
+        monotonic: Callable[[], float],
+        *,
+        trying: bool = False,
+        identity: Identity | None = None,
     ) -> None:
-        self._prove = prove
+        self.identity = identity
         self.now = now
         self.monotonic = monotonic
         self.trying = trying
@@ -332,8 +337,8 @@ class Plan:
             if message.then is not None:
                 own[names.THEN] = control.then_address(work.address, message.then)
             subject = subjects.command(message.address, message.method)
-            if self._prove is not None:
-                own |= self._prove(work.address, subject, own[names.ID], message.body)
+            if self.identity is not None:
+                own |= self.identity.prove(work.address, subject, own[names.ID], message.body)
             block = _encode(passed | own).decode()
             self._post(work.lane, digest, subject, block, message.body)
         for timer in turn.timers:

@@ -9,7 +9,7 @@ from functools import partial
 from runtime.clock import Clock
 from runtime.host.command import Command
 from runtime.host.handling import Running
-from runtime.host.identity import Prove
+from runtime.host.identity import Identity
 from runtime.host.items import Anchor, Finished, Item, Sent, Step, name_of
 from runtime.host.lane import Activation
 from runtime.host.meter import Meter
@@ -51,9 +51,9 @@ class Planner:
         principal_of: Callable[[Command], str | None],
         trials: Trials,
         thread: TurnRunner,
-        prove: Prove | None = None,
+        identity: Identity | None = None,
     ) -> None:
-        self._prove = prove
+        self._identity = identity
         self._kinds = kinds
         self._clock = clock
         self._meter = meter
@@ -90,7 +90,8 @@ class Planner:
         outside: frozenset[str] | None = frozenset(self._outside)
         while True:
             if plan is None:
-                plan = Plan(self._clock.now(), self._clock.monotonic, trying=self._trials.going_on, prove=self._prove)
+                trying, identity = self._trials.going_on, self._identity
+                plan = Plan(self._clock.now(), self._clock.monotonic, trying=trying, identity=identity)
                 rest = items
             turns = (Turns if self.observer is None else self.observer.turns)(
                 self._kinds,

@@ -189,7 +189,7 @@ class Pod:
             after=self.aftermath.follow,
             lost=self._on_log_lost,
             principal_of=self.identity.principal_of,
-            prove=self.identity.prove,
+            identity=self.identity,
             turns=parts.threads.turns(),
         )
         self.committer.observer = self.telemetry

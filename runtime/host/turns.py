@@ -12,7 +12,7 @@ from typing import Any, cast
 from runtime.failure import CYCLE
 from runtime.host import controls, handling, later, orders, runs
 from runtime.host.asking import cycle_of
-from runtime.host.attempts import Attempts
+from runtime.host.beginnings import Beginnings
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Expire, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.plan import Work
@@ -32,7 +32,7 @@ One more than a command takes that is tried alone and parked after three: what r
 """
 
 
-class Turns(Attempts):
+class Turns(Beginnings):
     """Runs the items of one batch into a plan. For its arguments see Attempts."""
 
     def run(self, items: Sequence[Item]) -> None:
@@ -116,7 +116,7 @@ class Turns(Attempts):
         elif work.unreadable is not None:
             self._plan.park(work, command, Failure("unreadable_log", str(work.unreadable)), 0, to_log=False)
         else:
-            controls.carry_out(self._plan, self._found, work, command)
+            self._told(work, command)
 
     def _accept(self, work: Work, kind: Kind, command: Command) -> None:
         plan = self._plan
@@ -247,7 +247,7 @@ class Turns(Attempts):
         elif self._is_over(work, command, row, doomed):
             done = True
         elif row.method in METHODS:
-            done = controls.carry_out(plan, self._found, work, command, row)
+            done = self._told(work, command, row)
         elif method is None:
             text = f"kind {work.kind.name!r} has no method {row.method!r}"
             plan.refuse(work.lane, command, Failure("unknown_method", text), work.seq)

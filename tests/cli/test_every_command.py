@@ -94,8 +94,9 @@ LASTING: dict[str, Words] = {
 """Commands that run until they are ended."""
 
 SERVERS = {"infra up", "infra status", "infra down"}
-ELSEWHERE = {"groups promote", "groups retire"}
-"""tests/cli/test_processes.py and tests/cli/test_groups.py: they need servers, or groups, of their own."""
+ELSEWHERE = {"groups promote", "groups retire", "runs signal-with-start"}
+"""tests/cli/test_processes.py and test_groups.py: they need servers, or groups, of their own; and tests/gateway/
+test_besides.py: it needs workflows."""
 
 WITH_THE_LOG = {"db migrate", "log archive", "log restore", "log segments"}
 """Commands that ask Postgres, and no pod."""

@@ -55,6 +55,7 @@ def test_given_the_documentation_then_it_names_every_route_and_its_bodies(shared
         "/intent",
         "/runs",
         "/invoke/{function}",
+        "/signal-with-start",
         "/runs/{run_id}",
         *[f"/runs/{{run_id}}/{what}" for what in ("signal", "update", "cancel", "terminate", "retry")],
         *[f"/runs/{{run_id}}/{what}" for what in ("timeline", "fork", "restart")],

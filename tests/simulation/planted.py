@@ -70,8 +70,8 @@ def _after_plan(what: Callable[[Pod, Plan], None]) -> list[Patch]:
     """Does something as soon as a plan is made, before it is committed."""
     wire = Pod._wire
 
-    def wired(self: Pod) -> None:
-        wire(self)
+    def wired(self: Pod, secret: bytes) -> None:
+        wire(self, secret)
         planner = self.committer._planner
         plan_of = planner.plan
 
