@@ -53,6 +53,7 @@ from runtime.errors import (
 from runtime.flow.context import Workflow
 from runtime.flow.state import RunView
 from runtime.function import Function, function
+from runtime.heartbeats import heartbeat, heartbeat_detail
 from runtime.keyvalue import KeyValue, KeyValueEntity, keyvalue
 from runtime.limits import Limits
 from runtime.policy import Retention, RetryPolicy
@@ -92,6 +93,8 @@ __all__ = [
     "__version__",
     "entity",
     "function",
+    "heartbeat",
+    "heartbeat_detail",
     "keyvalue",
     "workflow",
 ]

@@ -61,11 +61,12 @@ class Function(Kind):
         timeout_s: float | None,
         debounce_s: float = 0.0,
         limits: Limits | None = None,
+        heartbeat_timeout_s: float | None = None,
     ) -> None:
         super().__init__(name, Behaviour(retry, "continue"))
         if not 0 <= debounce_s < float("inf"):
             raise BadDefinition(f"function {name!r}: debounce_s is a number of seconds of at least 0")
-        method = self._methods[RUN] = _run_of(handler, timeout_s)
+        method = self._methods[RUN] = _run_of(handler, timeout_s, heartbeat_timeout_s)
         method.debounce_s = debounce_s
         if limits is not None and limits == Limits(per_key=1, backlog=limits.backlog):
             method.exclusive = True  # what holds a key is known without anybody's permit
@@ -98,7 +99,7 @@ class _Run(Execution):
     # Two calls of one key may run side by side: there is no state that one could spoil for the other.
     exclusive = False
 
-    def __init__(self, handler: Callable[..., Any], timeout_s: float | None) -> None:
+    def __init__(self, handler: Callable[..., Any], timeout_s: float | None, heartbeat_timeout_s: float | None) -> None:
         hints = hints_of(handler)
         parameters = list(inspect.signature(handler).parameters.values())
         self._takes_context = bool(parameters) and parameters[0].name == "ctx"
@@ -107,6 +108,7 @@ class _Run(Execution):
         super().__init__(RUN, handler, Arguments(handler, rest, hints), returns)
         self._is_async = inspect.iscoroutinefunction(handler)
         self.timeout_s = timeout_s
+        self.heartbeat_timeout_s = heartbeat_timeout_s
 
     def _result_annotation(self, annotation: Any) -> Any:
         return annotation
@@ -130,23 +132,25 @@ class _Run(Execution):
         if not await turn.ask(self.limiter, LIMITER_KEY, "acquire", asked, type=bool, timeout_s=ASKING_S):
             await turn.signal(PERMIT)
 
+    async def _called(self, arguments: Sequence[Any]) -> Any:
+        if self._is_async:
+            return await self.handler(*arguments)
+        # A plain function may block: its own thread keeps it from holding up anybody else.
+        return await asyncio.to_thread(self.handler, *arguments)
+
     async def run(self, state: Any, payload: Any, turn: Turn) -> Decided:
         await self._permit(turn)
         arguments = self._arguments(payload, turn)
         async with asyncio.timeout(self._timeout_s(turn)):
-            if self._is_async:
-                value = await self.handler(*arguments)
-            else:
-                # A plain function may block: its own thread keeps it from holding up anybody else.
-                value = await asyncio.to_thread(self.handler, *arguments)
+            value = await turn.beating(lambda: self._called(arguments), self.heartbeat_timeout_s)
         return Decided([], None, self.result.encode(value))
 
 
 class _Generate(_Run):
     """The run of a generator: its values are committed as it goes on, and its result is how many there were."""
 
-    def __init__(self, handler: Callable[..., Any], timeout_s: float | None) -> None:
-        super().__init__(handler, timeout_s)
+    def __init__(self, handler: Callable[..., Any], timeout_s: float | None, heartbeat_timeout_s: float | None) -> None:
+        super().__init__(handler, timeout_s, heartbeat_timeout_s)
         self._is_async = inspect.isasyncgenfunction(handler)
         yielded = typing.get_args(hints_of(handler).get("return", Any))
         self._value = Result(handler, yielded[0] if yielded else Any)
@@ -168,15 +172,18 @@ class _Generate(_Run):
         arguments, out = self._arguments(payload, turn), turn.yields
         try:
             async with asyncio.timeout(self._timeout_s(turn)):
-                if self._is_async:
-                    await self._generate(self.handler(*arguments), out)
-                else:
-                    await asyncio.to_thread(self._generate_in_thread, arguments, out, asyncio.get_running_loop())
+                await turn.beating(lambda: self._generated(arguments, out), self.heartbeat_timeout_s)
         except Exception:
             out.end()
             await out.flush()  # what it had yielded before it failed is not yielded again
             raise
         return Decided([], None, self.result.encode(await out.flush()))
+
+    async def _generated(self, arguments: Sequence[Any], out: Yields) -> None:
+        if self._is_async:
+            await self._generate(self.handler(*arguments), out)
+        else:
+            await asyncio.to_thread(self._generate_in_thread, arguments, out, asyncio.get_running_loop())
 
     async def _generate(self, values: AsyncGenerator[Any, Any], out: Yields) -> None:
         async with aclosing(values):
@@ -202,9 +209,9 @@ class _Generate(_Run):
 _GENERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator, Iterator, Iterable, Generator)
 
 
-def _run_of(handler: Callable[..., Any], timeout_s: float | None) -> _Run:
+def _run_of(handler: Callable[..., Any], timeout_s: float | None, heartbeat_timeout_s: float | None) -> _Run:
     generates = inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
-    return _Generate(handler, timeout_s) if generates else _Run(handler, timeout_s)
+    return (_Generate if generates else _Run)(handler, timeout_s, heartbeat_timeout_s)
 
 
 @overload
@@ -217,6 +224,7 @@ def function(
     timeout_s: float | None = 60.0,
     debounce_s: float = 0.0,
     limits: Limits | None = None,
+    heartbeat_timeout_s: float | None = None,
 ) -> Callable[[Callable[..., Any]], Function]: ...
 def function(
     handler: Callable[..., Any] | None = None,
@@ -226,6 +234,7 @@ def function(
     timeout_s: float | None = 60.0,
     debounce_s: float = 0.0,
     limits: Limits | None = None,
+    heartbeat_timeout_s: float | None = None,
 ) -> Any:
     """Defines a function: `(…)` or `(ctx, …)`, plain or `async`; or a generator, whose callers get what it yields.
 
@@ -236,9 +245,12 @@ def function(
         debounce_s: seconds for which no other call of a key may come before one runs; of several, the last one does.
             A call's result is then `{"run", "start_at"}` at once: the id of the run that it becomes if no other comes.
         limits: how many runs go on at a time, and begin in a while, over all pods; see Limits.
+        heartbeat_timeout_s: seconds after which an attempt that says no heartbeat has failed; see runtime.heartbeats.
     """
 
     def define(given: Callable[..., Any]) -> Function:
-        return Function(name or given.__name__, given, retry or RetryPolicy(), timeout_s, debounce_s, limits)
+        return Function(
+            name or given.__name__, given, retry or RetryPolicy(), timeout_s, debounce_s, limits, heartbeat_timeout_s
+        )
 
     return define if handler is None else define(handler)

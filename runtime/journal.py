@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any, TypeVar
@@ -21,8 +22,13 @@ __all__ = ["CANCELLED", "STEP", "Entry", "Keeper", "Recorder", "Steps", "StepsDi
 
 T = TypeVar("T")
 
-MAX_STEPS = 10_000
-"""Steps of one run; more belong into several commands."""
+_log = logging.getLogger("troupe.executions")
+
+MAX_STEPS = 1_000_000
+"""Steps of one run, whose entries an attempt that starts anew has in memory: some gigabyte."""
+
+MANY_STEPS = 10_000
+"""From here on a warning advises to divide the work."""
 
 
 class Steps(Recorder):
@@ -38,11 +44,11 @@ class Steps(Recorder):
         self, actor: str, key: str, run: str, attempt: int, keeper: Keeper, recorded: Sequence[Entry] = ()
     ) -> None:
         super().__init__(actor, key, run, attempt, keeper, recorded)
-        self._line = [(entry.step, entry.occurrence) for entry in recorded if not entry.concurrent]
+        self._line = [(entry.step, entry.occurrence) for entry in self.journal if not entry.concurrent]
         self._next = 0
-        mark = next((at for at, entry in enumerate(recorded) if entry.step == CANCELLED), len(recorded))
+        mark = next((at for at, entry in enumerate(self.journal) if entry.step == CANCELLED), len(self.journal))
         # What other tasks had completed by then: it comes first again, and who undoes things knows of it.
-        self._before = {(entry.step, entry.occurrence) for entry in recorded[:mark] if entry.concurrent}
+        self._before = {(entry.step, entry.occurrence) for entry in self.journal[:mark] if entry.concurrent}
         self._asked: Counter[str] = Counter()
         self._left = set(self._entries)
         self._task: asyncio.Task[Any] | None = None
@@ -183,6 +189,9 @@ class Steps(Recorder):
             )
         if self._calls >= MAX_STEPS:
             raise BadResult(f"a run takes at most {MAX_STEPS} steps: divide its work among several commands")
+        if self._calls == MANY_STEPS:
+            text = "%s has taken %d steps: starting it anew takes long; divide its work among several commands"
+            _log.warning(text, self._actor, MANY_STEPS)
 
     def _recorded(self, name: str, occurrence: int, own: bool) -> Entry | None:
         place = (name, occurrence)

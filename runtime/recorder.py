@@ -19,8 +19,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
-from runtime.errors import BadResult, Cancelled, Rejected
+from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
 from runtime.failure import failure_of
+from runtime.heartbeats import BEAT, Beats
 from runtime.turn import is_text
 from schemas.wire import Failure
 
@@ -47,8 +48,8 @@ class Entry(msgspec.Struct, omit_defaults=True):
 
     `run` is the command's id, `occurrence` counts the steps of that name before it, `concurrent` says that it was not
     the handler's own task that took it, `took_ms` how long its function took. A workflow's entry has in addition its
-    number in the run (from 1), a digest of the arguments, the time of its end (Unix milliseconds), and in `failed` the
-    failure after its last attempt.
+    number in the run (from 1), a digest of the arguments, and the time of its end (Unix milliseconds). `failed` is the
+    failure after its last attempt, or that its result is none that the log can hold.
     """
 
     run: str
@@ -125,7 +126,15 @@ class Recorder(abc.ABC):
         self._run = run
         self._attempt = attempt
         self._keeper = keeper
-        self._entries = {(entry.step, entry.occurrence): entry for entry in reversed(recorded)}
+        self._details = {
+            (entry.step.removeprefix(BEAT), entry.occurrence): bytes(entry.result)
+            for entry in recorded
+            if entry.step.startswith(BEAT)
+        }
+        self._beats: dict[tuple[str, int], Beats] = {}
+        self.journal = [entry for entry in recorded if not entry.step.startswith(BEAT)] if self._details else recorded
+        """The entries of former attempts, without heartbeats, which nobody asks for."""
+        self._entries = {(entry.step, entry.occurrence): entry for entry in reversed(self.journal)}
         self._calls = 0
         self._closed = False
         self._cancel: str | None = None
@@ -209,14 +218,33 @@ class Recorder(abc.ABC):
     async def pass_time(self, name: str, seconds: float, wait: Callable[[], Awaitable[None]]) -> None:
         """Waits, by `wait`, for a time that `due` gave."""
 
+    def beats(self, name: str = "", occurrence: int = 0) -> Beats:
+        """The heartbeats of a step, or of a function itself."""
+        place = (name, occurrence)
+        if place not in self._beats:
+
+            async def keep(detail: bytes) -> None:
+                entry = Entry(self._run, BEAT + name, occurrence, self._attempt, concurrent=True)
+                entry.result = msgspec.Raw(detail)
+                await self._keeper.keep(entry)
+
+            self._beats[place] = Beats(self._details.get(place), keep)
+        return self._beats[place]
+
     async def step(
-        self, name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], returns: Any
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        returns: Any,
+        heartbeat_timeout_s: float | None = None,
     ) -> Any:
         """See Turn.step."""
         check_step_name(name)
 
         async def run(occurrence: int, entry: Entry) -> None:
-            await self._take(name, occurrence, fn, args, kwargs, returns, entry)
+            await self._take(name, occurrence, fn, args, kwargs, returns, entry, heartbeat_timeout_s)
 
         return self._value(await self._entry(name, run, (args, kwargs)), returns)
 
@@ -255,6 +283,7 @@ class Recorder(abc.ABC):
         kwargs: Mapping[str, Any],
         returns: Any,
         entry: Entry,
+        heartbeat_timeout_s: float | None = None,
     ) -> None:
         """Runs a step's function once; what came of it goes into the entry. Raises what the function raises."""
         await self._keeper.confirm()
@@ -263,11 +292,11 @@ class Recorder(abc.ABC):
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            await self._run_step(name, occurrence, fn, args, kwargs, entry)
+            await self._run_step(name, occurrence, fn, args, kwargs, entry, heartbeat_timeout_s)
         finally:
             self.working -= 1
         entry.took_ms = round((loop.time() - began) * 1000)
-        if entry.rejected is None:
+        if entry.rejected is None and entry.failed is None:
             self._value(entry, returns)
 
     async def _run_step(
@@ -278,6 +307,7 @@ class Recorder(abc.ABC):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         entry: Entry,
+        heartbeat_timeout_s: float | None,
     ) -> None:
         if KEY not in kwargs and _takes_key(fn):
             kwargs = {**kwargs, KEY: f"{self._key}/{name}/{occurrence}"}
@@ -287,10 +317,15 @@ class Recorder(abc.ABC):
                 value = await fn(*args, **kwargs)
             else:
                 value = await _called(fn, args, kwargs)
+            beats = self.beats(name, occurrence)
+            value = await beats.through(lambda: _called(fn, args, kwargs), heartbeat_timeout_s)
         except Rejected as error:
             entry.rejected = failure_of(error, self._actor)
         else:
-            entry.result = self._encoded(name, value)
+            try:
+                entry.result = self._encoded(name, value)
+            except BadResult as error:  # it has run, and must not run again
+                entry.failed = Failure(error.code, str(error))
         finally:
             in_step.reset(token)
 
@@ -308,6 +343,8 @@ class Recorder(abc.ABC):
     def _value(self, entry: Entry, returns: Any) -> Any:
         if entry.rejected is not None:
             raise Rejected(entry.rejected.message, entry.rejected.details)
+        if entry.failed is not None:
+            raise StepFailed(entry.failed.message)
         try:
             return (json_decoder if returns.__hash__ is None else _decoder_for)(returns).decode(entry.result)
         except (*UNENCODABLE, NameError) as error:

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from runtime import heartbeats
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed
 from runtime.human import Human
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from runtime.mail import Mail, Request
     from runtime.recorder import Recorder
     from runtime.yields import Yields
+
+T = TypeVar("T")
 
 MAX_TIMER_NAME_LENGTH = 200
 MAX_MESSAGE_BYTES = 1_000_000
@@ -291,7 +294,14 @@ class Turn:
         return _answer(self._asker(Question(address, method, body, id, timeout_s, asked)), type)
 
     def step(
-        self, name: str, fn: Callable[..., Any], /, *args: Any, returns: Any = Any, **kwargs: Any
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        returns: Any = Any,
+        heartbeat_timeout_s: float | None = None,
+        **kwargs: Any,
     ) -> Awaitable[Any]:
         """Runs `fn(*args, **kwargs)` once, and gives its result: an execution that starts anew does not run it again.
 
@@ -304,13 +314,27 @@ class Turn:
         parameter of `fn` named `idempotency_key` gets one, the same on every attempt.
 
         A handler must take the same steps in the same order again. Steps side by side (asyncio.gather) may complete in
-        any order; they are told apart by their names, and by how many of that name were taken before.
+        any order; they are told apart by their names, and by how many of that name were taken before. One that says no
+        heartbeat (runtime.heartbeats) for `heartbeat_timeout_s` seconds has failed.
 
-        Raises BadResult when the result has no JSON form, and when the handler leaves its journal.
+        Raises StepFailed, which is recorded, when the result has no JSON form; BadResult when the handler leaves its
+        journal.
         """
         if self._steps is None:
             raise BadResult("only an async handler may take steps: make it one (in a test, one that a World runs)")
-        return self._steps.step(name, fn, args, kwargs, returns)
+        return self._steps.step(name, fn, args, kwargs, returns, heartbeat_timeout_s)
+
+    def heartbeat(self, detail: Any = None) -> None:
+        """Says that a function, or the step in which this is called, goes on; see runtime.heartbeats."""
+        heartbeats.heartbeat(detail)
+
+    def heartbeat_detail(self, type: Any = Any) -> Any:
+        """What the attempt before this one said last, read as `type`; None when that was nothing."""
+        return heartbeats.heartbeat_detail(type)
+
+    def beating(self, job: Callable[[], Awaitable[T]], timeout_s: float | None) -> Awaitable[T]:
+        """Runs an attempt that may say heartbeats, and must within `timeout_s` seconds; for who runs a function."""
+        return job() if self._steps is None else self._steps.beats().through(job, timeout_s)
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Waits. For `async` handlers: one that starts anew waits for what is left of the time, on whatever pod."""

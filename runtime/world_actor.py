@@ -17,6 +17,7 @@ from runtime.flow.paced import paced_steps
 from runtime.flow.saga import ContinueAsNew
 from runtime.flow.sending import SentInTasks
 from runtime.flow.state import ENDED, STARTED, RunState
+from runtime.heartbeats import BEAT
 from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.mail import Mail, Message, Said
@@ -371,7 +372,7 @@ class _Keeper(SentInTasks):
     async def keep(self, entry: Entry) -> None:
         """Adds it to the log."""
         self._keep(entry)
-        if self.then is not None:
+        if self.then is not None and not entry.step.startswith(BEAT):  # one that beats again and again would never end
             self.then()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 import msgspec
 
-from runtime import cron
+from runtime import cron, heartbeats
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed, NotConnected
 from runtime.flow.combining import Timeout, every, first, mapped
@@ -126,13 +126,15 @@ class Workflow:
         returns: Any = Any,
         retry: RetryPolicy | None = None,
         timeout_s: float | None = None,
+        heartbeat_timeout_s: float | None = None,
         **kwargs: Any,
     ) -> Coroutine[Any, Any, Any]:
         """Runs `step("name", fn, *args)` or `step(fn, *args)` once, and gives its result, read as `returns`.
 
         `fn` is `async`, or a plain function, which runs in a thread; there everything is allowed. It is tried by
-        `retry` (the workflow's `step_retry` by default), `timeout_s` seconds at a time, then the failure is recorded
-        and StepFailed raised. A Rejected is recorded at once and raised. See Turn.step for what a crash may repeat.
+        `retry` (the workflow's `step_retry` by default), `timeout_s` seconds at a time, and no longer than
+        `heartbeat_timeout_s` without a heartbeat (runtime.heartbeats), then the failure is recorded and StepFailed
+        raised. A Rejected is recorded at once and raised. See Turn.step for what a crash may repeat.
         """
         if isinstance(name, str):
             fn, args = (args[0], args[1:]) if args else (None, args)
@@ -140,7 +142,15 @@ class Workflow:
             name, fn = getattr(name, "__name__", type(name).__name__), name
         if not callable(fn):
             raise BadResult(f"step {name!r} needs a function: ctx.step(name, fn, ...), or ctx.step(fn, ...)")
-        return self._steps.step(name, fn, args, kwargs, returns, retry, timeout_s)
+        return self._steps.step(name, fn, args, kwargs, returns, heartbeat_timeout_s, retry, timeout_s)
+
+    def heartbeat(self, detail: Any = None) -> None:
+        """Says, within a step, that it goes on; see runtime.heartbeats."""
+        heartbeats.heartbeat(detail)
+
+    def heartbeat_detail(self, type: Any = Any) -> Any:
+        """Within a step, what its attempt before this one said last, read as `type`; None when that was nothing."""
+        return heartbeats.heartbeat_detail(type)
 
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Waits, for months if need be: a run that only waits costs no memory."""

@@ -24,13 +24,15 @@ from runtime.flow.sending import Sender
 from runtime.flow.state import PUBLISHED
 from runtime.pace import NotDurable, Pace, place, place_of
 from runtime.recorder import CANCELLED, Entry, Nobody, Recorder, StepsDiverged, in_step
+from runtime.recorder import CANCELLED, Entry, Keeper, Recorder, StepsDiverged, in_step
+from schemas.wire import Failure
 
 T = TypeVar("T")
 
 _log = logging.getLogger("troupe.executions")
 
-MAX_REQUESTS = 100_000
-"""Of one run; who needs more continues as new."""
+MAX_REQUESTS = 1_000_000
+"""Of one run, whose entries an attempt that starts anew has in memory, some gigabyte; beyond it continues as new."""
 
 MANY_REQUESTS = 10_000
 """From here on a warning advises to continue as new."""
@@ -85,8 +87,8 @@ class Delivery(Recorder):
         super().__init__(actor, key, run, attempt, keeper, recorded)
         self._sender = keeper
         self._clock = clock
-        self._history = deque(recorded)
-        self._numbered = {entry.number: entry for entry in recorded if entry.number}
+        self._history = deque(self.journal)
+        self._numbered = {entry.number: entry for entry in self.journal if entry.number}
         self._arrived: deque[Entry] = deque()
         self._requests: dict[int, Request] = {}
         self._asked: Counter[str] = Counter()
@@ -270,6 +272,15 @@ class Delivery(Recorder):
                 return  # it went on although it was cancelled: what is kept from here on is the new run's
             request.keeping = True
             self._send(request, entry)
+            try:
+                await self._keep(entry)
+            except BadResult as error:  # the log does not take it, and the step has run: that it has is kept instead
+                entry.result, entry.rejected = msgspec.Raw(b"null"), None
+                entry.failed = Failure(error.code, f"{request.name.removeprefix('$')!r} cannot be recorded: {error}")
+                await self._keep(entry)
+        except asyncio.CancelledError:
+            if not request.answer.cancelled():
+                self._break(asyncio.CancelledError(f"{self._actor} is another attempt's now"))
         except BaseException as error:  # noqa: BLE001  # it ends the attempt, as what its code raises does
             self._failed(request, error)
 

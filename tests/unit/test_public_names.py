@@ -41,6 +41,8 @@ PUBLIC = {
     "__version__",
     "entity",
     "function",
+    "heartbeat",
+    "heartbeat_detail",
     "keyvalue",
     "workflow",
 }
