@@ -21,6 +21,7 @@ from gateway.runs import get_capabilities, get_functions, get_run, get_runs, get
 from gateway.schedules import ROUTES as SCHEDULES
 from gateway.settings import GatewaySettings
 from gateway.streams import get_stream
+from gateway.tokens import ROUTES as TOKENS
 from runtime.version import VERSION
 
 DESCRIPTION = """\
@@ -64,6 +65,7 @@ def create_app(settings: GatewaySettings) -> Litestar:
             drop_dead_letter,
             *SCHEDULES,
             *APPROVALS,
+            *TOKENS,
             get_capabilities,
             get_functions,
             get_health,

@@ -20,7 +20,7 @@ import msgspec
 
 from runtime.activity import outside
 from runtime.arguments import json_decoder
-from runtime.errors import BadResult, CallFailed
+from runtime.errors import BadResult, CallFailed, StepFailed
 from runtime.recorder import Entry, Recorder
 from schemas import control
 from schemas.wire import Failure
@@ -74,6 +74,7 @@ class Taken(msgspec.Struct, omit_defaults=True):
     seq: int = 0
     id: str = ""
     value: msgspec.Raw = msgspec.Raw(b"null")
+    error: Failure | None = None
 
 
 _decode_taken = msgspec.json.Decoder(Taken).decode
@@ -200,6 +201,16 @@ class Mail:
         """See Turn.signal."""
         return self._read(await self._take(SIGNAL, name, timeout_s), name, returns)
 
+    async def completion(self, name: str, step: str, returns: Any, timeout_s: float | None) -> Any:
+        """What came under the token that a step handed out: a signal `name`. Raises StepFailed and TimeoutError."""
+        try:
+            taken = await self._take(SIGNAL, name, timeout_s)
+        except TimeoutError:
+            raise TimeoutError(f"nobody completed step {step!r} within {timeout_s:g} s") from None
+        if taken.error is not None:
+            raise StepFailed(f"step {step!r} failed: {taken.error.message}")
+        return self._read(taken, step, returns)
+
     async def update(self, name: str, returns: Any, timeout_s: float | None) -> Request:
         """See Turn.update."""
         taken = await self._take(UPDATE, name, timeout_s)
@@ -260,7 +271,7 @@ class Mail:
                 if kept:
                     said = kept.popleft()
                     self._taken.add(said.seq)
-                    return Taken(said.seq, said.message.id, said.message.value)
+                    return Taken(said.seq, said.message.id, said.message.value, said.message.error)
                 if due is not None and due <= self.now():
                     return Taken()
                 if due is None and self.alone and not self._steps.answers_are_entries:

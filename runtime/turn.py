@@ -20,6 +20,7 @@ from runtime import heartbeats
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed
 from runtime.human import Human
+from runtime.tokens import NO_SECRET, Tokens
 from schemas import control
 from schemas.address import Address, actor_id, check_name, encode_token
 from schemas.headers import MAX_ID_LENGTH, is_id
@@ -112,6 +113,7 @@ class Turn:
         correlation_id: the id shared by everything that follows from one request.
         headers: the trace context and other headers that travelled with the command.
         expires_at: Unix seconds by which the handler's attempt is over; inf for no time.
+        secret: what its tokens are proved by.
         gated: whether limits hold for it: in pods they do, in a World they do not.
     """
 
@@ -123,6 +125,7 @@ class Turn:
         "_random",
         "_reply",
         "_steps",
+        "_tokens",
         "_yields",
         "address",
         "attempt",
@@ -135,6 +138,7 @@ class Turn:
         "now",
         "principal",
         "roles",
+        "secret",
         "sender",
         "seq",
         "session",
@@ -173,6 +177,8 @@ class Turn:
         self._human: Human | None = None
         self._asked: Counter[tuple[Address, str]] | None = None
         self._steps: Recorder | None = None
+        self._tokens: Tokens | None = None
+        self.secret = NO_SECRET
         self._mail: Mail | None = None
         self._yields: Yields | None = None
         self.gated = False
@@ -323,6 +329,26 @@ class Turn:
         if self._steps is None:
             raise BadResult("only an async handler may take steps: make it one (in a test, one that a World runs)")
         return self._steps.step(name, fn, args, kwargs, returns, heartbeat_timeout_s)
+
+    def external(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        returns: Any = Any,
+        timeout_s: float | None = None,
+        **kwargs: Any,
+    ) -> Awaitable[Any]:
+        """Takes a step that something outside completes: `fn(*args, token=…)` hands out a token, and whoever has it
+        says what came of it, by HTTP, NATS, the command line or a client (`Client.complete`, `Client.fail`).
+
+        Gives the value, read as `returns`. Raises StepFailed when it was failed, TimeoutError when nobody said anything
+        within `timeout_s` seconds. The token is the same on every attempt, and is used once.
+        """
+        if self._tokens is None:
+            self._tokens = Tokens(self.address, self.command_id, self.secret)
+        return self._tokens.external(self.step, self._waits(), name, fn, args, kwargs, returns, timeout_s)
 
     def heartbeat(self, detail: Any = None) -> None:
         """Says that a function, or the step in which this is called, goes on; see runtime.heartbeats."""

@@ -5,6 +5,7 @@
     cmd.<tenant>.<kind>.<key>.$cancel    a Cancel: the handler is told by asyncio.CancelledError
     cmd.<tenant>.<kind>.<key>.$terminate a Terminate: the run ends, and its handler is not asked
     cmd.<tenant>.<kind>.<key>.$start     a Start: a workflow's run begins if none goes on, and gets a signal
+    cmd.<tenant>.<kind>.<key>.$complete  a Complete: what came of a step that handed out a token
     cmd.<tenant>.<kind>.<key>.$answer    an Answered: what an actor that was asked has answered; sent by outboxes
 
 They are commands in all else: stored in CMD, deduplicated by their id, answered. `run` is the id of the command whose
@@ -26,8 +27,9 @@ UPDATE: Final = "$update"
 CANCEL: Final = "$cancel"
 TERMINATE: Final = "$terminate"
 START: Final = "$start"
+COMPLETE: Final = "$complete"
 ANSWER: Final = "$answer"
-METHODS: Final = frozenset([SIGNAL, UPDATE, CANCEL, TERMINATE, START, ANSWER])
+METHODS: Final = frozenset([SIGNAL, UPDATE, CANCEL, TERMINATE, START, COMPLETE, ANSWER])
 
 MAX_NAME_LENGTH: Final = 100
 
@@ -68,6 +70,18 @@ class Start(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     args: Any = None
 
 
+class Complete(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What came of a step that handed out this token: a value, or with `error` that it failed, and why.
+
+    The command's id is the token's own (schemas/tokens.py), so that it is used once.
+    """
+
+    run: str
+    token: str
+    value: Any = None
+    error: str | None = None
+
+
 class Answered(msgspec.Struct, omit_defaults=True):
     """The answer to a question of the run: `result` when `error` is None. `digest` is of what was asked."""
 
@@ -95,6 +109,7 @@ BODIES: Final[dict[str, Any]] = {
     CANCEL: Cancel,
     TERMINATE: Terminate,
     START: Start,
+    COMPLETE: Complete,
     ANSWER: Answered,
 }
 

@@ -42,6 +42,8 @@ def register(app: typer.Typer) -> None:
         "signal-with-start",
         epilog=examples("runtime runs signal-with-start basket ann add item=book --args '{\"limit\": 9}'"),
     )(signal_with_start)
+    runs.command(epilog=examples("runtime runs complete lqdkZWZhdWx0pGNhYnM approved=true"))(complete)
+    runs.command(epilog=examples("runtime runs fail lqdkZWZhdWx0pGNhYnM 'no car is free'"))(fail)
     runs.command(epilog=examples("runtime runs update lKdhY2NvdW50pWFsaWNloTEA limit 100"))(update)
     runs.command(epilog=examples("runtime runs cancel lKdhY2NvdW50pWFsaWNloTEA --reason 'not wanted any more'"))(cancel)
     runs.command(epilog=examples("runtime runs terminate lKdhY2NvdW50pWFsaWNloTEA --reason 'stuck'"))(terminate)
@@ -187,6 +189,42 @@ def signal_with_start(
         print_json({"run": run.id, "signal": name})
     else:
         print_line(run.id)
+
+
+Token = Annotated[str, typer.Argument(metavar="TOKEN", help="The token that a step handed out.")]
+
+
+def complete(
+    token: Token,
+    value: Value = None,
+    tenant: Tenant = None,
+    data: DataDir = None,
+    timeout_s: Timeout = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Complete the step that handed out a token, with a value; it is in the log when this ends."""
+    given = _value(value)
+    Reach(data, tenant, timeout_s).run(lambda client: client.complete(token, given, timeout_s=timeout_s))
+    if as_json:
+        print_json({"token": token, "status": "completed"})
+    else:
+        print_line("the step is completed")
+
+
+def fail(
+    token: Token,
+    reason: Annotated[str, typer.Argument(help="Why it failed; the run is told.")],
+    tenant: Tenant = None,
+    data: DataDir = None,
+    timeout_s: Timeout = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Fail the step that handed out a token."""
+    Reach(data, tenant, timeout_s).run(lambda client: client.fail(token, reason, timeout_s=timeout_s))
+    if as_json:
+        print_json({"token": token, "status": "failed"})
+    else:
+        print_line("the step has failed")
 
 
 def update(

@@ -11,6 +11,7 @@
     failures.py     failures on the wire become exceptions
     store.py        publishing that the broker acknowledges
     objects.py      bodies too large for a message
+    completing.py   steps that handed out tokens, completed from outside
     starting.py     a workflow's run, begun with a signal if none goes on
     runs.py         a submitted command that may be taken up again anywhere
     values.py       what a generator's run yields

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import msgspec
 
+from runtime.client import completing, listing, starting, tracing
 from runtime.client import connection as connections
-from runtime.client import listing, starting, tracing
 from runtime.client.approvals import Approvals
 from runtime.client.calls import Calls, Watch
 from runtime.client.connection import Connection
@@ -311,6 +311,14 @@ class Client:
     ) -> Run:
         """Sends a signal to a workflow's run, which begins with `args` if none goes on; see runtime.client.starting."""
         return await starting.signal_with_start(self, kind, key, name, value, args, **given)
+
+    async def complete(self, token: str, value: Any = None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Completes the step that handed out `token` (`ctx.external`); see runtime.client.completing.complete."""
+        await completing.complete(self, token, value, timeout_s=timeout_s)
+
+    async def fail(self, token: str, reason: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Fails it: the run gets a StepFailed. Raises as `complete` does."""
+        await completing.complete(self, token, error=reason, timeout_s=timeout_s)
 
     async def intent(self, session: str, intent: Intent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
         """Says an intent in a session, and returns its id once the broker has stored it; the session shows the rest."""

@@ -20,6 +20,7 @@ from runtime.flow.paced import PacedSteps
 from runtime.flow.saga import ContinueAsNew, Saga
 from runtime.human import Human
 from runtime.policy import RetryPolicy
+from runtime.tokens import Tokens
 from runtime.turn import Question, Turn, method_and_payload
 from schemas import control
 from schemas.address import Address, actor_id, encode_token
@@ -64,6 +65,8 @@ class Workflow:
         self._run = f"{actor}/{turn.command_id}/{generation}"
         self._random: random.Random | None = None
         self._human: Human | None = None
+        self._human = Human(self, generation)
+        self._tokens = Tokens(address, turn.command_id, turn.secret, generation)
 
     @property
     def address(self) -> Address:
@@ -143,6 +146,26 @@ class Workflow:
         if not callable(fn):
             raise BadResult(f"step {name!r} needs a function: ctx.step(name, fn, ...), or ctx.step(fn, ...)")
         return self._steps.step(name, fn, args, kwargs, returns, heartbeat_timeout_s, retry, timeout_s)
+
+    def external(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        returns: Any = Any,
+        timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, Any]:
+        """Takes a step that something outside completes: `fn(*args, token=…)` hands out a token, and whoever has it
+        says what came of it, by HTTP, NATS, the command line or a client (`Client.complete`, `Client.fail`).
+
+        Gives the value, read as `returns`. Raises StepFailed when it was failed, TimeoutError when nobody said anything
+        within `timeout_s` seconds. The token is the same on every attempt, and is used once. `retry` is of `fn`.
+        """
+        step = partial(self.step, retry=retry)
+        return self._tokens.external(step, self._mail, name, fn, args, kwargs, returns, timeout_s)
 
     def heartbeat(self, detail: Any = None) -> None:
         """Says, within a step, that it goes on; see runtime.heartbeats."""

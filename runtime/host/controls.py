@@ -21,6 +21,7 @@ from runtime.kind import Execution
 from runtime.mail import ANSWER, CANCEL, SIGNAL, UPDATE, Message, Said
 from schemas import codec, control
 from schemas.headers import is_id
+from schemas.tokens import SIGNAL_PREFIX, BadToken, parse_token
 from schemas.wire import Failure
 
 NULL = b"null"
@@ -36,7 +37,7 @@ LOOK_AGAIN_S = 2.0
 ANSWER_NESTING = MAX_KEPT_NESTING + 8
 """Levels of an answer: the result's own, and those of what it travels in."""
 
-Body = control.Signal | control.Cancel | control.Start | control.Answered
+Body = control.Signal | control.Cancel | control.Start | control.Complete | control.Answered
 
 
 def read(command: Command) -> Body | Failure:
@@ -51,6 +52,9 @@ def read(command: Command) -> Body | Failure:
         return Failure("invalid_arguments", f"{command.address}.{command.method}: run is the id of a command", "$.run")
     if isinstance(body, control.Signal | control.Start) and not 0 < len(body.name) <= control.MAX_NAME_LENGTH:
         text = f"{command.address}.{command.method}: name is 1 to {control.MAX_NAME_LENGTH} characters"
+        return Failure("invalid_arguments", text, "$.name")
+    if isinstance(body, control.Signal | control.Start) and body.name.startswith(SIGNAL_PREFIX):
+        text = f"{command.address}.{command.method}: a name that begins with {SIGNAL_PREFIX!r} is a token's: complete it"
         return Failure("invalid_arguments", text, "$.name")
     # An answer is what a handler returned, which may nest deeper than what is sent to one.
     most = ANSWER_NESTING if isinstance(body, control.Answered) else MAX_NESTING
@@ -88,6 +92,8 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
     if row is not None and (place not in found.pending or place in plan.changes.pending_done):
         return False  # it has ended meanwhile
     body = read(command)
+    if isinstance(body, control.Complete):
+        body = _token_problem(plan, command, body) or body
     if isinstance(body, Failure):
         plan.refuse(work.lane, command, body, work.seq)
         return True
@@ -103,6 +109,11 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
         result = msgspec.Raw(encode_json(body.result))
         message = Message(body.run, body.question, "", result, body.error, body.digest)
         say(plan, work, command, ANSWER, message, run)
+    elif isinstance(body, control.Complete):
+        failed = None if body.error is None else Failure("handler_failed", body.error)
+        name = SIGNAL_PREFIX + parse_token(body.token).label
+        message = Message(body.run, command.id, name, msgspec.Raw(encode_json(body.value)), failed)
+        say(plan, work, command, SIGNAL, message, run)
     elif isinstance(body, control.Terminate):
         return _terminate(plan, work, command, run, body, row)
     elif isinstance(body, control.Cancel):
@@ -114,6 +125,24 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
         say(plan, work, command, SIGNAL, message, run)
     plan.succeed(work, command, NULL)
     return True
+
+
+def _token_problem(plan: Plan, command: Command, body: control.Complete) -> Failure | None:
+    """Why a token cannot be used with this command."""
+    try:
+        token = parse_token(body.token)
+    except BadToken as error:
+        return Failure("invalid_arguments", f"{command.address}: {error}", "$.token")
+    if token.tenant != command.address.tenant:
+        return Failure("forbidden", f"the token is of another tenant than {command.address.tenant!r}")
+    known = plan.identity is None or plan.identity.is_token(token)
+    if not known or token.address != command.address or token.run != body.run:
+        text = f"no run of {command.address} handed out this token: use it as the step was given it"
+        return Failure("not_found", text)
+    if command.id != token.command_id:
+        text = f"a token is used once: send what completes it under the id {token.command_id!r}"
+        return Failure("bad_request", text)
+    return None
 
 
 def not_running(command: Command, run: str) -> Failure:

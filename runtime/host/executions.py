@@ -212,6 +212,7 @@ class Executions:
                 start.turn.asks_through(self._asker(start, journal.mail))
                 start.turn.steps_through(journal.steps, journal.mail)
                 start.turn.yields_through(journal.yields)
+                start.turn.secret = self._journals.secret
                 start.turn.gated = True
                 job = method.run(start.state, start.payload, start.turn)
                 decided = await self.loop.run(_awaited(journal.through(job)))

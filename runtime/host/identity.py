@@ -11,6 +11,7 @@ from schemas import headers as names
 from schemas.address import Address
 from schemas.control import parse_sender, sender_of
 from schemas.signature import BadSignature, check_secret, is_sender, join_roles, prove_sender, sign, split_roles, verify
+from schemas.tokens import Token, is_token
 
 _log = logging.getLogger("troupe.identity")
 
@@ -42,6 +43,10 @@ class Identity:
             names.SENDER: name,
             names.SENDER_PROOF: prove_sender(self._own, subject=subject, id=id, body=body, sender=name),
         }
+
+    def is_token(self, token: Token) -> bool:
+        """Whether a pod of this log made the token."""
+        return is_token(self._own, token)
 
     def vouch(self, subject: str, id: str, body: bytes, principal: str, roles: tuple[str, ...]) -> dict[str, str]:
         """The headers by which a command that a pod makes itself has the principal, proved, of one that led to it."""

@@ -26,6 +26,7 @@ from runtime.journal import STEP, Entry, Recorder, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Execution
 from runtime.mail import ANSWER, Mail, Said, said_of
 from runtime.suspension import Suspended, Suspension
+from runtime.tokens import NO_SECRET
 from runtime.yields import Yields, divided
 from schemas.headers import FORK
 
@@ -47,6 +48,7 @@ class Journals:
         suspend_after_s: see PodSettings.
         certain: whether nobody else can own the pod's lanes yet, see Leases.certain; called from any thread.
         partitions: of the whole log.
+        secret: what its runs' tokens are proved by.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Journals:
         suspend_after_s: float,
         certain: Callable[[], bool],
         partitions: int,
+        secret: bytes = NO_SECRET,
     ) -> None:
+        self.secret = secret
         self._source = source
         self.put = put
         self.clock = clock

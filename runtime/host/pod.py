@@ -208,6 +208,7 @@ class Pod:
                 settings.suspend_after_s,
                 self.leases.certain,
                 settings.partitions,
+                secret,
             ),
             self._background,
             settings.handler_timeout_s,

@@ -94,9 +94,9 @@ LASTING: dict[str, Words] = {
 """Commands that run until they are ended."""
 
 SERVERS = {"infra up", "infra status", "infra down"}
-ELSEWHERE = {"groups promote", "groups retire", "runs signal-with-start"}
+ELSEWHERE = {"groups promote", "groups retire", "runs complete", "runs fail", "runs signal-with-start"}
 """tests/cli/test_processes.py and test_groups.py: they need servers, or groups, of their own; and tests/gateway/
-test_besides.py: it needs workflows."""
+test_besides.py: they need workflows, and tokens."""
 
 WITH_THE_LOG = {"db migrate", "log archive", "log restore", "log segments"}
 """Commands that ask Postgres, and no pod."""

@@ -46,6 +46,7 @@ def test_the_commands_are_those_that_scripts_may_rely_on() -> None:
         "groups list", "groups promote", "groups retire", "infra down", "infra status", "infra up", "init", "intake up",
         "keys new", "log archive", "log export", "log restore", "log segments", "log show", "partitions", "replay",
         "runs cancel",
+        "runs complete", "runs fail",
         "runs describe", "runs fork", "runs list", "runs restart", "runs retry", "runs show", "runs signal",
         "runs signal-with-start",
         "runs terminate", "runs update", "runs wait", "schedules backfill", "schedules create", "schedules delete",

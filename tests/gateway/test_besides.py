@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.keys import new_key
 from runtime.client import Client
 from runtime.errors import CallFailed, Rejected
+from schemas.tokens import parse_token
 from tests.cli.command import Runtime
 from tests.gateway.process import GatewayProcess, error_of
 from tests.support.patience import PATIENCE_S
-from tests.support.system import System, run
+from tests.support.system import System, run, until
 
 MODULE = "tests.support.besides"
 SIGNING_KEY = "k" * 32
@@ -123,3 +125,95 @@ def test_given_what_cannot_begin_when_it_is_signalled_with_a_start_then_the_erro
             assert (await client.query("basket", "b3", "current"))["run"] == ""
 
     run(scenario())
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def lines(path: Path) -> list[str]:
+    """What a step has written so far."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def begin(place: Place, kind: str, path: Path, key: str) -> str:
+    """Starts a run, and gives where its result is."""
+    body = {"kind": kind, "key": key, "method": "run", "args": {"path": str(path)}}
+    link: str = place.post("/runs", body).json()["links"]["self"]
+    return link
+
+
+def test_given_a_token_when_pods_are_killed_then_it_completes_its_step_once_by_http(
+    place: Place, tmp_path: Path
+) -> None:
+    path = tmp_path / "taxi"
+    link = begin(place, "ride", path, "t1")
+    token = run(until(lambda: lines(path)))[0]
+    place.replace()
+    assert error_of(place.post(f"/tokens/{token}/complete", {"value": {"km": 3}}, "eve")) == (403, "forbidden")
+    other = str(parse_token(token)._replace(label="0" * 16))
+    assert error_of(place.post(f"/tokens/{other}/complete", {"value": 1})) == (404, "not_found")
+    assert error_of(place.post("/tokens/none/complete", {"value": 1})) == (400, "bad_request")
+    assert place.post(f"/tokens/{token}/complete", {"value": {"km": 3}}).status_code == 200
+    place.replace()
+    again = place.post(f"/tokens/{token}/complete", {"value": {"km": 3}})
+    assert again.status_code == 200, "the same again does nothing"
+    assert error_of(place.post(f"/tokens/{token}/complete", {"value": {"km": 4}})) == (409, "rejected")
+    assert error_of(place.post(f"/tokens/{token}/fail", {"reason": "late"})) == (409, "rejected")
+    assert place.result(link) == {"km": 3}
+    assert set(lines(path)) == {token}
+
+
+def test_given_tokens_when_they_are_used_by_client_command_line_and_nats_then_each_is_checked(
+    place: Place, tmp_path: Path
+) -> None:
+    cli = place.command_line(tmp_path)
+    failed, by_cli, ended = tmp_path / "failed", tmp_path / "cli", tmp_path / "ended"
+    walked, gone = begin(place, "ride", failed, "t2"), begin(place, "ride", ended, "t4")
+    boat = begin(place, "ferry", by_cli, "t3")
+    tokens = [run(until(lambda path=path: lines(path)))[0] for path in (failed, by_cli, ended)]
+    assert "the step is completed" in cli.ok("runs", "complete", tokens[1], "7").out
+    assert place.result(boat) == 7
+    assert place.post(f"{gone}/terminate", {"reason": "enough"}).status_code == 200
+
+    async def scenario() -> None:
+        async with await place.client() as client:
+            await client.fail(tokens[0], "no car is free")
+            with pytest.raises(Rejected, match="was used already"):
+                await client.complete(tokens[0], 1)
+            with pytest.raises(CallFailed, match="not_running"):
+                await client.complete(tokens[2], 1)
+            token = parse_token(tokens[2])
+            forged = str(token._replace(label="0" * 16))
+            with pytest.raises(CallFailed, match="not_found.*handed out"):
+                await client.complete(forged, 1)
+            body = msgspec.json.encode({"run": token.run, "token": tokens[2], "value": 1})
+            reply = await client.call("ride", "t4", "$complete", body, id="another")
+            assert reply.error is not None
+            assert token.command_id in reply.error.message
+            begun = client.run(walked.rpartition("/")[2])
+            with pytest.raises(CallFailed, match="is a token's"):
+                await begun.signal(f"$token {token.label}", 1)
+
+    run(scenario())
+    assert place.result(walked) == "walked, since step 'taxi' failed: no car is free"
+    assert cli("runs", "fail", tokens[0], "again").code != 0
+
+
+# -- heartbeats --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["climbing", "hiking"])
+def test_given_a_long_step_when_its_pod_is_killed_then_it_resumes_from_its_last_heartbeat(
+    place: Place, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "climb"
+    link = begin(place, kind, path, f"h-{kind}")
+    for step in (0, 1):
+        Path(f"{path}.{step}").touch()
+    recorded = "SELECT max(payload->>'result') FROM log WHERE payload->>'step' LIKE '$beat%%' AND key = %s"
+    run(until(lambda: place.system.sql(recorded, f"h-{kind}") == [("2",)]))
+    place.replace()
+    for step in (2, 3):
+        Path(f"{path}.{step}").touch()
+    assert place.result(link) == [2, 4]
+    assert lines(path) == ["from 0", "from 2"]

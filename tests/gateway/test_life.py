@@ -56,6 +56,8 @@ def test_given_the_documentation_then_it_names_every_route_and_its_bodies(shared
         "/runs",
         "/invoke/{function}",
         "/signal-with-start",
+        "/tokens/{token}/complete",
+        "/tokens/{token}/fail",
         "/runs/{run_id}",
         *[f"/runs/{{run_id}}/{what}" for what in ("signal", "update", "cancel", "terminate", "retry")],
         *[f"/runs/{{run_id}}/{what}" for what in ("timeline", "fork", "restart")],

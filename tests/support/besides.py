@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import StepFailed
 from runtime.flow.context import Workflow
+from runtime.function import function
+from runtime.heartbeats import heartbeat, heartbeat_detail
+from runtime.turn import Turn
 from runtime.workflow import workflow
 
 
@@ -20,3 +28,50 @@ async def once_only(ctx: Workflow) -> str:
     """One run a key."""
     found: str = await ctx.signal("add", returns=str)
     return found
+
+
+async def hand_out(path: str, token: str) -> None:
+    """Writes the token where a test finds it, once for each time that it runs."""
+    with Path(path).open("a") as file:
+        file.write(token + "\n")
+
+
+@workflow
+async def ride(ctx: Workflow, path: str) -> Any:
+    """Waits for somebody outside."""
+    try:
+        return await ctx.external("taxi", hand_out, path, returns=dict[str, int])
+    except StepFailed as error:
+        return f"walked, since {error}"
+
+
+@function(timeout_s=None)
+async def ferry(ctx: Turn, path: str) -> int:
+    """The same, as a function."""
+    found: int = await ctx.external("boat", hand_out, path, returns=int)
+    return found
+
+
+async def climb(path: str) -> list[int]:
+    """Says how far it is, and goes on only up to where a test lets it."""
+    began = heartbeat_detail(int) or 0
+    with Path(path).open("a") as file:
+        file.write(f"from {began}\n")
+    for step in range(began, 4):
+        while not Path(f"{path}.{step}").exists():
+            await asyncio.sleep(0.02)
+        heartbeat(step + 1)
+    return [began, 4]
+
+
+@workflow
+async def climbing(ctx: Workflow, path: str) -> list[int]:
+    """A long step."""
+    found: list[int] = await ctx.step("climb", climb, path, heartbeat_timeout_s=300)
+    return found
+
+
+@function(timeout_s=None)
+async def hiking(path: str) -> list[int]:
+    """A long function."""
+    return await climb(path)
