@@ -54,7 +54,7 @@ def read(command: Command) -> Body | Failure:
         text = f"{command.address}.{command.method}: name is 1 to {control.MAX_NAME_LENGTH} characters"
         return Failure("invalid_arguments", text, "$.name")
     if isinstance(body, control.Signal | control.Start) and body.name.startswith(SIGNAL_PREFIX):
-        text = f"{command.address}.{command.method}: a name that begins with {SIGNAL_PREFIX!r} is a token's: complete it"
+        text = f"{command.address}.{command.method}: names with {SIGNAL_PREFIX!r} are tokens': complete one"
         return Failure("invalid_arguments", text, "$.name")
     # An answer is what a handler returned, which may nest deeper than what is sent to one.
     most = ANSWER_NESTING if isinstance(body, control.Answered) else MAX_NESTING

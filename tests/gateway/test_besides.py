@@ -191,7 +191,7 @@ def test_given_tokens_when_they_are_used_by_client_command_line_and_nats_then_ea
             assert reply.error is not None
             assert token.command_id in reply.error.message
             begun = client.run(walked.rpartition("/")[2])
-            with pytest.raises(CallFailed, match="is a token's"):
+            with pytest.raises(CallFailed, match="are tokens'"):
                 await begun.signal(f"$token {token.label}", 1)
 
     run(scenario())
