@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -13,8 +13,10 @@ from runtime.cli.moments import moment
 from runtime.cli.options import AsJson, By, DataDir, Limit, OnlyKey, OnlyKind, Reason, Tenant, TimeoutS, examples
 from runtime.cli.output import as_text, print_json, print_line, print_table
 from runtime.cli.reach import Reach
-from runtime.client import Run
 from schemas.timeline import STATUSES
+
+if TYPE_CHECKING:
+    from runtime.client import Run
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as the submission answered with.")]
 
