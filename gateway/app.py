@@ -9,6 +9,7 @@ from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from gateway.actors import ROUTES as ACTORS
 from gateway.approvals import ROUTES as APPROVALS
 from gateway.context import Gateway
 from gateway.controls import cancel_run, fork_run, restart_run, retry_run, signal_run, terminate_run, update_run
@@ -66,6 +67,7 @@ def create_app(settings: GatewaySettings) -> Litestar:
             *SCHEDULES,
             *APPROVALS,
             *TOKENS,
+            *ACTORS,
             get_capabilities,
             get_functions,
             get_health,

@@ -220,6 +220,18 @@ class Kind(abc.ABC):
         """The name of the method that takes this command object. Raises TypeError when none does."""
 
 
+DELETED = "deleted"
+"""The name of the system event with which an actor's life ends: what was before it is gone, and a new one begins."""
+
+
+def this_life(kind: Kind, state: Any, events: Sequence[StoredEvent]) -> tuple[Any, Sequence[StoredEvent]]:
+    """(state to fold from, events to fold), where the actor may have been deleted among these events."""
+    for at in range(len(events) - 1, -1, -1):
+        if events[at].type == SYSTEM_EVENT_PREFIX + DELETED:
+            return kind.initial(), events[at:]
+    return state, events
+
+
 def _defined_name(name: str, part: str) -> str:
     try:
         return check_name(name, part)

@@ -34,6 +34,7 @@ _CODES = (
     Code("cancelled", 409, False, "the command was cancelled while it ran, or before"),
     Code("terminated", 409, False, "the run was ended by a person, without its handler"),
     Code("timed_out", 408, False, "the run took longer than the time-out that came with it"),
+    Code("deleted", 410, False, "the actor was deleted after this command was done, and its answer with it"),
     Code("not_running", 409, False, "the run that this is for has ended, or is not known to the actor yet"),
     Code("parked", 409, False, "the command failed and waits for a person among the dead letters"),
     Code("too_large", 413, False, "the body or the result is larger than the limit"),

@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
         (tail, "runtime actors tail account alice --from 1"),
         (pause, 'runtime actors pause account alice --reason "looking into ticket 12"'),
         (resume, "runtime actors resume account alice"),
+        (delete, 'runtime actors delete account alice --reason "she asked for it"'),
         (skip, 'runtime actors skip account alice --reason "its partner is gone"'),
     ):
         actors.command(command.__name__.rstrip("_"), epilog=examples(*lines))(command)
@@ -315,6 +316,34 @@ def skip(
     There it can be replayed (`runtime dead replay`, or `runtime runs retry`) or dropped.
     """
     _order("skip", (kind, key), by, reason, Reach(data, tenant, timeout_s), as_json=as_json)
+
+
+def delete(
+    kind: Kind,
+    key: Key,
+    by: By = None,
+    reason: Reason = "",
+    force: Annotated[bool, typer.Option("--force", help="Also one that works: what is not done is ended.")] = False,
+    tenant: Tenant = None,
+    data: DataDir = None,
+    timeout_s: TimeoutS = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Delete an actor with its history: events, state, runs, dead letters, timers, and what waits for it.
+
+    One event stays, which says who did it. Segments of the archive stay as they are, and are named.
+    """
+    deleted = Reach(data, tenant, timeout_s).run(
+        lambda client: client.delete(kind, key, by=by, reason=reason, force=force, timeout_s=timeout_s)
+    )
+    if as_json:
+        from msgspec import to_builtins
+
+        print_json(to_builtins(deleted))
+        return
+    print_line(f"deleted {kind}/{key}: {deleted.events} events, {deleted.ended} commands that were not done")
+    for segment in deleted.archived:
+        print_line(f"{segment.url} still holds events {segment.first_seq} to {segment.last_seq}")
 
 
 def _order(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import msgspec
 
-from runtime.client import completing, listing, starting, tracing
+from runtime.client import completing, listing, orders, starting, tracing
 from runtime.client import connection as connections
 from runtime.client.approvals import Approvals
 from runtime.client.calls import Calls, Watch
@@ -24,6 +24,7 @@ from runtime.client.failures import address_checked, checked_id, decode_as, enco
 from runtime.client.feed import Feed
 from runtime.client.kinds import Kinds
 from runtime.client.ordered import OrderedReader
+from runtime.client.orders import Deleted
 from runtime.client.runs import Run
 from runtime.client.schedules import Schedules
 from runtime.client.sending import Sending
@@ -311,6 +312,20 @@ class Client:
     ) -> Run:
         """Sends a signal to a workflow's run, which begins with `args` if none goes on; see runtime.client.starting."""
         return await starting.signal_with_start(self, kind, key, name, value, args, **given)
+
+    async def delete(
+        self, kind: Kind | str, key: str, *, by: str | None = None, reason: str = "", force: bool = False,
+        timeout_s: float = 60.0,
+    ) -> Deleted:  # fmt: skip
+        """Deletes an actor: its events and state, what waits for it, its timers, runs and dead letters.
+
+        One event stays, which says who did it and why, and begins a new life under the same key. What was sent to it
+        before and comes again is answered with CallFailed (`deleted`), and does not count. Segments of the archive stay
+        as they are; the answer names them. Raises Rejected when the actor works, unless `force` ends that, and when it
+        has no events; CallFailed (unavailable).
+        """
+        name = kind if isinstance(kind, str) else kind.name
+        return await orders.delete(self, name, key, by=by, reason=reason, force=force, timeout_s=timeout_s)
 
     async def complete(self, token: str, value: Any = None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Completes the step that handed out `token` (`ctx.external`); see runtime.client.completing.complete."""

@@ -18,11 +18,12 @@ async def order(
     client: Client,
     kind: str,
     key: str,
-    what: Literal["pause", "resume", "skip", "replay", "drop"],
+    what: Literal["pause", "resume", "skip", "replay", "drop", "delete"],
     by: str | None,
     reason: str,
     *,
     dead_letter: int = 0,
+    force: bool = False,
     timeout_s: float,
     type: Any = Any,
 ) -> Any:
@@ -32,7 +33,9 @@ async def order(
     Rejected for a letter that was settled already, or when nothing holds the key, and
     CallFailed (not_found, unavailable).
     """
-    question = {"what": what, "by": by, "reason": reason, "dead_letter": dead_letter}
+    question: dict[str, Any] = {"what": what, "by": by, "reason": reason, "dead_letter": dead_letter}
+    if force:
+        question["force"] = True
     reply = await client.read(kind, key, ORDER_QUERY, msgspec.json.encode(question), timeout_s=timeout_s)
     return decode_as(reply.result, type)
 
@@ -60,3 +63,36 @@ async def settle(
     answer = await order(client, kind, key, what, by, reason, dead_letter=number, timeout_s=timeout_s)
     seq: int = answer["seq"]
     return seq
+
+
+class Archived(msgspec.Struct):
+    """A segment of the archive whose file still has events of a deleted actor, which nobody is given any more."""
+
+    url: str
+    first_seq: int
+    last_seq: int
+
+
+class Deleted(msgspec.Struct):
+    """What became of an actor.
+
+    seq       the sequence number of the event `troupe.deleted`, behind which its new life begins
+    events    how many events were taken away
+    ended     how many commands were ended that were not done
+    archived  where events still lie, until these segments are deleted by hand
+    """
+
+    seq: int
+    events: int = 0
+    ended: int = 0
+    archived: list[Archived] = []
+
+
+async def delete(
+    client: Client, kind: str, key: str, *, by: str | None, reason: str, force: bool, timeout_s: float
+) -> Deleted:
+    """Deletes an actor with its history; see Client.delete."""
+    deleted: Deleted = await order(
+        client, kind, key, "delete", by, reason, force=force, timeout_s=timeout_s, type=Deleted
+    )
+    return deleted

@@ -117,7 +117,7 @@ class Aftermath:
         if active is None:
             active = Activation(lane, work.address, work.seq, work.state, work.saved_seq, now)
         else:
-            active.state, active.seq, active.used_at = work.state, work.seq, now
+            active.state, active.seq, active.used_at, active.unreadable = work.state, work.seq, now, None
         pod.activations.put(work.actor, active)
         every = work.kind.behaviour.snapshot_every
         if every and work.seq - active.saved_seq >= every:

@@ -22,7 +22,7 @@ from runtime.errors import UnreadableEvent
 from runtime.host.archiving import ArchiveLog, Base, Candidate, NotArchived, Packed, SegmentStore
 from runtime.host.ports import LogUnavailable
 from runtime.host.reading import FoldSource, SnapshotRow, Snapshots
-from runtime.kind import Kind, StoredEvent
+from runtime.kind import DELETED, SYSTEM_EVENT_PREFIX, Kind, StoredEvent
 from runtime.policy import Retention
 from schemas.segment import ActorEvents, BadSegment, Segment, SegmentActor, SegmentEvent, decode_segment, encode_segment
 
@@ -167,8 +167,10 @@ class Archiver:
                 size += len(event.payload)
         return events, bool(events) and upto == events[-1].seq < candidate.upto
 
-    async def _base(self, kind: Kind, candidate: Candidate) -> Any:
+    async def _base(self, kind: Kind, candidate: Candidate, first: SegmentEvent) -> Any:
         """The actor's state before its first row."""
+        if first.type == SYSTEM_EVENT_PREFIX + DELETED:
+            return kind.initial()
         before = candidate.first_seq - 1
         known = await self._log.base(candidate.actor)
         if known is not None and known.seq != before:
@@ -186,7 +188,7 @@ class Archiver:
 
         Raises _Refused, UnreadableEvent, and what the fold raises.
         """
-        state, seq = await self._base(kind, candidate), events[-1].seq
+        state, seq = await self._base(kind, candidate, events[0]), events[-1].seq
         found = await self._snapshots.find(candidate.actor, kind.fold_version)
         behind = found[0] if found is not None and found[0] < seq else 0
         until = [_stored(event) for event in events if event.seq <= behind]

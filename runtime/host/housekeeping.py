@@ -91,6 +91,7 @@ class Housekeeping:
                         pass  # a page at a time: nothing waits for long
                     while self._runs_window_s > 0 and await self._keeping.trim_runs(self._runs_window_s):
                         pass
+                    await self._keeping.erase()
                     await self._keeping.forget_pods()
             except (LogUnavailable, NotConnected) as error:
                 _log.warning("housekeeping waits: %r", error)

@@ -136,18 +136,20 @@ class Anchor:
 class Order:
     """A person's order for an actor; `answered` gets a JSON value or the exception.
 
-    pause, resume and skip act on the key; replay and drop act on a dead letter.
+    pause, resume and skip act on the key; replay and drop act on a dead letter; delete takes away all that the actor
+    is, with `force` also what it works at.
     """
 
     lane: Lane
     actor: str
     address: Address
-    what: Literal["pause", "resume", "skip", "replay", "drop"]
+    what: Literal["pause", "resume", "skip", "replay", "drop", "delete"]
     by: str | None
     reason: str
     answered: asyncio.Future[Any]
     dead_letter: int = 0
     command: Command | None = None
+    force: bool = False
 
 
 Item = Command | Next | Rerun | Expire | Finished | Step | Touch | Sent | Anchor | Order

@@ -72,6 +72,9 @@ class Keeping(Protocol):
         Says whether the page was full.
         """
 
+    async def erase(self) -> None:
+        """Takes away what deleted actors have left, where that was cut off."""
+
     async def forget_pods(self) -> None:
         """Deletes the rows of pods that died an hour ago."""
 

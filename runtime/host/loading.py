@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from runtime.errors import UnreadableEvent, UnreadableSegment
 from runtime.host.items import Touch
@@ -16,7 +16,7 @@ from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable
 from runtime.host.reading import FoldSource, SnapshotRow, Snapshots
 from runtime.host.tasks import Tasks
-from runtime.kind import Kind
+from runtime.kind import Kind, StoredEvent, this_life
 from schemas.address import Address
 
 _log = logging.getLogger("troupe.loading")
@@ -125,12 +125,16 @@ async def fold_log(
     try:
         async for page in reader.stored(actor, partition, seq):
             if problem is None:
-                state, problem = await asyncio.to_thread(_tried, kind.fold, state, page)
+                state, problem = await asyncio.to_thread(_tried, _folded, kind, state, page)
             seq = page[-1].seq
     except UnreadableSegment as error:
         # Its newest event must be known all the same: nothing may be written in the place of what cannot be read.
         return state, await reader.last_seq(actor, partition), str(error)
     return state, seq, problem
+
+
+def _folded(kind: Kind, state: object, page: Sequence[StoredEvent]) -> object:
+    return kind.fold(*this_life(kind, state, page))
 
 
 def _tried(job: Callable[..., object], *arguments: object) -> tuple[object, str | None]:

@@ -106,6 +106,8 @@ class Lookups:
         """Asks for what an occasion of the engine's own needs besides its actor."""
         if isinstance(item, Order) and item.dead_letter:
             wanted.dead_letters.append(item.dead_letter)
+        elif isinstance(item, Order) and item.what == "delete":
+            wanted.unfinished.append(item.actor)
         elif isinstance(item, Step) and item.entry is not None and item.entry.step.startswith(ANSWERED):
             wanted.runs.append((item.command.actor, item.entry.step.removeprefix(ANSWERED)))
         elif isinstance(item, Expire):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.errors import Rejected
+from runtime.host import deleting
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.controls import put_away
 from runtime.host.items import Order
@@ -25,6 +26,9 @@ def carry_out(plan: Plan, found: Found, work: Work, item: Order) -> None:
         plan.resolved.add(item.dead_letter)
     if item.what == "skip":
         _skip(plan, found, work, item)
+        return
+    if item.what == "delete":
+        deleting.delete(plan, found, work, item)
         return
     command = item.command or Command(item.lane, item.address, "-", item.what, {}, b"")
     command.id = command.id or f"{item.what}-{item.actor}-{work.seq}"

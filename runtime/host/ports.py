@@ -67,6 +67,8 @@ class Wanted:
     cold: list[Cold] = dataclasses.field(default_factory=list)
     dead_letters: list[int] = dataclasses.field(default_factory=list)
     """Dead letters that are to be replayed or dropped."""
+    unfinished: list[str] = dataclasses.field(default_factory=list)
+    """Actors all of whose pending commands are asked for."""
 
 
 class InboxEntry(NamedTuple):
@@ -130,6 +132,8 @@ class Found(NamedTuple):
     """Those of the dead letters that nobody has replayed or dropped."""
     refused: dict[tuple[str, str], list[Refusal]]
     """What was refused under these ids."""
+    unfinished: Sequence[PendingRow] = ()
+    """Pending commands of actors that are to be deleted, at most UNFINISHED_LIMIT of each."""
 
 
 TAIL_LIMIT = 512
@@ -137,6 +141,10 @@ TAIL_LIMIT = 512
 
 PENDING_LIMIT = 32
 """Pending commands of one actor that one batch goes on with."""
+
+
+UNFINISHED_LIMIT = 1000
+"""Pending commands that one deletion ends; an actor with more is told to be let finish them."""
 
 
 class ActorRow(NamedTuple):
@@ -256,10 +264,22 @@ class PauseRow(NamedTuple):
     by: str | None
 
 
+class ErasedRow(NamedTuple):
+    """An actor that is deleted: all that is of before the event `seq` goes. `state` is what it begins anew with."""
+
+    actor: str
+    seq: int
+    tenant: str
+    fold_version: str
+    state: str
+
+
 @dataclasses.dataclass(slots=True)
 class Changes:
     """What a batch writes, all or nothing, in this order."""
 
+    erased: list[ErasedRow] = dataclasses.field(default_factory=list)
+    """Before all else: what the batch writes of such an actor is of its new life."""
     actors: list[ActorRow] = dataclasses.field(default_factory=list)
     events: list[EventRow] = dataclasses.field(default_factory=list)
     inbox_forgotten: list[tuple[str, str]] = dataclasses.field(default_factory=list)

@@ -45,6 +45,7 @@ class OrderQuestion(msgspec.Struct, forbid_unknown_fields=True):
     by: str | None = None
     reason: str = ""
     dead_letter: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    force: bool = False
 
 
 class ReadSource(OutcomeSource, Protocol):
@@ -52,6 +53,8 @@ class ReadSource(OutcomeSource, Protocol):
 
     async def describe(self, actor: str) -> dict[str, Any]: ...
     async def dead_letter(self, id: int, tenant: str) -> dict[str, Any] | None: ...
+    async def erase(self, actor: str, partition: int, seq: int) -> int: ...
+    async def segments_of(self, actor: str) -> list[dict[str, Any]]: ...
 
 
 class Reads:
@@ -223,8 +226,8 @@ class Reads:
         return described | {"active": self._activations.get(actor) is not None} | beside
 
     async def _order(self, lane: Lane, actor: str, address: Address, question: OrderQuestion) -> Any:
-        if question.what not in ("pause", "resume", "skip", "replay", "drop"):
-            text = f"there is no order {question.what!r}: pause, resume, skip, replay or drop"
+        if question.what not in ("pause", "resume", "skip", "replay", "drop", "delete"):
+            text = f"there is no order {question.what!r}: pause, resume, skip, replay, drop or delete"
             raise Refused("invalid_arguments", text, "$.what")
         for name, value in (("by", question.by), ("reason", question.reason)):
             if value and "\0" in value:
@@ -243,10 +246,17 @@ class Reads:
             answered,
             question.dead_letter,
             command,
+            question.force,
         )
+        archived = await self._source.segments_of(actor) if order.what == "delete" else []
         self._put(order)
         try:
-            return await answered
+            answer = await answered
+            if order.what == "delete":
+                # The deletion is committed, and if this is cut off, housekeeping goes on with it.
+                answer["events"] = await self._source.erase(actor, lane.partition, answer["seq"])
+                answer["archived"] = archived
+            return answer
         except Rejected as error:
             raise Refused("rejected", str(error)) from error
 

@@ -9,7 +9,7 @@ from runtime.errors import UnreadableEvent
 from runtime.host.handling import Running
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import TAIL_LIMIT, Found
-from runtime.kind import Kind
+from runtime.kind import DELETED, SYSTEM_EVENT_PREFIX, Kind, this_life
 from schemas.address import Address
 
 if TYPE_CHECKING:
@@ -58,10 +58,14 @@ class Works:
             work.unreadable = active.unreadable
         else:
             snapshot, tail = self._found.snapshots.get(actor), self._found.tails.get(actor, [])
+            tail = list(this_life(kind, None, tail)[1])
+            begins = bool(tail) and tail[0].type == SYSTEM_EVENT_PREFIX + DELETED
+            if begins:
+                snapshot = None  # of the life before, written late
             behind = snapshot[0] if snapshot is not None else 0
             # What is missing between them is archived, or a newer snapshot was written as the two were read. An actor's
             # newest event is never archived, so there is a row to tell by.
-            incomplete = bool(tail) and tail[0].seq != behind + 1
+            incomplete = bool(tail) and tail[0].seq != behind + 1 and not begins
             if incomplete or self._loads_outside(actor, len(tail)):
                 work.loading = True
                 return work

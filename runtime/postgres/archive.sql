@@ -82,6 +82,13 @@ SELECT s.id, s.store, s.name, b.first_seq, b.last_seq, b.at_byte, b.bytes, b.sha
 FROM segment_actors b JOIN segments s ON s.id = b.segment LEFT JOIN actors a ON a.actor = b.actor
 WHERE b.actor = %(actor)s AND b.last_seq >= %(from_seq)s AND b.first_seq <= %(upto)s ORDER BY b.first_seq
 
+-- name: erased_actors
+-- Of deleted actors, whose events in segments are nobody's any more: those before these sequences.
+SELECT tenant, kind, key, seq FROM erased
+
+-- name: erased_seqs
+SELECT replace(actor::text, '-', ''), seq FROM erased
+
 -- name: lane_segments
 SELECT id, store, name, sha256, first_position FROM segments
 WHERE live AND lane = %(lane)s AND last_position > %(after)s AND first_position <= %(end)s

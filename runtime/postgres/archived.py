@@ -57,6 +57,7 @@ class ArchivedEvents:
         self._tenant = tenant
         self._stores: dict[str, Store] = {}
         self._restored: datetime.datetime | None = None
+        self._erased: dict[tuple[str, str, str], int] = {}
         self._kept: OrderedDict[tuple[int, str | None], list[LogEvent]] = OrderedDict()
 
     async def steady(self, read: Callable[[], Awaitable[list[LogEvent]]]) -> list[LogEvent]:
@@ -67,6 +68,10 @@ class ArchivedEvents:
             if restored == self._restored:
                 return events
             self._restored = restored
+
+    async def _look_for_erased(self) -> None:
+        rows = await self._session.run(query("erased_actors"))
+        self._erased = {(tenant, kind, key): seq for tenant, kind, key, seq in rows}
 
     async def of_actor(self, actor: str, from_seq: int, upto: int = LAST_SEQ) -> AsyncIterator[list[LogEvent]]:
         """One actor's archived events in this range, block by block. Raises UnreadableSegment, LogUnavailable."""
@@ -82,18 +87,24 @@ class ArchivedEvents:
         """The first `limit` archived events of a lane with `after < position <= end`, by position."""
         wanted = {**filters, "lane": lane, "after": after, "end": end}
         parts = [_Part(*row) for row in await self._session.run(query("lane_segments"), wanted)]
+        if parts:
+            await self._look_for_erased()
         fits = self._filter(filters, lambda event: after < event.position <= end)
         return await self._first(parts, lambda event: (event.position,), fits, limit)
 
     async def in_time(self, filters: Mapping[str, Any], limit: int) -> list[LogEvent]:
         """The first `limit` archived events that fit, by time. `filters` as in PostgresReader.by_time."""
         parts = [_Part(*row) for row in await self._session.run(query("time_segments"), filters)]
+        if parts:
+            await self._look_for_erased()
         return await self._first(parts, by_time, self._filter(filters, lambda event: True), limit)
 
     async def in_session(self, tenant: str, session: str, after: str, limit: int) -> list[LogEvent]:
         """The first `limit` archived events of a session beyond a position vector (JSON), by time."""
         wanted = {"tenant": tenant, "mark": session_mark(session), "after": after}
         parts = [_Part(*row) for row in await self._session.run(query("session_segments"), wanted)]
+        if parts:
+            await self._look_for_erased()
         vector: dict[str, int] = msgspec.json.decode(after)
         fits = self._filter(
             {"tenant": tenant},
@@ -107,6 +118,8 @@ class ArchivedEvents:
         since, until = filters.get("since"), filters.get("until")
 
         def fits(event: LogEvent) -> bool:
+            if self._erased and event.seq < self._erased.get((event.tenant, event.kind, event.key), 0):
+                return False
             if self._tenant not in (None, event.tenant) or tenant not in (None, event.tenant):
                 return False
             if kind not in (None, event.kind):

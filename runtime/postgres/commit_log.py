@@ -15,6 +15,7 @@ from runtime.errors import NotConnected
 from runtime.host.ports import (
     PENDING_LIMIT,
     TAIL_LIMIT,
+    UNFINISHED_LIMIT,
     Changes,
     Found,
     InboxEntry,
@@ -188,6 +189,8 @@ def _questions(wanted: Wanted, pod: str) -> list[Statement]:
         asked.append(("timers_of", (uuids(actors),)))
     if wanted.dead_letters:
         asked.append(("find_parked", (plain(wanted.dead_letters),)))
+    if wanted.unfinished:
+        asked.append(("unfinished", (uuids(wanted.unfinished), str(UNFINISHED_LIMIT + 1))))
     if wanted.cold:
         actors, partitions, versions = zip(*wanted.cold, strict=True)
         asked.append(("find_snapshots", (uuids(actors), texts(versions))))
@@ -231,12 +234,13 @@ def _found(rows: Mapping[str, list[Any]]) -> Found:
     refused: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
     for row in rows.get("find_refused", ()):
         refused[row[0], row[1]].append(Refusal(*row[2:]))
-    return Found(lanes, inbox, pending, runs, next_pending, timers, snapshots, tails, parked, refused)
+    unfinished = [PendingRow(*row) for row in rows.get("unfinished", ())]
+    return Found(lanes, inbox, pending, runs, next_pending, timers, snapshots, tails, parked, refused, unfinished)
 
 
 def _writes(changes: Changes, code_version: str) -> list[Statement]:
     """(statement, parameters) of everything in `changes`, in the order in which they are written."""
-    out: list[Statement] = []
+    out: list[Statement] = _erasing(changes)
     if changes.actors:
         actors, tenants, kinds, keys, lanes, parts = zip(*changes.actors, strict=True)
         columns = (uuids(actors), texts(tenants), texts(kinds), texts(keys), ints(lanes), smallints(parts))
@@ -274,6 +278,23 @@ def _writes(changes: Changes, code_version: str) -> list[Statement]:
         changed = (plain(c[0]), texts(c[1]), texts(c[2]), plain(c[3]), numbers(c[4]), texts(c[5]), numbers(c[6]))
         out.append(("update_pending", changed))
     return out + _rarer_writes(changes)
+
+
+def _erasing(changes: Changes) -> list[Statement]:
+    """What is taken away with an actor's deletion; the rest, which may be much, follows (runtime.postgres.erasing)."""
+    if not changes.erased:
+        return []
+    actors, seqs, tenants, versions, states = zip(*changes.erased, strict=True)
+    of = (uuids(actors),)
+    gone: list[Statement] = [
+        (name, of)
+        for name in (
+            "erase_pending", "erase_paused", "erase_timers", "erase_letters", "erase_snapshots",
+        )
+    ]  # fmt: skip
+    mark = (uuids(actors), bigints(seqs))
+    base = (uuids(actors), texts(tenants), bigints(seqs), texts(versions), texts(states))
+    return [*gone, ("erase_segment_actors", mark), ("erase_below", mark), ("erased_base", base)]
 
 
 def _rarer_writes(changes: Changes) -> list[Statement]:

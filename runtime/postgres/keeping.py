@@ -6,6 +6,7 @@ import datetime
 from typing import Any, LiteralString
 
 from runtime.host.keeping import Needed, RetiredLane, UnknownCommand
+from runtime.postgres.erasing import erase_rest
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
 from schemas.subjects import CMD_STREAM
@@ -85,6 +86,10 @@ class PostgresKeeping:
         """See the port."""
         wanted = {"age_s": age_s, "limit": INBOX_PAGE}
         return int((await self._session.run(query("trim_runs"), wanted))[0][0]) == INBOX_PAGE
+
+    async def erase(self) -> None:
+        """See the port."""
+        await erase_rest(self._session)
 
     async def repeatable(self) -> datetime.datetime | None:
         """Since when actors of this server may repeat what they say to others: unsent messages, and executions."""

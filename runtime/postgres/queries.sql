@@ -40,6 +40,14 @@ FROM unnest(%s::int[], %s::uuid[]) u(lane, actor)
 CROSS JOIN LATERAL (SELECT * FROM pending q WHERE q.lane = u.lane AND q.actor = u.actor AND q.holds
                     ORDER BY q.ord LIMIT %s) p
 
+-- name: unfinished
+-- All that is pending of actors that are to be deleted.
+SELECT p.lane, p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.digest, p.state, p.holds, p.attempts,
+       extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error, p.tags,
+       extract(epoch FROM p.expires_at)::float8
+FROM unnest(%s::uuid[]) u(actor)
+CROSS JOIN LATERAL (SELECT * FROM pending q WHERE q.actor = u.actor ORDER BY q.ord LIMIT %s) p
+
 -- name: find_timers
 SELECT t.actor, t.name, t.fire_id
 FROM unnest(%s::uuid[], %s::text[]) u(actor, name)
@@ -204,6 +212,71 @@ DELETE FROM paused WHERE actor = ANY(%s::uuid[])
 -- name: resolve_dead_letters
 UPDATE dead_letters d SET status = u.status, resolved_at = now(), resolved_by = u.by
 FROM unnest(%s::bigint[], %s::text[], %s::text[]) u(id, status, by) WHERE d.id = u.id AND d.resolved_at IS NULL
+
+-- name: erase_pending
+DELETE FROM pending WHERE actor = ANY(%s::uuid[])
+
+-- name: erase_paused
+DELETE FROM paused WHERE actor = ANY(%s::uuid[])
+
+-- name: erase_timers
+DELETE FROM timers WHERE actor = ANY(%s::uuid[])
+
+-- name: erase_letters
+DELETE FROM dead_letters WHERE actor = ANY(%s::uuid[])
+
+-- name: erase_snapshots
+DELETE FROM snapshots WHERE actor = ANY(%s::uuid[])
+
+-- name: erase_segment_actors
+-- The segments still hold them: who reads these by place or by time leaves them out.
+WITH wanted AS (SELECT * FROM unnest(%s::uuid[], %s::bigint[]) u(actor, seq)),
+     gone AS (DELETE FROM segment_actors b USING wanted u WHERE b.actor = u.actor RETURNING b.actor)
+INSERT INTO erased (actor, tenant, kind, key, seq)
+SELECT a.actor, a.tenant, a.kind, a.key, u.seq FROM wanted u JOIN actors a ON a.actor = u.actor
+WHERE u.actor IN (SELECT actor FROM gone)
+ON CONFLICT (actor) DO UPDATE SET seq = excluded.seq
+
+-- name: erase_below
+UPDATE actors a SET erase_below = u.seq FROM unnest(%s::uuid[], %s::bigint[]) u(actor, seq) WHERE a.actor = u.actor
+
+-- name: erased_base
+-- What the archive folds on from: the rows begin with the event that says that the actor was deleted.
+INSERT INTO archived (actor, tenant, seq, fold_version, state)
+SELECT u.actor, u.tenant, u.seq - 1, u.fold_version, u.state
+FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::text[], %s::text[]) u(actor, tenant, seq, fold_version, state)
+ON CONFLICT (actor) DO UPDATE SET seq = excluded.seq, fold_version = excluded.fold_version, state = excluded.state
+
+-- name: to_erase
+SELECT actor, partition, erase_below FROM actors WHERE erase_below IS NOT NULL LIMIT 100
+
+-- name: erase_events
+WITH gone AS (DELETE FROM events WHERE (actor, seq, partition) IN (
+    SELECT e.actor, e.seq, e.partition FROM events e
+    WHERE e.actor = %(actor)s AND e.partition = %(partition)s AND e.seq < %(seq)s ORDER BY e.seq LIMIT %(limit)s)
+    AND partition = %(partition)s RETURNING 1)
+SELECT count(*) FROM gone
+
+-- name: erase_inbox
+-- The ids stay for as long as a repeat of one may come: it must not count in the actor's new life.
+WITH gone AS (UPDATE inbox SET failed = true, result = %(failure)s WHERE (actor, command_id) IN (
+    SELECT i.actor, i.command_id FROM inbox i
+    WHERE i.actor = %(actor)s AND i.seq < %(seq)s AND i.result <> %(failure)s LIMIT %(limit)s) RETURNING 1)
+SELECT count(*) FROM gone
+
+-- name: erase_refused
+WITH gone AS (UPDATE refused SET failure = %(failure)s WHERE (actor, command_id, fingerprint) IN (
+    SELECT r.actor, r.command_id, r.fingerprint FROM refused r
+    WHERE r.actor = %(actor)s AND r.seq < %(seq)s AND r.failure <> %(failure)s LIMIT %(limit)s) RETURNING 1)
+SELECT count(*) FROM gone
+
+-- name: erase_runs
+WITH gone AS (DELETE FROM runs WHERE (command_id, actor) IN (
+    SELECT r.command_id, r.actor FROM runs r WHERE r.actor = %(actor)s AND r.seq < %(seq)s LIMIT %(limit)s) RETURNING 1)
+SELECT count(*) FROM gone
+
+-- name: erased
+UPDATE actors SET erase_below = NULL WHERE actor = %(actor)s AND erase_below = %(seq)s
 
 -- name: probe
 -- Counts an attempt before it is made, in its own transaction. Returns the count of the lane's message.

@@ -19,9 +19,10 @@ import msgspec
 from runtime.errors import UnreadableSegment
 from runtime.host.listing import RunFilter, Wanted
 from runtime.host.ports import InboxEntry, Refusal
-from runtime.kind import StoredEvent
+from runtime.kind import DELETED, SYSTEM_EVENT_PREFIX, StoredEvent
 from runtime.postgres import listing
-from runtime.postgres.archived import ArchivedEvents, by_time, merged, moment
+from runtime.postgres.archived import LAST_SEQ, ArchivedEvents, by_time, merged, moment
+from runtime.postgres.erasing import erase
 from runtime.postgres.journals import JournalReader
 from runtime.postgres.queries import query
 from runtime.postgres.session import Session
@@ -74,10 +75,10 @@ class PostgresReader:
         while True:
             wanted = {"actor": actor, "partition": partition, "from_seq": after_seq + 1, "until": None, "limit": PAGE}
             rows = await self._session.run(query("actor_events"), wanted)
-            if rows and rows[0][3] > after_seq + 1:
+            if rows and rows[0][3] > after_seq + 1 and rows[0][6] != _DELETED:
                 before = rows[0][3] - 1
                 async for page in self._archived.of_actor(actor, after_seq + 1, before):
-                    if page[0].seq != after_seq + 1:
+                    if page[0].seq != after_seq + 1 and page[0].type != _DELETED:
                         break
                     yield [StoredEvent(one.seq, one.type, one.version, bytes(one.payload).decode()) for one in page]
                     after_seq = page[-1].seq
@@ -195,6 +196,16 @@ class PostgresReader:
         rows = await self._session.run(query("pending_entry"), (actor, command_id))
         return tuple(rows[0]) if rows else None
 
+    async def erase(self, actor: str, partition: int, seq: int) -> int:
+        """Takes away what a deleted actor leaves from before its event `seq`; gives how many events that were."""
+        return await erase(self._session, actor, partition, seq)
+
+    async def segments_of(self, actor: str) -> list[Row]:
+        """The segments of the archive that hold events of an actor."""
+        wanted = {"actor": actor, "from_seq": 1, "upto": LAST_SEQ}
+        rows = await self._session.run(query("actor_blocks"), wanted)
+        return [{"url": f"{row[1]}/{row[2]}", "first_seq": row[3], "last_seq": row[4]} for row in rows]
+
     async def describe(self, actor: str) -> Row:
         """What an actor has beside its events: pending commands, pause, snapshot, timers."""
         pending = await self._session.run(query("actor_pending"), (actor,))
@@ -272,6 +283,7 @@ class PostgresReader:
         return [dict(zip(names, row, strict=True)) for row in await self._session.run(query(name), wanted)]
 
 
+_DELETED = SYSTEM_EVENT_PREFIX + DELETED
 _DEAD = (
     "id", "tenant", "kind", "key", "method", "command_id", "code", "error", "attempts", "parked_at", "status",
     "resolved_at", "resolved_by",

@@ -115,7 +115,9 @@ async def _restore(connection: Connection, segment: SegmentInfo, contents: list[
     if later is not None:
         raise Rejected(f"segment {later} holds later events of actors of segment {segment.id}: restore that one first")
     lane, partition = place[0]
-    for actor, events in contents:
+    erased = dict(await _run(connection, "erased_seqs", ()))
+    for actor, found in contents:
+        events = [event for event in found if event.seq >= erased.get(actor.actor, 0)]
         where = {"actor": actor.actor, "tenant": actor.tenant, "lane": lane, "partition": partition}
         await connection.execute(query("restore_events"), where | {"events": msgspec.json.encode(events).decode()})
     for name in ("lower_archived", "forget_archived", "forget_segment_actors", "segment_restored"):

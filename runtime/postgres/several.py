@@ -127,6 +127,12 @@ class SeveralReaders:
     async def pending_entry(self, actor: str, command_id: str) -> tuple[str, int, str | None, int] | None:
         return await self._own.pending_entry(actor, command_id)
 
+    async def erase(self, actor: str, partition: int, seq: int) -> int:
+        return await self._own.erase(actor, partition, seq)
+
+    async def segments_of(self, actor: str) -> list[Row]:
+        return await self._own.segments_of(actor)
+
     async def describe(self, actor: str) -> Row:
         return await self._own.describe(actor)
 
@@ -241,6 +247,9 @@ class SeveralKeepings:
 
     async def trim_runs(self, age_s: float) -> bool:
         return await self._own.trim_runs(age_s)
+
+    async def erase(self) -> None:
+        await self._own.erase()
 
     async def forget_pods(self) -> None:
         await self._own.forget_pods()

@@ -30,6 +30,7 @@ FORKED = encode_run_id("clerk", "forked", "forked")
 ENDING: dict[str, Words] = {
     "actors call": ("counter", "walked", "add", "amount=2", "--id", "one"),
     "actors describe": ("counter", "walked"),
+    "actors delete": ("counter", "gone"),
     "actors kinds": (),
     "actors list": (),
     "actors pause": ("counter", "walked", "--reason", "a walk"),
@@ -120,6 +121,7 @@ def parked(runtime: Runtime, shared_system: System) -> None:
             await until(lambda: shared_system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(5,)])
             await wrong.signal("limit", "no number")
             await wrong.settled(PATIENCE_S)
+            await client.ask("counter", "gone", "add", {"amount": 1})
             for id in ("walked", "refused"):
                 await client.ask(APPROVAL, id, "request", Spec("walk", Run("clerk", "walked", "walked")))
 

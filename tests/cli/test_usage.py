@@ -40,7 +40,8 @@ def alone(tmp_path: Path) -> Runtime:
 
 def test_the_commands_are_those_that_scripts_may_rely_on() -> None:
     assert {" ".join(words) for words in ALL} == {
-        "actors call", "actors describe", "actors kinds", "actors list", "actors pause", "actors resume", "actors skip",
+        "actors call", "actors delete",
+        "actors describe", "actors kinds", "actors list", "actors pause", "actors resume", "actors skip",
         "actors tail", "actors up", "approvals approve", "approvals list", "approvals reject", "approvals show",
         "approvals up", "db migrate", "dead drop", "dead list", "dead replay", "dead show", "dev", "gateway up",
         "groups list", "groups promote", "groups retire", "infra down", "infra status", "infra up", "init", "intake up",

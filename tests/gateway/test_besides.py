@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_given_tokens_when_they_are_used_by_client_command_line_and_nats_then_ea
     failed, by_cli, ended = tmp_path / "failed", tmp_path / "cli", tmp_path / "ended"
     walked, gone = begin(place, "ride", failed, "t2"), begin(place, "ride", ended, "t4")
     boat = begin(place, "ferry", by_cli, "t3")
-    tokens = [run(until(lambda path=path: lines(path)))[0] for path in (failed, by_cli, ended)]
+    tokens = [run(until(partial(lines, path)))[0] for path in (failed, by_cli, ended)]
     assert "the step is completed" in cli.ok("runs", "complete", tokens[1], "7").out
     assert place.result(boat) == 7
     assert place.post(f"{gone}/terminate", {"reason": "enough"}).status_code == 200
@@ -217,3 +218,68 @@ def test_given_a_long_step_when_its_pod_is_killed_then_it_resumes_from_its_last_
         Path(f"{path}.{step}").touch()
     assert place.result(link) == [2, 4]
     assert lines(path) == ["from 0", "from 2"]
+
+
+# -- deletion ----------------------------------------------------------------------------------------------------------
+
+LEFT = ("events", "snapshots", "runs", "dead_letters", "timers", "pending", "paused")
+
+
+def test_given_an_actor_that_is_deleted_then_nothing_of_it_is_left_and_its_key_begins_anew(
+    place: Place, tmp_path: Path
+) -> None:
+    cli = place.command_line(tmp_path)
+
+    def left() -> dict[str, int]:
+        actor = place.system.sql("SELECT actor FROM actors WHERE kind = 'diary' AND key = 'ann'")[0][0]
+        return {
+            table: place.system.sql(f"SELECT count(*) FROM {table} WHERE actor = %s", actor)[0][0] for table in LEFT
+        }
+
+    async def write() -> None:
+        async with await place.client() as client:
+            for number in range(5):
+                await client.ask("diary", "ann", "write", {"text": f"secret {number}"}, id=f"w{number}")
+            with pytest.raises(CallFailed):
+                await client.ask("diary", "ann", "burn", id="burn")
+            await client.tell("diary", "ann", "ponder", {"path": str(tmp_path / "never")}, id="pondering")
+            running = "SELECT count(*) FROM pending WHERE command_id = 'pondering'"
+            await until(lambda: place.system.sql(running) == [(1,)])
+
+    async def begin_anew() -> None:
+        async with await place.client() as client:
+            assert await client.query("diary", "ann", "pages") == []
+            for id, args in (("w0", {"text": "secret 0"}), ("w4", {"text": "secret 4"})):
+                with pytest.raises(CallFailed, match="deleted: .*its answer is not kept"):
+                    await client.ask("diary", "ann", "write", args, id=id)
+            with pytest.raises(CallFailed, match="deleted"):
+                await client.ask("diary", "ann", "ponder", {"path": str(tmp_path / "never")}, id="pondering")
+            assert await client.query("diary", "ann", "pages") == [], "no late repeat counts in the new life"
+            await client.ask("diary", "ann", "write", {"text": "new"}, id="n0")
+            assert await client.query("diary", "ann", "pages") == ["new"]
+
+    run(write())
+    where = "/actors/diary/ann"
+    assert error_of(place.http.delete(where, headers=place.as_("bob"))) == (403, "forbidden")
+    assert error_of(place.http.delete(where, headers=place.as_("eve"))) == (409, "rejected"), "another tenant's is none"
+    refused = place.http.delete(where, headers=place.as_("ann"))
+    assert error_of(refused) == (409, "rejected")
+    assert "ponder (command pondering)" in refused.text
+    gone = place.http.delete(where, params={"force": "true", "reason": "she asked"}, headers=place.as_("ann"))
+    assert gone.status_code == 200, gone.text
+    assert gone.json()["ended"] == 1
+    assert left() == dict.fromkeys(LEFT, 0) | {"events": 1}
+    assert place.system.sql("SELECT count(*) FROM inbox WHERE result LIKE '%secret%'") == [(0,)]
+    place.replace()
+    ((type_, payload),) = place.system.sql("SELECT type, payload FROM log WHERE kind = 'diary' AND key = 'ann'")
+    assert (type_, payload) == ("troupe.deleted", {"by": "ann", "reason": "she asked"})
+    run(begin_anew())
+    place.replace()
+    assert cli.ok("actors", "delete", "diary", "ann", "--json").json["events"] >= 2
+    assert cli("actors", "delete", "diary", "nobody").code != 0
+
+    async def third_life() -> None:
+        async with await place.client() as client:
+            assert await client.query("diary", "ann", "pages") == []
+
+    run(third_life())

@@ -56,6 +56,7 @@ def test_given_the_documentation_then_it_names_every_route_and_its_bodies(shared
         "/runs",
         "/invoke/{function}",
         "/signal-with-start",
+        "/actors/{kind}/{key}",
         "/tokens/{token}/complete",
         "/tokens/{token}/fail",
         "/runs/{run_id}",

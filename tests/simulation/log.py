@@ -440,6 +440,9 @@ class SimulatedKeeping:
         """Nothing of what was deleted is left here."""
         return False
 
+    async def erase(self) -> None:
+        """Nobody is deleted here."""
+
     async def forget_pods(self) -> None:
         """Nobody died an hour ago."""
 

@@ -10,6 +10,8 @@ from runtime.errors import StepFailed
 from runtime.flow.context import Workflow
 from runtime.function import function
 from runtime.heartbeats import heartbeat, heartbeat_detail
+from runtime.keyvalue import KeyValue, keyvalue
+from runtime.policy import RetryPolicy
 from runtime.turn import Turn
 from runtime.workflow import workflow
 
@@ -75,3 +77,32 @@ async def climbing(ctx: Workflow, path: str) -> list[int]:
 async def hiking(path: str) -> list[int]:
     """A long function."""
     return await climb(path)
+
+
+diary = keyvalue("diary", snapshot_every=2, retry=RetryPolicy(max_attempts=1))
+
+
+@diary.write
+def write(ctx: KeyValue, text: str) -> None:
+    """Adds a page."""
+    ctx.set("pages", [*ctx.get("pages", []), text])
+
+
+@diary.write
+def burn(ctx: KeyValue) -> None:
+    """Does not work."""
+    raise OSError("wet")
+
+
+@diary.write
+async def ponder(ctx: KeyValue, path: str) -> None:
+    """Holds the key for as long as a test likes."""
+    while not Path(path).exists():
+        await asyncio.sleep(0.02)
+
+
+@diary.shared
+def pages(ctx: KeyValue) -> list[str]:
+    """What was written."""
+    found: list[str] = ctx.get("pages", [])
+    return found
