@@ -34,6 +34,7 @@ def test_given_the_codes_when_released_once_then_none_is_renamed_and_no_status_c
         "id_reused": 409,
         "cancelled": 409,
         "terminated": 409,
+        "deleted": 410,
         "timed_out": 408,
         "not_running": 409,
         "parked": 409,
