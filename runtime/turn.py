@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_TIMER_NAME_LENGTH = 200
-MAX_MESSAGE_BYTES = 1_000_000
-"""The largest body of a message to another actor: with its headers it fits what a broker takes by default (1 MiB)."""
+MAX_SENT_BYTES = 64 * 1024 * 1024
+"""The largest body of a message to another actor; what no message can hold travels by the object store."""
 
 MAX_DUE_AT = 253_402_300_799.0
 """The last second of the year 9999."""
@@ -238,10 +238,10 @@ class Turn:
         name, method, payload = method_and_payload(kind, command, args)
         encode_token(key)
         body = encode_json(payload)
-        if len(body) > MAX_MESSAGE_BYTES:
+        if len(body) > MAX_SENT_BYTES:
             # Once it is committed nobody could be told that the broker refuses it.
             raise BadResult(
-                f"a message of {len(body)} bytes to {name}.{method}: {MAX_MESSAGE_BYTES} is the limit; keep the value "
+                f"a message of {len(body)} bytes to {name}.{method}: {MAX_SENT_BYTES} is the limit; keep the value "
                 "in an actor, or elsewhere, and send where it is"
             )
         if id is not None and not is_id(id):

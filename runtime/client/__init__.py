@@ -10,6 +10,7 @@
     acknowledgement.py   what the broker says to a message it was asked to store
     failures.py     failures on the wire become exceptions
     store.py        publishing that the broker acknowledges
+    large.py        replies too large for a message
     objects.py      bodies too large for a message
     completing.py   steps that handed out tokens, completed from outside
     starting.py     a workflow's run, begun with a signal if none goes on

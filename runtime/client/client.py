@@ -23,6 +23,7 @@ from runtime.client.envelope import PLAIN, Envelope, Fields, Packing
 from runtime.client.failures import address_checked, checked_id, decode_as, encode_body, error_of
 from runtime.client.feed import Feed
 from runtime.client.kinds import Kinds
+from runtime.client.large import LargeReplies
 from runtime.client.ordered import OrderedReader
 from runtime.client.orders import Deleted
 from runtime.client.runs import Run
@@ -74,7 +75,8 @@ class Client:
         self._sending = Sending(connection, self._calls, Packing(connection, tenant, clock, signing_key))
         self._kinds = Kinds(self.capabilities)
         self._inbox = self._calls.inbox
-        self._services = Services(connection, self._inbox)
+        self._large = LargeReplies(connection)
+        self._services = Services(connection, self._inbox, self._large)
         self.schedules = Schedules(self)
         self.approvals = Approvals(self)
         """What starts commands again and again."""
@@ -172,6 +174,8 @@ class Client:
         subject, body = self._command(kind, key, command, args)
         reply = await self._sending.call(subject, body, timeout_s, id, Envelope(**envelope) if envelope else PLAIN)
         if reply.error is not None:
+            reply = await self._large.whole(reply)
+        if reply.error is not None:
             raise error_of(reply.error)
         return decode_as(reply.result, type)
 
@@ -187,7 +191,8 @@ class Client:
         envelope: Envelope = PLAIN,
     ) -> Reply:
         """Like `ask` with arguments that are JSON already, for relays: the reply itself, whatever it says."""
-        return await self._sending.call(_subject(self.tenant, kind, key, method), body, timeout_s, id, envelope)
+        reply = await self._sending.call(_subject(self.tenant, kind, key, method), body, timeout_s, id, envelope)
+        return reply if reply.error is None else await self._large.whole(reply)
 
     async def tell(
         self,

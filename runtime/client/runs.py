@@ -10,6 +10,7 @@ import msgspec
 from runtime.client import forking, listing
 from runtime.client.calls import Watch
 from runtime.client.failures import decode_as, encode_body, error_of
+from runtime.client.large import place_of
 from runtime.client.orders import settle
 from runtime.errors import CallFailed, Rejected
 from schemas import control
@@ -185,6 +186,8 @@ class Run:
 
     async def _either(self, wait_s: float, timeout_s: float) -> RunStatus:
         """The owner's answer, or the reply that came to this process, whichever is first."""
+        if self._watch is not None and self._watch.reply.done() and place_of(self._watch.reply.result().error):
+            self._watch = None  # it is large: the owner has it as well
         if self._watch is None:
             return await self.status(wait_s=wait_s, timeout_s=timeout_s)
         if self._watch.reply.done():
@@ -192,7 +195,8 @@ class Run:
         query = asyncio.ensure_future(self.status(wait_s=wait_s, timeout_s=timeout_s))
         try:
             await asyncio.wait((query, self._watch.reply), return_when=asyncio.FIRST_COMPLETED)
-            return _status_of(self._watch.reply.result()) if self._watch.reply.done() else query.result()
+            told = self._watch.reply.result() if self._watch.reply.done() else None
+            return _status_of(told) if told is not None and not place_of(told.error) else await query
         finally:
             query.cancel()
 

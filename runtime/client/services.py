@@ -15,6 +15,7 @@ import msgspec
 from runtime.client.connection import Connection
 from runtime.client.failures import error_of
 from runtime.client.inbox import Inbox, NoResponders
+from runtime.client.large import LargeReplies
 from runtime.errors import CallFailed, NotConnected
 from schemas.wire import Reply
 
@@ -29,7 +30,8 @@ _log = logging.getLogger("troupe.client")
 class Services:
     """Requests of one client."""
 
-    def __init__(self, connection: Connection, inbox: Inbox) -> None:
+    def __init__(self, connection: Connection, inbox: Inbox, large: LargeReplies) -> None:
+        self._large = large
         self._connection = connection
         self._inbox = inbox
 
@@ -66,7 +68,10 @@ class Services:
                 target = subject if isinstance(subject, str) else await subject()
                 remaining = max(deadline - loop.time(), 0.001)
                 answer = await self._inbox.request(target, body, header_block, timeout_s=min(attempt_s, remaining))
-                return _reply(answer, what)
+                reply = await self._large.whole(_decoded(answer, what))
+                if reply.error is not None:
+                    raise error_of(reply.error)
+                return reply
             except TimeoutError:
                 continue
             except CallFailed as error:
@@ -85,11 +90,8 @@ class Services:
         )
 
 
-def _reply(answer: bytes, what: str) -> Reply:
+def _decoded(answer: bytes, what: str) -> Reply:
     try:
-        reply = _decode(answer)
+        return _decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CallFailed("bad_result", f"the answer to {what} is not a reply: {error}") from error
-    if reply.error is not None:
-        raise error_of(reply.error)
-    return reply

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runtime.errors import NotConnected
-from runtime.host.answers import MESSAGE_MARGIN_BYTES, Answer, join, within
+from runtime.host.answers import MESSAGE_MARGIN_BYTES, Answer, join
 from runtime.host.command import Command
 from runtime.host.items import Anchor, Finished, Item, Next, Rerun
 from runtime.host.lane import Activation, Lane
@@ -148,8 +148,10 @@ class Aftermath:
         most = self._pod.connection.max_payload
         limit = most - MESSAGE_MARGIN_BYTES
         for answer in answers:
-            body = within(most, answer.body, answer.id, packed=answer.packed, kept="; it is kept in the log")
-            if answer.batched:
+            body, large = answer.body, self._pod.large
+            if not large.fits(body):
+                large.send(answer.subject, body, answer.id, packed=answer.packed)
+            elif answer.batched:
                 batched.setdefault((answer.subject, answer.packed), []).append(body)
             else:
                 self._post(answer.subject, body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -11,7 +11,7 @@ from runtime.arguments import nests_too_deep
 from runtime.host.command import Command
 from runtime.host.ports import OutboxRow
 from runtime.kind import made_of
-from runtime.turn import MAX_MESSAGE_BYTES
+from runtime.turn import MAX_SENT_BYTES
 from schemas import codec, headers, subjects
 from schemas.control import Answered, Ended
 from schemas.wire import Fact, Failure, Reply
@@ -19,6 +19,14 @@ from schemas.wire import Fact, Failure, Reply
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 NULL = b"null"
+
+
+class Send(Protocol):
+    """Publishes an encoded reply to the command `id`, however large; see runtime.host.large."""
+
+    def __call__(self, subject: str, reply: bytes, id: str, *, packed: bool) -> None: ...
+
+
 MESSAGE_MARGIN_BYTES = 1024
 """What is left of a message for its subject and headers."""
 
@@ -59,8 +67,8 @@ def answered(run: str, command: Command, result: bytes, failure: Failure | None)
     """The body of the command that brings an answer to the execution that asked."""
     body = Answered(run, command.id, command.digest, msgspec.Raw(result), failure)
     encoded = _encode(body)
-    if len(encoded) > MAX_MESSAGE_BYTES:
-        text = f"the result has {len(result)} bytes, more than a message may have; it is kept in the log"
+    if len(encoded) > MAX_SENT_BYTES:
+        text = f"the result has {len(result)} bytes, more than an actor may be sent; it is kept in the log"
         encoded = _encode(Answered(run, command.id, command.digest, error=Failure("too_large", text)))
     return encoded
 
@@ -69,9 +77,9 @@ def ended(command: Command, result: bytes, failure: Failure | None) -> bytes:
     """The body of the command that tells who sent `command` what became of it."""
     _, kind, key = command.address
     encoded = _encode(Ended(command.id, kind, key, command.method, msgspec.Raw(result), failure))
-    if len(encoded) <= MAX_MESSAGE_BYTES and not nests_too_deep(encoded):
+    if len(encoded) <= MAX_SENT_BYTES and not nests_too_deep(encoded):
         return encoded
-    text = f"the result has {len(result)} bytes or nests deeper than a message may; it is kept in the log"
+    text = f"the result has {len(result)} bytes or nests deeper than an actor may be sent; it is kept in the log"
     return _encode(Ended(command.id, kind, key, command.method, error=Failure("too_large", text)))
 
 
@@ -94,14 +102,6 @@ def encode_reply(
     except (OverflowError, RecursionError) as error:
         text = f"the result has no MessagePack form ({error}); it is kept in the log: ask again with its id, in JSON"
         return _pack(Reply(id, seq, msgspec.Raw(_pack(None)), Failure("too_large", text), repeated))
-
-
-def within(limit: int, body: bytes, id: str, *, packed: bool, kept: str = "") -> bytes:
-    """An encoded reply, or the failure that says that it is too large for a message of `limit` bytes."""
-    if len(body) <= limit - MESSAGE_MARGIN_BYTES:
-        return body
-    text = f"the result has {len(body)} bytes, more than a message may have{kept}"
-    return encode_reply(id, 0, NULL, Failure("too_large", text), packed=packed)
 
 
 def join(answers: list[bytes], packed: bool) -> bytes:

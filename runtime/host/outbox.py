@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
-from runtime.errors import NotConnected
+from runtime.errors import CallFailed, NotConnected
 from runtime.host.answers import too_large
 from runtime.host.broker import Publisher
 from runtime.host.items import Sent
 from runtime.host.lane import Lane
+from runtime.host.large import Large
 from runtime.host.ports import OutboxRow
 from runtime.host.tasks import Tasks
 
@@ -30,10 +31,11 @@ RETRY_S = 0.5
 
 
 class Outbox:
-    """The senders of a pod's lanes. `sent` puts a Sent into the next batch."""
+    """The senders of a pod's lanes. `sent` puts a Sent into the next batch; `large` keeps what no message can hold."""
 
-    def __init__(self, publisher: Publisher, sent: Callable[[Sent], None], tasks: Tasks) -> None:
+    def __init__(self, publisher: Publisher, sent: Callable[[Sent], None], tasks: Tasks, large: Large) -> None:
         self._publisher = publisher
+        self._large = large
         self._sent = sent
         self._tasks = tasks
 
@@ -49,8 +51,8 @@ class Outbox:
             while lane.outbox and lane.alive:
                 rows = self._batch(lane)
                 try:
-                    acknowledged = await self._publisher.publish_all(rows)
-                except NotConnected as error:
+                    acknowledged = await self._publisher.publish_all([await self._message(row) for row in rows])
+                except (NotConnected, CallFailed) as error:
                     _log.warning("the outbox of lane %d waits: %s", lane.lane, error)
                     acknowledged = 0
                 if acknowledged and lane.alive:
@@ -62,9 +64,18 @@ class Outbox:
         finally:
             lane.sending = False
 
+    async def _message(self, row: OutboxRow) -> OutboxRow:
+        if len(row.body) > self._limit and row.subject.startswith("cmd."):
+            return await self._large.checked_in(row)
+        return row
+
+    @property
+    def _limit(self) -> int:
+        return self._publisher.max_bytes - HEADERS_MARGIN
+
     def _batch(self, lane: Lane) -> list[OutboxRow]:
         """The next rows to send; a fact too large for a message says so instead of what it holds."""
-        limit = self._publisher.max_bytes - HEADERS_MARGIN
+        limit = self._limit
         rows: list[OutboxRow] = []
         size = 0
         for row in islice(lane.outbox, BATCH):

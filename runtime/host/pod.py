@@ -27,6 +27,7 @@ from runtime.host.identity import Identity
 from runtime.host.items import Expire, Next, Rerun
 from runtime.host.journals import Journals
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
+from runtime.host.large import Large
 from runtime.host.leases import Leases
 from runtime.host.loading import Loader, Snapshotter
 from runtime.host.meter import Meter
@@ -121,7 +122,7 @@ class Pod:
         await self.leases.note_log()
         partitions, self.log_id = await self.ownership.register(settings.partitions)
         info = Info(partitions, VERSION, self.log_id)
-        self.services = Services(self.reader, self.groups, info, self._post, self._max_payload, self.clock)
+        self.services = Services(self.reader, self.groups, info, self._post, self.large.send, self.clock)
         registered = Registered(self._served, self.reader.capabilities, self.clock.monotonic)
         self.front = self.assembly.front(self.connection, registered, partitions, f"pod{self.clock.token(6)}")
         await self.commands.open()
@@ -214,12 +215,13 @@ class Pod:
             settings.handler_timeout_s,
             parts.threads,
         )
-        self.outbox = Outbox(self.publisher, self.committer.put, self._background)
+        self.large = Large(self.objects, self._post, self._max_payload, self.clock.token, self._background)
+        self.outbox = Outbox(self.publisher, self.committer.put, self._background, self.large)
         self.bodies = Bodies(self.objects, self._background, self.committer.ungate)
         self.timers = Timers(parts.timers, lambda: list(self.lanes.values()), self.committer.put, self.clock)
         self.reads = Reads(
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
-            self._post, self.clock.now, self.objects.get, self._max_payload,
+            self._post, self.clock.now, self.objects.get, self.large.send,
             settings.handler_timeout_s, parts.threads, self.committer.settled,
         )  # fmt: skip
         self.housekeeping = Housekeeping(

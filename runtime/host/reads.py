@@ -18,7 +18,7 @@ from runtime.arguments import InvalidArguments, encode_json
 from runtime.client.connection import parse_headers
 from runtime.errors import CallFailed, Rejected, UnreadableEvent
 from runtime.failure import failure_of, text_of
-from runtime.host.answers import Refused, encode_reply, wants_msgpack, within
+from runtime.host.answers import Refused, Send, encode_reply, wants_msgpack
 from runtime.host.command import Command
 from runtime.host.desk import FULL, Desk
 from runtime.host.items import Item, Order, Touch
@@ -58,7 +58,7 @@ class ReadSource(OutcomeSource, Protocol):
 
 
 class Reads:
-    """The reads of a pod's lanes. `fetch` gives an object of the broker's; `max_payload` what a message may have."""
+    """The reads of a pod's lanes. `fetch` gives an object of the broker's; `send` publishes a reply."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Reads:
         post: Callable[[str, bytes], None],
         now: Callable[[], float],
         fetch: Callable[[str], Awaitable[bytes]],
-        max_payload: Callable[[], int],
+        send: Send,
         handler_timeout_s: float,
         threads: Threads,
         settled: Callable[[], Awaitable[None]],
@@ -86,7 +86,7 @@ class Reads:
         self._post = post
         self._now = now
         self._fetch = fetch
-        self._max_payload = max_payload
+        self._send = send
         self._threads = threads
         self._thread = threads.turns()
         self._turn = asyncio.Lock()
@@ -124,7 +124,7 @@ class Reads:
             _log.exception("a read on %s failed", subject)
             failure = Failure("handler_failed", text_of(error))
             answer = encode_reply(id_, 0, b"null", failure, packed=packed)
-        self._post(reply, within(self._max_payload(), answer, id_, packed=packed))
+        self._send(reply, answer, id_, packed=packed)
 
     async def _answer(self, subject: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, int]:
         _, partition, tenant, kind_name, token, method_name = subject.split(".")

@@ -13,7 +13,7 @@ from runtime.arguments import encode_json
 from runtime.clock import Clock
 from runtime.errors import CallFailed, Rejected, UnreadableEvent
 from runtime.host import listing
-from runtime.host.answers import encode_reply, within
+from runtime.host.answers import Send, encode_reply
 from runtime.host.desk import FULL, Desk
 from runtime.host.ports import LogUnavailable
 from runtime.host.reading import Groups, LogReader
@@ -61,7 +61,7 @@ Answer = Callable[[Question], Awaitable[Any]]
 
 
 class Services:
-    """The services of one pod. `max_payload` is what a message may have."""
+    """The services of one pod. `send` publishes a reply."""
 
     def __init__(
         self,
@@ -69,14 +69,14 @@ class Services:
         groups: Groups,
         info: Info,
         post: Callable[[str, bytes], None],
-        max_payload: Callable[[], int],
+        send: Send,
         clock: Clock,
     ) -> None:
         self._reader = reader
         self._groups = groups
         self._info = info
         self._post = post
-        self._max_payload = max_payload
+        self._send = send
         self._clock = clock
         self._desk = Desk()
         self._answers: dict[str, Answer] = {
@@ -135,7 +135,7 @@ class Services:
             _log.exception("svc.%s failed", name)
             failure = Failure("handler_failed", f"svc.{name}: {type(error).__name__}: {error}")
         answer = encode_reply("", 0, encode_json(result), failure)
-        self._post(reply, within(self._max_payload(), answer, "", packed=False, kept=": ask with a smaller limit"))
+        self._send(reply, answer, "", packed=False)
 
     async def _get_info(self, question: Question) -> Info:
         return self._info

@@ -283,3 +283,30 @@ def test_given_an_actor_that_is_deleted_then_nothing_of_it_is_left_and_its_key_b
             assert await client.query("diary", "ann", "pages") == []
 
     run(third_life())
+
+
+# -- large things ------------------------------------------------------------------------------------------------------
+
+SIZE = 3 * 1024 * 1024
+"""Bytes, of which a message of the broker's has one million."""
+
+
+def test_given_large_results_arguments_and_signals_then_they_arrive_whole_and_outlive_a_pod(place: Place) -> None:
+    async def scenario() -> None:
+        async with await place.client() as client:
+            begun = await client.submit("heavy", "h1", "run", {"size": SIZE}, timeout_s=60)
+            asked = "SELECT count(*) FROM log WHERE payload->>'step' = '$ask echoed.run' AND key = 'h1'"
+            await until(lambda: place.system.sql(asked) == [(1,)])
+            await asyncio.to_thread(place.replace)
+            await begun.signal("more", "y" * SIZE, timeout_s=60)
+            result = await client.run(begun.id).result(timeout_s=60)
+            assert result == {"text": "x" * SIZE, "same": True, "said": SIZE, "failed": result["failed"]}
+            assert "has no JSON form" in result["failed"]
+            assert await client.ask("echoed", "k", "run", {"text": "z" * SIZE}, timeout_s=60) == "z" * SIZE
+            described = await begun.describe()
+            assert [moment.name for moment in described.timeline if moment.name in ("make", "wrong")] == ["make", "wrong"]
+            link = f"/runs/{begun.id}"
+            over_http = await asyncio.to_thread(place.result, link)
+            assert over_http["text"] == "x" * SIZE
+
+    run(scenario())

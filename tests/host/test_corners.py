@@ -19,7 +19,7 @@ from runtime.host.items import Order
 from runtime.host.ports import TimerRow
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.policy import RetryPolicy
-from runtime.turn import MAX_MESSAGE_BYTES, Turn
+from runtime.turn import MAX_SENT_BYTES, Turn
 from schemas.address import Address, actor_id
 from tests.host.test_versions import order
 from tests.support.kinds import Add, counter, double
@@ -302,11 +302,11 @@ def test_given_a_timers_name_that_no_row_can_hold_when_cancelled_then_the_comman
     run(scenario())
 
 
-def test_given_a_message_larger_than_the_broker_takes_when_told_then_the_command_is_parked(system: System) -> None:
+def test_given_a_message_larger_than_any_when_told_then_the_command_is_parked(system: System) -> None:
     async def scenario() -> None:
         async with system.pod(sender), system.client() as client:
             with pytest.raises(CallFailed) as caught:
-                await client.ask(sender, "a", "send", {"size": MAX_MESSAGE_BYTES})
+                await client.ask(sender, "a", "send", {"size": MAX_SENT_BYTES})
             assert caught.value.code == "bad_result"
 
     run(scenario())

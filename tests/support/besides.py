@@ -106,3 +106,27 @@ def pages(ctx: KeyValue) -> list[str]:
     """What was written."""
     found: list[str] = ctx.get("pages", [])
     return found
+
+
+def text_of(size: int) -> str:
+    """A large text."""
+    return "x" * size
+
+
+@function
+async def echoed(text: str) -> str:
+    """The same text."""
+    return text
+
+
+@workflow
+async def heavy(ctx: Workflow, size: int) -> dict[str, Any]:
+    """Large results of a step, of a child and of its own, a large signal, and a result that has no form."""
+    made = await ctx.step("make", text_of, size, returns=str)
+    echo = await ctx.task(echoed, {"text": made}, returns=str)
+    said = await ctx.signal("more", returns=str)
+    try:
+        await ctx.step("wrong", object)
+    except StepFailed as error:
+        failed = str(error)
+    return {"text": made, "same": echo == made, "said": len(said), "failed": failed}
