@@ -142,7 +142,7 @@ class _Run(Execution):
         await self._permit(turn)
         arguments = self._arguments(payload, turn)
         async with asyncio.timeout(self._timeout_s(turn)):
-            value = await turn.beating(lambda: self._called(arguments), self.heartbeat_timeout_s)
+            value = await turn.beating(self._called(arguments), self.heartbeat_timeout_s)
         return Decided([], None, self.result.encode(value))
 
 
@@ -172,7 +172,7 @@ class _Generate(_Run):
         arguments, out = self._arguments(payload, turn), turn.yields
         try:
             async with asyncio.timeout(self._timeout_s(turn)):
-                await turn.beating(lambda: self._generated(arguments, out), self.heartbeat_timeout_s)
+                await turn.beating(self._generated(arguments, out), self.heartbeat_timeout_s)
         except Exception:
             out.end()
             await out.flush()  # what it had yielded before it failed is not yielded again

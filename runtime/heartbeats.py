@@ -33,7 +33,7 @@ BEAT = "$beat "
 RECORD_EVERY_S = 1.0
 MAX_DETAIL_BYTES = 65_536
 
-_current: ContextVar[Beats | None] = ContextVar("troupe_beats", default=None)
+current: ContextVar[Source | None] = ContextVar("troupe_beats", default=None)
 
 
 def heartbeat(detail: Any = None) -> None:
@@ -52,10 +52,44 @@ def heartbeat_detail(type: Any = Any) -> Any:
 
 
 def _beats() -> Beats:
-    beats = _current.get()
-    if beats is None:
+    source = current.get()
+    if source is None:
         raise BadResult("only a step or a function has heartbeats: call heartbeat() in one that a pod or a World runs")
-    return beats
+    return source.begin()
+
+
+class Source:
+    """Where an attempt's heartbeats come from: nearly all attempts have none, and this costs them next to nothing."""
+
+    __slots__ = ("_beats", "_loop", "_make")
+
+    def __init__(self, make: Callable[[], Beats]) -> None:
+        self._make = make
+        self._loop = asyncio.get_running_loop()
+        self._beats: Beats | None = None
+
+    def begin(self) -> Beats:
+        """The attempt's heartbeats."""
+        if self._beats is None:
+            self._beats = self._make()
+            self._beats.open(self._loop)
+        return self._beats
+
+    async def through(self, job: Awaitable[T], timeout_s: float | None) -> T:
+        """Runs one attempt. Raises TimeoutError when it does not beat for `timeout_s` seconds."""
+        mark = current.set(self)
+        failed = True
+        try:
+            result = await (job if timeout_s is None else self.begin().watched(job, timeout_s))
+            failed = False
+            return result
+        except asyncio.CancelledError:
+            failed = False
+            raise
+        finally:
+            current.reset(mark)
+            if self._beats is not None:
+                await self._beats.close(failed=failed)
 
 
 class Beats:
@@ -75,29 +109,27 @@ class Beats:
         self._watch: asyncio.Timeout | None = None
         self._timeout_s = 0.0
 
-    async def through(self, job: Callable[[], Awaitable[T]], timeout_s: float | None) -> T:
-        """Runs one attempt. Raises TimeoutError when it does not beat for `timeout_s` seconds."""
-        self._loop = asyncio.get_running_loop()
-        self.former, self._over = self._detail, False
-        mark = _current.set(self)
-        try:
-            if timeout_s is None:
-                return await job()
-            return await self._watched(job, timeout_s)
-        except Exception:
-            await self._stop()
-            if self._unkept and self._detail is not None:
-                await self._keep(self._detail)
-            raise
-        finally:
-            _current.reset(mark)
-            await self._stop()
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """An attempt begins, which runs in this event loop."""
+        self._loop, self._over = loop, False
+        self.former = self._detail
 
-    async def _watched(self, job: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+    async def close(self, *, failed: bool) -> None:
+        """It has ended; the last detail of one that `failed` is sure to be kept."""
+        self._over = True
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        if failed and self._unkept and self._detail is not None:
+            await self._keep(self._detail)
+
+    async def watched(self, job: Awaitable[T], timeout_s: float) -> T:
+        """Runs the attempt. Raises TimeoutError."""
         self._timeout_s = timeout_s
         try:
             async with asyncio.timeout(timeout_s) as self._watch:
-                return await job()
+                return await job
         except TimeoutError:
             if self._watch is not None and self._watch.expired():
                 raise TimeoutError(f"no heartbeat came for {timeout_s:g} s") from None
@@ -142,10 +174,3 @@ class Beats:
                 return  # the log does not take it: the attempt goes on without
             await asyncio.sleep(RECORD_EVERY_S)
         self._keeping = None
-
-    async def _stop(self) -> None:
-        self._over = True
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.cancel()
-            await asyncio.wait([keeping])

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from inspect import CO_COROUTINE
+from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -21,7 +22,7 @@ import msgspec
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
 from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
 from runtime.failure import failure_of
-from runtime.heartbeats import BEAT, Beats
+from runtime.heartbeats import BEAT, Beats, Source
 from runtime.turn import is_text
 from schemas.wire import Failure
 
@@ -218,8 +219,11 @@ class Recorder(abc.ABC):
     async def pass_time(self, name: str, seconds: float, wait: Callable[[], Awaitable[None]]) -> None:
         """Waits, by `wait`, for a time that `due` gave."""
 
-    def beats(self, name: str = "", occurrence: int = 0) -> Beats:
-        """The heartbeats of a step, or of a function itself."""
+    def beats(self, name: str = "", occurrence: int = 0) -> Source:
+        """Where the heartbeats of an attempt at a step, or at a function itself, come from."""
+        return Source(partial(self._beats_of, name, occurrence))
+
+    def _beats_of(self, name: str, occurrence: int) -> Beats:
         place = (name, occurrence)
         if place not in self._beats:
 
@@ -319,6 +323,7 @@ class Recorder(abc.ABC):
                 value = await _called(fn, args, kwargs)
             beats = self.beats(name, occurrence)
             value = await beats.through(lambda: _called(fn, args, kwargs), heartbeat_timeout_s)
+            value = await self.beats(name, occurrence).through(_called(fn, args, kwargs), heartbeat_timeout_s)
         except Rejected as error:
             entry.rejected = failure_of(error, self._actor)
         else:

@@ -358,9 +358,9 @@ class Turn:
         """What the attempt before this one said last, read as `type`; None when that was nothing."""
         return heartbeats.heartbeat_detail(type)
 
-    def beating(self, job: Callable[[], Awaitable[T]], timeout_s: float | None) -> Awaitable[T]:
+    def beating(self, job: Awaitable[T], timeout_s: float | None) -> Awaitable[T]:
         """Runs an attempt that may say heartbeats, and must within `timeout_s` seconds; for who runs a function."""
-        return job() if self._steps is None else self._steps.beats().through(job, timeout_s)
+        return job if self._steps is None else self._steps.beats().through(job, timeout_s)
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Waits. For `async` handlers: one that starts anew waits for what is left of the time, on whatever pod."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from runtime.client.failures import decode_as
+from runtime.client.services import ATTEMPT_S
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -36,7 +37,10 @@ async def order(
     question: dict[str, Any] = {"what": what, "by": by, "reason": reason, "dead_letter": dead_letter}
     if force:
         question["force"] = True
-    reply = await client.read(kind, key, ORDER_QUERY, msgspec.json.encode(question), timeout_s=timeout_s)
+    # A deletion may take its time, and asked again it would be another one.
+    attempt_s = timeout_s if what == "delete" else ATTEMPT_S
+    body = msgspec.json.encode(question)
+    reply = await client.read(kind, key, ORDER_QUERY, body, timeout_s=timeout_s, attempt_s=attempt_s)
     return decode_as(reply.result, type)
 
 

@@ -34,6 +34,7 @@ async def erase(session: Session, actor: str, partition: int, seq: int) -> int:
             count = int((await session.run(query(name), wanted))[0][0])
             events += count if name == "erase_events" else 0
             full = count == PAGE
+    await session.run(query("erase_late_snapshots"), wanted)
     await session.run(query("erased"), wanted)
     return events
 

@@ -275,6 +275,10 @@ WITH gone AS (DELETE FROM runs WHERE (command_id, actor) IN (
     SELECT r.command_id, r.actor FROM runs r WHERE r.actor = %(actor)s AND r.seq < %(seq)s LIMIT %(limit)s) RETURNING 1)
 SELECT count(*) FROM gone
 
+-- name: erase_late_snapshots
+-- One that was being written while its actor was deleted.
+DELETE FROM snapshots WHERE actor = %(actor)s AND seq < %(seq)s
+
 -- name: erased
 UPDATE actors SET erase_below = NULL WHERE actor = %(actor)s AND erase_below = %(seq)s
 

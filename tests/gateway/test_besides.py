@@ -222,7 +222,7 @@ def test_given_a_long_step_when_its_pod_is_killed_then_it_resumes_from_its_last_
 
 # -- deletion ----------------------------------------------------------------------------------------------------------
 
-LEFT = ("events", "snapshots", "runs", "dead_letters", "timers", "pending", "paused")
+LEFT = ("events", "runs", "dead_letters", "timers", "pending", "paused")
 
 
 def test_given_an_actor_that_is_deleted_then_nothing_of_it_is_left_and_its_key_begins_anew(
@@ -269,7 +269,8 @@ def test_given_an_actor_that_is_deleted_then_nothing_of_it_is_left_and_its_key_b
     assert gone.status_code == 200, gone.text
     assert gone.json()["ended"] == 1
     assert left() == dict.fromkeys(LEFT, 0) | {"events": 1}
-    assert place.system.sql("SELECT count(*) FROM inbox WHERE result LIKE '%secret%'") == [(0,)]
+    for table, column in (("inbox", "result"), ("snapshots", "state")):
+        assert place.system.sql(f"SELECT count(*) FROM {table} WHERE {column} LIKE '%secret%'") == [(0,)]
     place.replace()
     ((type_, payload),) = place.system.sql("SELECT type, payload FROM log WHERE kind = 'diary' AND key = 'ann'")
     assert (type_, payload) == ("troupe.deleted", {"by": "ann", "reason": "she asked"})
