@@ -1,4 +1,4 @@
-"""An actor that is deleted: what the archive holds of it is nobody's, and its new life is folded and archived as any."""
+"""A deleted actor: what the archive holds of it is nobody's, and its new life is folded and archived as any."""
 
 from __future__ import annotations
 
