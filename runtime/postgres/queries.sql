@@ -46,7 +46,7 @@ SELECT p.lane, p.actor, p.command_id, p.tenant, p.kind, p.key, p.method, p.diges
        extract(epoch FROM p.due_at)::float8, p.headers, p.body, p.error, p.tags,
        extract(epoch FROM p.expires_at)::float8
 FROM unnest(%s::uuid[]) u(actor)
-CROSS JOIN LATERAL (SELECT * FROM pending q WHERE q.actor = u.actor ORDER BY q.ord LIMIT %s) p
+CROSS JOIN LATERAL (SELECT * FROM pending q WHERE q.actor = u.actor ORDER BY ord LIMIT %s) p
 
 -- name: find_timers
 SELECT t.actor, t.name, t.fire_id
