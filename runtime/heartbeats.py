@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -83,9 +84,6 @@ class Source:
             result = await (job if timeout_s is None else self.begin().watched(job, timeout_s))
             failed = False
             return result
-        except asyncio.CancelledError:
-            failed = False
-            raise
         finally:
             current.reset(mark)
             if self._beats is not None:
@@ -122,7 +120,8 @@ class Beats:
             keeping.cancel()
             await asyncio.wait([keeping])
         if failed and self._unkept and self._detail is not None:
-            await self._keep(self._detail)
+            with suppress(BadResult):  # the log does not take it: what the attempt ended with matters more
+                await self._keep(self._detail)
 
     async def watched(self, job: Awaitable[T], timeout_s: float) -> T:
         """Runs the attempt. Raises TimeoutError."""

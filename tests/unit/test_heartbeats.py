@@ -110,3 +110,18 @@ def test_given_no_step_or_a_detail_without_a_form_then_the_error_says_so() -> No
     for what, text in (("object", "an? object|object, has no JSON form"), ("long", "at most 65536 bytes")):
         with pytest.raises(CallFailed, match=text):
             World(wrong).ask(wrong, "k", "run", {"what": what})
+
+
+def test_given_a_function_whose_time_is_over_then_its_next_attempt_has_the_last_detail_all_the_same() -> None:
+    seen: list[Any] = []
+
+    @function(timeout_s=0.5, retry=AGAIN)
+    async def slow(ctx: Turn) -> Any:
+        seen.append(ctx.heartbeat_detail(int))
+        if seen[-1] == 2:
+            return seen[-1]
+        for number in (1, 2):
+            ctx.heartbeat(number)
+        await asyncio.Event().wait()
+
+    assert World(slow).ask(slow, "k", "run") == 2
