@@ -123,6 +123,6 @@ def test_given_a_function_whose_time_is_over_then_its_next_attempt_has_the_last_
         for number in (1, 2):
             ctx.heartbeat(number)
             await asyncio.sleep(0.01)  # so that the first one is in the journal
-        await asyncio.Event().wait()
+        return await asyncio.Event().wait()
 
     assert World(slow).ask(slow, "k", "run") == 2
