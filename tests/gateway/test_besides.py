@@ -184,7 +184,7 @@ def test_given_tokens_when_they_are_used_by_client_command_line_and_nats_then_ea
             with pytest.raises(CallFailed, match="not_running"):
                 await client.complete(tokens[2], 1)
             token = parse_token(tokens[2])
-            forged = str(token._replace(label="0" * 16))
+            forged = str(token._replace(proof="0" * 32))
             with pytest.raises(CallFailed, match="not_found.*handed out"):
                 await client.complete(forged, 1)
             body = msgspec.json.encode({"run": token.run, "token": tokens[2], "value": 1})
