@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
-from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
+from runtime.errors import BadResult, Cancelled, Rejected
 from runtime.failure import failure_of
 from runtime.heartbeats import BEAT, Beats, Source
 from runtime.turn import is_text
@@ -118,6 +118,8 @@ class Recorder(abc.ABC):
 
     answers_are_entries: ClassVar[bool] = False
     """Whether what came of a question is an entry: then a new attempt knows no answer that this one had not."""
+    keeps_failures: ClassVar[bool] = False
+    """Whether that a step has failed is an entry."""
 
     def __init__(
         self, actor: str, key: str, run: str, attempt: int, keeper: Keeper, recorded: Sequence[Entry] = ()
@@ -329,7 +331,10 @@ class Recorder(abc.ABC):
         else:
             try:
                 entry.result = self._encoded(name, value)
-            except BadResult as error:  # it has run, and must not run again
+            except BadResult as error:
+                if not self.keeps_failures:
+                    raise
+                # It has run, and must not run again.
                 entry.failed = Failure(error.code, str(error))
         finally:
             in_step.reset(token)
@@ -348,8 +353,6 @@ class Recorder(abc.ABC):
     def _value(self, entry: Entry, returns: Any) -> Any:
         if entry.rejected is not None:
             raise Rejected(entry.rejected.message, entry.rejected.details)
-        if entry.failed is not None:
-            raise StepFailed(entry.failed.message)
         try:
             return (json_decoder if returns.__hash__ is None else _decoder_for)(returns).decode(entry.result)
         except (*UNENCODABLE, NameError) as error:

@@ -323,8 +323,7 @@ class Turn:
         any order; they are told apart by their names, and by how many of that name were taken before. One that says no
         heartbeat (runtime.heartbeats) for `heartbeat_timeout_s` seconds has failed.
 
-        Raises StepFailed, which is recorded, when the result has no JSON form; BadResult when the handler leaves its
-        journal.
+        Raises BadResult when the result has no JSON form, and when the handler leaves its journal.
         """
         if self._steps is None:
             raise BadResult("only an async handler may take steps: make it one (in a test, one that a World runs)")

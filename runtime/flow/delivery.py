@@ -71,6 +71,7 @@ class Delivery(Recorder):
     """
 
     answers_are_entries = True
+    keeps_failures = True
 
     def __init__(
         self,
