@@ -11,9 +11,8 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from contextvars import ContextVar
-from functools import lru_cache
-from inspect import CO_COROUTINE
 from functools import lru_cache, partial
+from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -320,12 +319,10 @@ class Recorder(abc.ABC):
         token = in_step.set(True)
         try:
             if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # as nearly all are
-                value = await fn(*args, **kwargs)
+                job = fn(*args, **kwargs)
             else:
-                value = await _called(fn, args, kwargs)
-            beats = self.beats(name, occurrence)
-            value = await beats.through(lambda: _called(fn, args, kwargs), heartbeat_timeout_s)
-            value = await self.beats(name, occurrence).through(_called(fn, args, kwargs), heartbeat_timeout_s)
+                job = _called(fn, args, kwargs)
+            value = await self.beats(name, occurrence).through(job, heartbeat_timeout_s)
         except Rejected as error:
             entry.rejected = failure_of(error, self._actor)
         else:

@@ -65,8 +65,7 @@ class Workflow:
         self._run = f"{actor}/{turn.command_id}/{generation}"
         self._random: random.Random | None = None
         self._human: Human | None = None
-        self._human = Human(self, generation)
-        self._tokens = Tokens(address, turn.command_id, turn.secret, generation)
+        self._tokens: Tokens | None = None
 
     @property
     def address(self) -> Address:
@@ -164,6 +163,8 @@ class Workflow:
         Gives the value, read as `returns`. Raises StepFailed when it was failed, TimeoutError when nobody said anything
         within `timeout_s` seconds. The token is the same on every attempt, and is used once. `retry` is of `fn`.
         """
+        if self._tokens is None:
+            self._tokens = Tokens(self.address, self.command_id, self.turn.secret, self.generation)
         step = partial(self.step, retry=retry)
         return self._tokens.external(step, self._mail, name, fn, args, kwargs, returns, timeout_s)
 

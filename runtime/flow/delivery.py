@@ -24,7 +24,6 @@ from runtime.flow.sending import Sender
 from runtime.flow.state import PUBLISHED
 from runtime.pace import NotDurable, Pace, place, place_of
 from runtime.recorder import CANCELLED, Entry, Nobody, Recorder, StepsDiverged, in_step
-from runtime.recorder import CANCELLED, Entry, Keeper, Recorder, StepsDiverged, in_step
 from schemas.wire import Failure
 
 T = TypeVar("T")
@@ -273,15 +272,6 @@ class Delivery(Recorder):
                 return  # it went on although it was cancelled: what is kept from here on is the new run's
             request.keeping = True
             self._send(request, entry)
-            try:
-                await self._keep(entry)
-            except BadResult as error:  # the log does not take it, and the step has run: that it has is kept instead
-                entry.result, entry.rejected = msgspec.Raw(b"null"), None
-                entry.failed = Failure(error.code, f"{request.name.removeprefix('$')!r} cannot be recorded: {error}")
-                await self._keep(entry)
-        except asyncio.CancelledError:
-            if not request.answer.cancelled():
-                self._break(asyncio.CancelledError(f"{self._actor} is another attempt's now"))
         except BaseException as error:  # noqa: BLE001  # it ends the attempt, as what its code raises does
             self._failed(request, error)
 
@@ -300,6 +290,12 @@ class Delivery(Recorder):
     def _kept(self, request: Request, entry: Entry, failure: BaseException | None) -> None:
         self._keeping -= 1
         request.take_back = None  # it would keep the request, and be kept by it, until a collection finds them
+        if isinstance(failure, BadResult) and entry.failed is None:
+            # The log does not take it, and the step has run: that it has is kept instead.
+            entry.result, entry.rejected = msgspec.Raw(b"null"), None
+            entry.failed = Failure(failure.code, f"{request.name.removeprefix('$')!r} cannot be recorded: {failure}")
+            self._send(request, entry)
+            return
         if failure is not None:
             self._failed(request, failure)
             return

@@ -84,35 +84,8 @@ class PacedSteps(Delivery):
     ) -> Any:
         """See Workflow.step."""
         check_step_name(name)
-        carry = partial(self._try, name, fn, args, kwargs, returns, retry or self._retry, timeout_s)
         policy = retry or self._retry
-
-        async def once(occurrence: int, entry: Entry) -> None:
-            async with asyncio.timeout(timeout_s):
-                await self._take(name, occurrence, fn, args, kwargs, returns, entry, heartbeat_timeout_s)
-
-        async def carry(occurrence: int, entry: Entry) -> None:
-            ends = inf if policy.max_elapsed_s is None else self._clock.now() + policy.max_elapsed_s
-            for attempt in range(1, policy.max_attempts + 1):
-                try:
-                    await once(occurrence, entry)
-                    return
-                except BadResult:
-                    raise
-                except Exception as error:  # noqa: BLE001  # whatever the step's function raises is what its policy is for
-                    delay = policy.wait_s(error, attempt, self._clock.random())
-                    late = self._clock.now() + delay > ends
-                    if attempt == policy.max_attempts or late or policy.gives_up(error):
-                        text = f"step {name!r} failed, on attempt {attempt} the last time: {text_of(error)}"
-                        entry.failed = Failure("handler_failed", text)
-                        return
-                    _log.warning("attempt %d of step %r of %s failed: %s", attempt, name, self._actor, text_of(error))
-                    self.pausing += 1
-                    try:
-                        await self._pause(delay)
-                    finally:
-                        self.pausing -= 1
-
+        carry = partial(self._try, name, fn, args, kwargs, returns, policy, timeout_s, heartbeat_timeout_s)
         return self._value(await self._entry(name, carry, (args, kwargs)), returns)
 
     async def _try(
@@ -124,18 +97,20 @@ class PacedSteps(Delivery):
         returns: Any,
         policy: RetryPolicy,
         timeout_s: float | None,
+        heartbeat_timeout_s: float | None,
         occurrence: int,
         entry: Entry,
     ) -> None:
         """Runs a step's function as often as `policy` allows; what came of it goes into the entry."""
         ends = inf if policy.max_elapsed_s is None else self._clock.now() + policy.max_elapsed_s
+        take = partial(self._take, name, occurrence, fn, args, kwargs, returns, entry, heartbeat_timeout_s)
         for attempt in range(1, policy.max_attempts + 1):
             try:
                 if timeout_s is None:
-                    await self._take(name, occurrence, fn, args, kwargs, returns, entry)
+                    await take()
                 else:
                     async with asyncio.timeout(timeout_s):
-                        await self._take(name, occurrence, fn, args, kwargs, returns, entry)
+                        await take()
                 return
             except BadResult:
                 raise

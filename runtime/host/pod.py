@@ -196,8 +196,6 @@ class Pod:
         self.committer.observer = self.telemetry
         self.sleepers = Sleepers(parts.timers, lambda: list(self.lanes.values()), self.clock)
         self.alarms = Alarms(self.committer.put, self.sleepers.later)
-        self.asking = Asking(self.connection, self.clock)
-        self.alarms = Alarms(self.committer.put)
         self.asking = Asking(self.connection, self.clock, self.identity.prove)
         self.executions = Executions(
             self.committer.put,
