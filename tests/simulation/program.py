@@ -17,23 +17,26 @@ KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK, "clerk": CLERK}
 COUNTED_FROM = 100
 """What an update asks a run to add the number of its words to."""
 
-SESSION_P = 0.4
+SESSION_P = 0.3
 """How many commands belong to a session, in a history that has sessions."""
 
-AT_ONCE = (1, 2, 4, 6, 8)
-WEIGHTS = {
-    ("account", "add"): 33,
-    ("account", "move"): 23,
-    ("account", "take"): 10,
-    ("account", "plan"): 12,
-    ("account", "forget"): 4,
-    ("account", "falter"): 6,
-    ("account", "mark"): 3,
-    ("frail", "add"): 4,
-    ("desk", "pay"): 3,
-    ("clerk", "gather"): 2,
-}
-"""How often what is done, of a hundred."""
+PACES = ((1, 2, 4), (2, 4, 8, 12), (2, 4, 8, 12), (12, 25), (12, 25))
+"""How many commands a client sends at once: slow, mixed or in bursts, by the history."""
+ALWAYS = {("account", "add"): 40, ("account", "take"): 12}
+FEATURES: tuple[tuple[float, dict[tuple[str, str], int]], ...] = (
+    (0.6, {("account", "move"): 30}),
+    (0.5, {("account", "plan"): 15, ("account", "forget"): 5}),
+    (0.4, {("account", "falter"): 9}),
+    (0.25, {("account", "mark"): 6}),
+    (0.4, {("frail", "add"): 7}),
+    (0.25, {("desk", "pay"): 5}),
+    (0.25, {("clerk", "gather"): 4}),
+)
+"""What there may be in a history, with its chance, and how often it is done then beside the rest.
+
+A history has some of it and not the rest: what it has then meets itself and a few others, and that finds more than a
+little of everything does (Groce et al., Swarm testing, ISSTA 2012).
+"""
 
 How = Literal["ask", "ask again", "tell", "query", "run", "cancel"]
 """`run` is asked, and its execution told what it waits for; `cancel` the same, and then cancelled."""
@@ -60,14 +63,16 @@ def draw_program(
     rng: random.Random, clients: int, each: int, sessions: tuple[str, ...] = ()
 ) -> list[list[Round]]:
     """For each client what it does, round by round: `each` commands, and some queries beside them."""
+    what = _draw_what(rng)
+    at_once = rng.choice(PACES)
     program = []
     for client in range(clients):
         rounds: list[Round] = []
         number = 0
         while number < each:
             ops = []
-            for _ in range(min(rng.choice(AT_ONCE), each - number)):
-                op = _op(rng, f"{client}-{number}")
+            for _ in range(min(rng.choice(at_once), each - number)):
+                op = _op(rng, what, f"{client}-{number}")
                 if sessions and rng.random() < SESSION_P:
                     op = dataclasses.replace(op, session=rng.choice(sessions))
                 ops.append(op)
@@ -79,24 +84,29 @@ def draw_program(
     return program
 
 
-def _op(rng: random.Random, id: str) -> Op:
+_What = tuple[list[tuple[str, str]], list[int]]
+"""(kind, method), and how often each, summed up."""
+
+
+def _draw_what(rng: random.Random) -> _What:
+    weights = dict(ALWAYS)
+    for chance, more in FEATURES:
+        if rng.random() < chance:
+            weights.update(more)
+    return list(weights), list(accumulate(weights.values()))
+
+
+def _op(rng: random.Random, what: _What, id: str) -> Op:
     chance = rng.random()
     how: How = "tell" if chance < 0.2 else "ask again" if chance < 0.28 else "ask"
     given = id if how != "ask" or rng.random() < 0.3 else None
-    kind, method, args = _what(rng, id)
+    kind, method = rng.choices(what[0], cum_weights=what[1])[0]
+    args = _ARGUMENTS[kind, method](rng, id, rng.randint(1, 3))
     if kind == "clerk":
         how, given = rng.choice(("run", "run", "cancel")), id
     return Op(kind, rng.choice(KEYS[kind]), method, args, how, given)
 
 
-def _what(rng: random.Random, id: str) -> tuple[str, str, dict[str, Any]]:
-    """(kind, method, arguments)."""
-    kind, method = rng.choices(_WHAT, cum_weights=_UPTO)[0]
-    return kind, method, _ARGUMENTS[kind, method](rng, id, rng.randint(1, 3))
-
-
-_WHAT = list(WEIGHTS)
-_UPTO = list(accumulate(WEIGHTS.values()))
 _ARGUMENTS: dict[tuple[str, str], Callable[[random.Random, str, int], dict[str, Any]]] = {
     ("account", "add"): lambda rng, id, amount: {"amount": amount},
     ("account", "move"): lambda rng, id, amount: {"to": rng.choice(ACCOUNTS), "amount": amount},

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from tests.simulation.history import History
 
 SESSIONS = ("tab", "app")
-WATCHED_P = 0.3
+WATCHED_P = 0.15
 """How often anybody watches: a history in which nobody does has no sessions."""
 
-STAYS_S = 1.0
+STAYS_S = 1.5
 OPEN_S = 5.0
 
 _decode_fact = msgspec.json.Decoder(Fact).decode
