@@ -51,7 +51,7 @@ def draw_faults(rng: random.Random) -> list[Fault]:
     for _ in range(rng.randint(3, 6)):
         what = rng.choice(WHAT)
         fuse = rng.randint(0, 60) if rng.random() < 0.7 else -1
-        lasts_s = 0.05 + rng.random() ** 2 * 2.2
+        lasts_s = 0.05 + rng.random() ** 2 * 2
         faults.append(Fault(what, rng.random() * LOAD_S, rng.random(), rng.random(), fuse, lasts_s))
     faults.sort(key=lambda fault: fault.at)
     restored = next((fault for fault in faults if fault.what == "restore"), None)

@@ -18,7 +18,7 @@ import msgspec
 
 from runtime.client import Client
 from runtime.errors import NotConnected, TroupeError
-from runtime.host import housekeeping
+from runtime.host import committer, housekeeping
 from runtime.host import pod as pods
 from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable
@@ -46,10 +46,12 @@ EACH = 25
 LIMIT_S = 60.0
 """Virtual seconds after which what has not come to rest is stuck."""
 
-TTL_S = 1.0
+TTL_S = 0.8
 
 # A history lasts seconds: what the engine does every few of them, it is to do within one.
 housekeeping.EVERY_S = 1.0
+# It has dozens of batches: after one that could not be committed in one round trip, few of them take two.
+committer.WARY_BATCHES = 4
 
 # A process has one pod, as a rule; here it has thousands, all with the same kinds.
 pods._capability = lru_cache(pods._capability)
@@ -89,7 +91,7 @@ class History:
         if only:
             drawn = zip(self.faults, cycle(only), strict=False)
             self.faults = [dataclasses.replace(one, what=what) for one, what in drawn]
-        self.max_batch = rng.choice((3, 512, 512))
+        self.max_batch = rng.choice((3, 512, 512, 512, 512))
         self.scheduler = Scheduler(rng.getrandbits(64))
         if trace:
             self.scheduler.trace = []
@@ -126,7 +128,7 @@ class History:
         line = Line(node, self.store)
         clock = SimulatedClock(self.scheduler, self.scheduler.rng.getrandbits(32))
         settings = PodSettings(
-            "", "", group=group, partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.33, balance_s=0.4,
+            "", "", group=group, partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.27, balance_s=0.4,
             max_batch=self.max_batch, drain_s=1.0, trim_lag_s=TRIM_LAG_S, idle_s=1.5,
         )  # fmt: skip
 

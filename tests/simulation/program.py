@@ -29,8 +29,8 @@ FEATURES: tuple[tuple[float, dict[tuple[str, str], int]], ...] = (
     (0.4, {("account", "falter"): 9}),
     (0.25, {("account", "mark"): 6}),
     (0.4, {("frail", "add"): 7}),
-    (0.25, {("desk", "pay"): 5}),
-    (0.25, {("clerk", "gather"): 4}),
+    (0.18, {("desk", "pay"): 6}),
+    (0.18, {("clerk", "gather"): 5}),
 )
 """What there may be in a history, with its chance, and how often it is done then beside the rest.
 
