@@ -11,9 +11,14 @@ import asyncio
 from collections.abc import Callable, Container
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from runtime import pace
+
+if TYPE_CHECKING:
+    _Loop = asyncio.SelectorEventLoop
+else:
+    _Loop = object
 
 Arguments = TypeVarTuple("Arguments")
 T = TypeVar("T")
@@ -101,12 +106,8 @@ _call_soon = asyncio.SelectorEventLoop.call_soon  # super() would look it up for
 IN_A_STEP = "do it in a step, ctx.step(name, fn, ...)"
 
 
-class CountingLoop(asyncio.SelectorEventLoop):
-    """An event loop that tells runs of their tasks and times, and workflows of their callbacks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.set_task_factory(_counted)
+class Counting(_Loop):
+    """What tells runs of their tasks and times, and workflows of their callbacks: before the class of an event loop."""
 
     def call_soon(
         self,
@@ -141,7 +142,6 @@ class CountingLoop(asyncio.SelectorEventLoop):
         time = super().call_at(when, come, context=context)
         activity.set(time)
         return time
-
 
     def run_in_executor(self, executor: Any, func: Callable[[*Arguments], T], *args: *Arguments) -> asyncio.Future[T]:
         """See asyncio.AbstractEventLoop.run_in_executor."""
@@ -194,9 +194,18 @@ class CountingLoop(asyncio.SelectorEventLoop):
         return await super().sock_sendall(*args)
 
 
-def _counted(
+class CountingLoop(Counting, asyncio.SelectorEventLoop):
+    """The event loop of handlers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_task_factory(counted)
+
+
+def counted(
     loop: asyncio.AbstractEventLoop, job: Any, /, *, context: Context | None = None, **options: Any
 ) -> asyncio.Task[Any]:
+    """A task of a loop that counts: told to the run, or to the workflow, whose it is."""
     run = pace.current.get() if context is None else context.get(pace.current)
     if run is not None:
         return run.task(job, loop=loop, context=context, **options)

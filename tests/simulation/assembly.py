@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from runtime.client.objects import Objects
 from runtime.clock import Clock
@@ -15,6 +15,7 @@ from runtime.host.turn_thread import SLOW_S
 from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
 from tests.simulation.groups import SimulatedGroups
+from tests.simulation.handlers import Handlers
 from tests.simulation.log import (
     Line,
     SimulatedCommitLog,
@@ -29,8 +30,6 @@ from tests.simulation.wire import SimulatedStream, Wire
 
 if TYPE_CHECKING:
     from runtime.host.front import Registered
-
-T = TypeVar("T")
 
 THINKS_P = 0.2
 """How often a batch's turns take time."""
@@ -48,21 +47,6 @@ class Thread:
         if self._rng.random() < THINKS_P:
             await asyncio.sleep(0.003 * self._rng.random())
         job()
-
-    def close(self) -> None:
-        """There is nothing to end."""
-
-
-class Handlers:
-    """An event loop for handlers: the node's own."""
-
-    blocked = 0
-
-    async def run(self, job: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.ensure_future(job)
-
-    async def watch(self) -> None:
-        """It cannot stand still without its node."""
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -91,7 +75,7 @@ class SimulatedThreads:
         return Thread(self._node)
 
     def handlers(self, running: Callable[[], list[str]]) -> Handlers:
-        return Handlers()
+        return Handlers(self._node)
 
     def watchdog(self, limit_s: float) -> Watch:
         return Watch()

@@ -14,6 +14,7 @@ from runtime.client.envelope import PLAIN, Envelope
 from runtime.errors import CallFailed, NotConnected
 from schemas.address import actor_id
 from schemas.wire import Reply
+from tests.simulation.errands import WORDS
 from tests.simulation.program import COUNTED_FROM, Op, Round
 
 if TYPE_CHECKING:
@@ -87,12 +88,14 @@ class Work:
         assert op.id is not None
         asked = asyncio.ensure_future(self._perform(dataclasses.replace(op, how="ask")))
         run = self._client.run_of(op.kind, op.key, op.method, body, op.id)
-        for number in range(op.args["words"]):
+        for number in range(_words(op)):
             send = partial(run.signal, "word", f"{op.id}-{number}", timeout_s=ASK_S)
             await self._say(asked, op, "signal", f"{op.id}-word{number}", send)
         if op.how == "cancel":
             await self._say(asked, op, "cancel", f"{op.id}-cancel", partial(run.cancel, "enough", timeout_s=ASK_S))
-        else:
+        elif op.how == "end":
+            await self._say(asked, op, "terminate", f"{op.id}-end", partial(run.terminate, "enough", timeout_s=ASK_S))
+        elif op.kind == "clerk":
             send = partial(run.update, "count", COUNTED_FROM, type=int, timeout_s=ASK_S)
             await self._say(asked, op, "update", f"{op.id}-count", send)
         await asked
@@ -112,11 +115,13 @@ class Work:
                 return
 
     async def _perform(self, op: Op) -> None:
-        if op.how in ("run", "cancel"):
+        if op.how in ("run", "cancel", "end", "late"):
             await self._direct(op)
             return
         body = msgspec.json.encode(op.args)
-        envelope = PLAIN if op.session is None else Envelope(session=op.session)
+        envelope = PLAIN
+        if op.session is not None or op.within_s is not None:
+            envelope = Envelope(session=op.session, run_timeout_s=op.within_s)
         id = op.id
         while True:
             try:
@@ -164,3 +169,8 @@ class Work:
         if certain:
             self._history.known[actor] = max(self._history.known.get(actor, 0), reply.seq)
         self._history.looks.append(look)
+
+
+def _words(op: Op) -> int:
+    """How many words a run may take."""
+    return int(op.args["words"]) if op.kind == "clerk" else sum(item in WORDS for item in op.args["script"])

@@ -28,6 +28,7 @@ from tests.simulation import verify
 from tests.simulation.assembly import SimulatedAssembly
 from tests.simulation.broker import Broker
 from tests.simulation.clients import ASK_S, PAUSE_S, Done, Look, Told, Work
+from tests.simulation.errands import outside
 from tests.simulation.faults import LOAD_S, TRIM_LAG_S, Fault, draw_faults, strike
 from tests.simulation.kinds import KINDS
 from tests.simulation.log import Line
@@ -92,7 +93,9 @@ class History:
             drawn = zip(self.faults, cycle(only), strict=False)
             self.faults = [dataclasses.replace(one, what=what) for one, what in drawn]
         self.max_batch = rng.choice((3, 512, 512, 512, 512))
+        self.suspend_after_s = rng.choice((0.2, 30.0))
         self.scheduler = Scheduler(rng.getrandbits(64))
+        outside.begin(self.scheduler)
         if trace:
             self.scheduler.trace = []
         self.store = Store(self.scheduler, PARTITIONS, [kind.name for kind in KINDS])
@@ -130,6 +133,7 @@ class History:
         settings = PodSettings(
             "", "", group=group, partitions=PARTITIONS, lease_ttl_s=TTL_S, heartbeat_s=0.27, balance_s=0.4,
             max_batch=self.max_batch, drain_s=1.0, trim_lag_s=TRIM_LAG_S, idle_s=1.5,
+            suspend_after_s=self.suspend_after_s,
         )  # fmt: skip
 
         def wire_of(on_reconnect: Any) -> Wire:

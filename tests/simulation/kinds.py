@@ -11,6 +11,7 @@ from runtime.errors import Rejected
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.policy import RetryPolicy
 from runtime.turn import Turn
+from tests.simulation.errands import errand, leg, tally
 
 RETRY = RetryPolicy(max_attempts=3, first_delay_s=0.05, max_delay_s=0.2)
 
@@ -201,4 +202,4 @@ async def gather(ctx: KeyValue, words: int) -> list[str]:
     return taken_words
 
 
-KINDS = (account, frail, desk, clerk)
+KINDS = (account, frail, desk, clerk, tally, errand, leg)

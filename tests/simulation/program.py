@@ -8,11 +8,13 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, Literal
 
+from tests.simulation.errands import ITEMS
+
 ACCOUNTS = ("ann", "bob", "cid", "dot", "eve")
 FRAIL = ("old", "new")
 DESK = ("till",)
 CLERK = ("kim",)
-KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK, "clerk": CLERK}
+KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK, "clerk": CLERK, "tally": ("tally",)}
 
 COUNTED_FROM = 100
 """What an update asks a run to add the number of its words to."""
@@ -31,6 +33,7 @@ FEATURES: tuple[tuple[float, dict[tuple[str, str], int]], ...] = (
     (0.4, {("frail", "add"): 7}),
     (0.18, {("desk", "pay"): 6}),
     (0.18, {("clerk", "gather"): 5}),
+    (0.18, {("errand", "run"): 4}),
 )
 """What there may be in a history, with its chance, and how often it is done then beside the rest.
 
@@ -38,8 +41,11 @@ A history has some of it and not the rest: what it has then meets itself and a f
 little of everything does (Groce et al., Swarm testing, ISSTA 2012).
 """
 
-How = Literal["ask", "ask again", "tell", "query", "run", "cancel"]
-"""`run` is asked, and its execution told what it waits for; `cancel` the same, and then cancelled."""
+How = Literal["ask", "ask again", "tell", "query", "run", "cancel", "end", "late"]
+"""`run` is asked, and its execution told what it waits for; `cancel` the same, and then cancelled, `end` terminated.
+
+`late` has a time for all of it that may be too short.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Op:
     how: How
     id: str | None
     session: str | None = None
+    within_s: float | None = None
+    """The time that a run has for all of it."""
 
 
 Round = tuple[float, list[Op]]
@@ -104,6 +112,9 @@ def _op(rng: random.Random, what: _What, id: str) -> Op:
     args = _ARGUMENTS[kind, method](rng, id, rng.randint(1, 3))
     if kind == "clerk":
         how, given = rng.choice(("run", "run", "cancel")), id
+    elif kind == "errand":
+        how = rng.choice(("run", "run", "run", "cancel", "cancel", "end", "late"))
+        return Op(kind, f"e{id}", method, args, how, id, within_s=rng.random() if how == "late" else None)
     return Op(kind, rng.choice(KEYS[kind]), method, args, how, given)
 
 
@@ -122,4 +133,5 @@ _ARGUMENTS: dict[tuple[str, str], Callable[[random.Random, str, int], dict[str, 
         "source": rng.choice(ACCOUNTS), "target": rng.choice(ACCOUNTS), "amount": amount
     },
     ("clerk", "gather"): lambda rng, id, amount: {"words": amount - 1},
+    ("errand", "run"): lambda rng, id, amount: {"script": rng.choices(ITEMS, k=amount * 2)},
 }  # fmt: skip

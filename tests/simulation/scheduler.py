@@ -109,13 +109,13 @@ class Loop:
     """It is False."""
 
     def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+        self.scheduler = scheduler
         self.node: Node | None = None
         self._itself = cast("asyncio.AbstractEventLoop", self)
         self.create_future: Callable[[], asyncio.Future[Any]] = partial(asyncio.Future, loop=self._itself)
 
     def time(self) -> float:
-        return self._scheduler.now
+        return self.scheduler.now
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
         node = self.node
@@ -132,14 +132,14 @@ class Loop:
     def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Any:
-        return self.call_at(self._scheduler.now + delay, callback, *args, context=context)
+        return self.call_at(self.scheduler.now + delay, callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Any:
         assert self.node is not None, f"nobody's turn: {callback!r}"
         handle = Handle(callback, args, copy_context() if context is None else context)
-        self._scheduler.later(when, self.node, handle)
+        self.scheduler.later(when, self.node, handle)
         return handle
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:

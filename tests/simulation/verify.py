@@ -9,6 +9,7 @@ import msgspec
 
 from runtime.kind import Kind, StoredEvent
 from schemas.address import actor_id, encode_token
+from tests.simulation.flows import actors_of, check_flows
 from tests.simulation.kinds import KINDS
 from tests.simulation.program import KEYS, Op
 from tests.simulation.runs import check_runs
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from tests.simulation.clients import Done
     from tests.simulation.history import History
 
-ENTRIES = {"desk": 2}
+ENTRIES = {"desk": 2, "errand": 0}
 """How many events a command of a kind makes, if not one."""
 BOOKS = ("account", "frail")
 """The kinds that keep a balance."""
 AWAY = ("stream_full", "unavailable", "timeout", "NotConnected")
-PASSING = ("troupe.step", "troupe.answer", "troupe.signal", "troupe.update", "troupe.cancel", "troupe.resumed")
+PASSING = (
+    "troupe.step", "troupe.answer", "troupe.signal", "troupe.update", "troupe.cancel", "troupe.resumed",
+    "troupe.terminate",
+)
 """Events that do not wait for a key: an answer to a run that a backup took back comes before it begins anew."""
 _kinds: dict[str, Kind] = {kind.name: kind for kind in KINDS}
 
@@ -46,6 +50,9 @@ class Verdict:
         self._past = history.store.past
         self.problems: list[str] = list(history.store.anomalies)
         self._names = {actor_id("default", kind, key): (kind, key) for kind, keys in KEYS.items() for key in keys}
+        for rounds in history.program:
+            for op in (op for _, ops in rounds for op in ops if op.kind == "errand"):
+                self._names.update(actors_of(op))
         self._ops: dict[str, Done] = {}
         self._expected: dict[tuple[str, str], int] = {}
         """(actor, id) of messages that accounts were sent → the amount."""
@@ -67,6 +74,7 @@ class Verdict:
         self._check_order()
         self._check_looks()
         self.problems += check_runs(history)
+        self.problems += check_flows(history)
         self.problems += check_watches(history)
 
     def _say(self, problem: str) -> None:
@@ -218,6 +226,8 @@ class Verdict:
             return
         if code == "cancelled" and op.method == "gather":
             return  # see check_runs
+        if op.kind == "errand":
+            return  # see check_flows
         doomed = (
             (op.method == "falter" and op.args["fails"] >= 3)
             or (op.method == "mark" and op.args["word"] == "cursed")
