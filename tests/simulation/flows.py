@@ -114,14 +114,14 @@ class _Errand:
             self._check_result(_json(answer.result))
 
     def _say(self, problem: str) -> None:
-        self.problems.append(f"errand {self._run} ({self._op.how}, {self._op.args['script']}): {problem}")
+        self.problems.append(f"errand {self._run}, {self._op.args['script']}: {problem}")
 
     # -- its journal ------------------------------------------------------------------------------------------------
 
     def _check_told(self) -> None:
         for told in self._history.told:
-            if told.run is self._op:
-                times = self._journal.told[told.id]
+            if told.run.key == self._op.key:
+                times = self._journal.told[told.id if told.what != "terminate" else ""]
                 before = any((self._actor, told.id) in past.inbox for past in self._history.store.past)
                 if times > 1 or (times == 0 and not before):
                     self._say(f"{told.what} {told.id} was acknowledged, and is in the log {times} times")
@@ -142,7 +142,7 @@ class _Errand:
                 numbers.add(entry.number)
             if late := [deed.at for deed in self._deeds[place_of(place, entry.step)] if deed.at > at]:
                 self._say(f"{entry.step} of {place} was completed at {at:.3f}, and ran again at {late[0]:.3f}")
-        if journal.behind and "terminate" not in journal.said and self._op.how != "late":
+        if journal.behind and "terminate" not in journal.said and self._op.within_s is None:
             self._say(f"{journal.behind} of {place} was recorded behind its end")
 
     # -- its end ----------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class _Errand:
         allowed = {
             "cancelled": "cancel" in self._journal.said,
             "terminated": "terminate" in self._journal.said,
-            "timed_out": self._op.how == "late",
+            "timed_out": self._op.within_s is not None,
         }
         # Attempts that ended with the lane count as deaths of the process: docs/known-limits.md.
         if not allowed.get(code, "the process died" in failure):
