@@ -5,6 +5,7 @@ Every way a handler can fail ends here in a fact: answered, tried again later, o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -206,6 +207,8 @@ class Attempts:
         plan, command = self._plan, item.command
         if item.doomed:
             plan.promises.append((item.answered, BadResult(item.doomed)))
+        elif self._keeps_nothing(command):
+            plan.promises.append((item.answered, asyncio.CancelledError(f"{command} was ended")))
         elif item.entry is None and not item.copied:
             plan.promises.append((item.answered, None))
         else:
@@ -222,6 +225,11 @@ class Attempts:
                 update = item.entry.step.removeprefix(ANSWERED)
                 controls.settle(plan, self._found, work, update, bytes(item.entry.result), item.entry.rejected)
             plan.promises.append((item.answered, None))
+
+    def _keeps_nothing(self, command: Command) -> bool:
+        """Whether an execution was ended without its handler, in this batch or just before."""
+        place = (command.actor, command.id)
+        return place not in command.lane.active or any(place == stopped for _, stopped in self._plan.stopped)
 
     # -- failure --------------------------------------------------------------------------------------------------
 

@@ -142,7 +142,7 @@ class _Errand:
                 numbers.add(entry.number)
             if late := [deed.at for deed in self._deeds[place_of(place, entry.step)] if deed.at > at]:
                 self._say(f"{entry.step} of {place} was completed at {at:.3f}, and ran again at {late[0]:.3f}")
-        if journal.behind and "terminate" not in journal.said and self._op.within_s is None:
+        if journal.behind:
             self._say(f"{journal.behind} of {place} was recorded behind its end")
 
     # -- its end ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
 from runtime.mail import Mail
 from schemas import headers as names
-from tests.simulation import beside, history
+from tests.simulation import beside, history, straying
 from tests.simulation.beside import Patch
 from tests.simulation.log import (
     SimulatedCommitLog,
@@ -314,4 +314,13 @@ PLANTED = (
     Planted("a group that stands by works", beside.standby_works),
     Planted("a promotion leaves behind what was to be sent", beside.outbox_left, near=30),
     Planted("the stream is trimmed up to the checkpoints at once", lambda: [(history, "TRIM_LAG_S", 0.0)], near=90),
+    Planted("a workflow goes on with what is not committed", straying.handed_over_first),
+    Planted("a workflow is replayed out of order", straying.out_of_order),
+    Planted("a workflow that starts anew forgets its last entry", straying.last_forgotten),
+    Planted("a cancelled workflow leaves its children alone", straying.children_left),
+    Planted("a workflow that starts anew asks again under another id", straying.asked_anew),
+    Planted("a workflow that goes on as new loses what it was told", straying.untaken_lost),
+    Planted("a workflow that is terminated goes on", straying.goes_on_terminated),
+    Planted("a workflow's step is recorded behind its end", straying.kept_after_its_end),
+    Planted("a workflow that only asked is not told of its being cancelled", straying.not_told),
 )

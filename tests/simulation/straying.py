@@ -1,0 +1,79 @@
+"""Bugs to plant in what runs workflows: their journals, their children, their ends (see planted.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.flow.context import Workflow
+from runtime.flow.delivery import Delivery
+from runtime.host import journals
+from runtime.host.attempts import Attempts
+from runtime.host.executions import Executions
+from runtime.host.journals import Journal
+from runtime.mail import Mail
+from runtime.recorder import Entry, entries_of
+from schemas import control
+from tests.simulation.beside import Patch
+
+
+def handed_over_first() -> list[Patch]:
+    """The code goes on with a result before that is committed."""
+
+    async def kept(self: Delivery, entry: Entry) -> None:
+        entry.at = int(self._clock.now() * 1000)
+        self._arrived.append(entry)
+        if not self._pace.busy:
+            self._at_rest()
+        await self._keeper.keep(entry)
+
+    return [(Delivery, "_keep", kept)]
+
+
+def out_of_order() -> list[Patch]:
+    def swapped(payloads: Any) -> list[Entry]:
+        found = entries_of(payloads)
+        return [*found[:-2], *found[:-3:-1]]
+
+    return [(journals, "entries_of", swapped)]
+
+
+def last_forgotten() -> list[Patch]:
+    return [(journals, "entries_of", lambda payloads: entries_of(payloads)[:-1])]
+
+
+def children_left() -> list[Patch]:
+    say = Workflow._say
+
+    async def said(self: Workflow, kind: str, key: str, method: str, body: Any) -> bool:
+        return method == control.CANCEL or await say(self, kind, key, method, body)
+
+    return [(Workflow, "_say", said)]
+
+
+def asked_anew() -> list[Patch]:
+    question = Workflow._question
+    return [(Workflow, "_question", lambda self: f"{question(self)}-{self._mail.now()}")]
+
+
+def untaken_lost() -> list[Patch]:
+    return [(Mail, "untaken", lambda self: (self._last_seq, []))]
+
+
+def goes_on_terminated() -> list[Patch]:
+    return [(Executions, "terminate", lambda self, lane, place: None)]
+
+
+def kept_after_its_end() -> list[Patch]:
+    """As the engine once had it: a step that came to its end while its run was terminated was recorded behind that."""
+    return [(Attempts, "_keeps_nothing", lambda self, command: False)]
+
+
+def not_told() -> list[Patch]:
+    """As the engine once had it: a run that had only asked somebody was not begun anew to hear of its cancellation."""
+    made = Journal.__init__
+
+    def init(self: Journal, start: Any, own: Any, entries: list[Entry], said: Any) -> None:
+        made(self, start, own, entries, said)
+        self.steps.begun = len(entries) > 0
+
+    return [(Journal, "__init__", init)]
