@@ -151,7 +151,9 @@ class Attempts:
         turn = self._turn(work, command, attempt)
         turn.expires_at = command.expires_at(work.kind.behaviour.retry)
         isolated = not isinstance(method, Execution)
-        plan.starts.append(Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated, known))
+        start = Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated, known)
+        start.begun = known and len(work.kind.watches) > 0 and started is None
+        plan.starts.append(start)
 
     def _finished(self, item: Finished) -> None:
         plan, command, turn = self._plan, item.command, item.turn

@@ -170,6 +170,8 @@ class Start:
     known: bool
     origins: Sequence[tuple[str, str]] = ()
     """(actor, command id) of the runs whose answers it may use, see runtime.host.forks."""
+    begun: bool = False
+    """Whether it is a workflow's run that has begun before: it may have asked for more than its journal says."""
 
 
 def name_of(item: Item) -> str:

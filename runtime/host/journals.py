@@ -24,7 +24,7 @@ from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
 from runtime.journal import STEP, Entry, Recorder, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Execution
-from runtime.mail import Mail, Said, said_of
+from runtime.mail import ANSWER, Mail, Said, said_of
 from runtime.suspension import Suspended, Suspension
 from runtime.tokens import NO_SECRET
 from runtime.yields import Yields, divided
@@ -145,7 +145,8 @@ class Journal:
         self.steps = _steps(start, self, journals.clock, steps)
         self.yields = Yields(command.id, start.attempt, self, yielded)
         self.steps.begun |= yielded > 0
-        self.steps.begun |= start.known  # it may have asked somebody, of which there is nothing here before the answer
+        self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
+        self.steps.begun |= start.begun  # it may have asked somebody, of which there is nothing here before the answer
         self.mail = Mail(self.steps, journals.clock.now)
         self._suspension = Suspension(self.steps, self.mail, journals.suspend_after_s)
         for message in said:

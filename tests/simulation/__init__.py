@@ -11,6 +11,6 @@
     watching.py    readers of sessions, and what must be true of them
     faults.py      what happens to everybody
     history.py     one history; verify.py: what must be true of it, and runs.py of executions that are told something
-    planted.py     bugs put into the engine on purpose, each of which must be caught; beside.py, straying.py: more of them
+    planted.py     bugs put into the engine on purpose, each to be caught; beside.py, straying.py: more of them
     runner.py      many histories, in many processes; __main__.py: make simulate
 """

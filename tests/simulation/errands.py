@@ -126,21 +126,23 @@ async def _item(ctx: Workflow, what: str, number: int) -> list[str]:
     place = place_of(ctx.command_id, name)
     match what:
         case "step" | "flaky":
-            return [await ctx.step(name, outside.do, place, 2 if what == "flaky" else 0, returns=str)]
+            found = [await ctx.step(name, outside.do, place, 2 if what == "flaky" else 0, returns=str)]
         case "pair":
             names = [f"{side} {name}" for side in ("left", "right")]
             both = [ctx.step(one, outside.do, place_of(ctx.command_id, one), 0, returns=str) for one in names]
-            return list(await ctx.parallel(both))
+            found = await ctx.parallel(both)
         case "word":
-            return [await ctx.signal("word", returns=str, timeout_s=WORD_S)]
+            found = [await ctx.signal("word", returns=str, timeout_s=WORD_S)]
         case "nap":
             await ctx.sleep(NAP_S)
-            return [name]
+            found = [name]
         case "race":
             _, first = await ctx.select(nap=ctx.sleep(NAP_S), word=ctx.signal("word", returns=str))
-            return [first or name]
+            found = [first or name]
         case "leg":
-            return [await ctx.child(leg, f"{ctx.key}.{number}", {"place": place}, returns=str)]
+            found = [await ctx.child(leg, f"{ctx.key}.{number}", {"place": place}, returns=str)]
         case "note":
-            return [f"note {await ctx.ask(tally, 'tally', 'note', {'place': place}, type=int)}"]
-    raise AssertionError(f"no script says {what}")
+            found = [f"note {await ctx.ask(tally, 'tally', 'note', {'place': place}, type=int)}"]
+        case _:
+            raise AssertionError(f"no script says {what}")
+    return found

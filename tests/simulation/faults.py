@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PINNED = "pinned"
 """The group of another version."""
 
-LOAD_S = 1.0
+LOAD_S = 1.1
 """Faults begin within so many seconds."""
 
 TRIM_LAG_S = 1.0
@@ -48,7 +48,7 @@ WHAT = (
 def draw_faults(rng: random.Random) -> list[Fault]:
     """Three to six faults, by their times."""
     faults = []
-    for _ in range(rng.choice((3, 3, 3, 4, 5, 6))):
+    for _ in range(rng.choice((3, 3, 4, 4, 5, 6))):
         what = rng.choice(WHAT)
         fuse = rng.randint(0, 60) if rng.random() < 0.7 else -1
         lasts_s = 0.05 + rng.random() ** 2 * 2

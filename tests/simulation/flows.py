@@ -193,7 +193,7 @@ class _Errand:
             if did != place or outside.deeds[int(nth) - 1].place != place:
                 self._say(f"{name} gave {result}, which nobody did")
             if early := [deed.at for deed in self._deeds[place] if deed.at < since]:
-                self._say(f"{name} was begun at {early[0]:.3f}, before {since:.3f}: what comes before was not committed")
+                self._say(f"{name} was begun at {early[0]:.3f}; what comes before was committed at {since:.3f}")
             ends = max(ends, kept.at)
         return ends
 

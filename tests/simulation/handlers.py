@@ -76,7 +76,7 @@ class Handlers:
 
 
 def _loop_of(node: Node) -> asyncio.AbstractEventLoop:
-    loop: Any = _HandlersLoop(node.scheduler.loop)  # type: ignore[call-arg]  # it is _Within's when it runs
+    loop: Any = _HandlersLoop(node.scheduler.loop)  # type: ignore[arg-type]  # it is _Within's when it runs
 
     def create_task(job: Any, **options: Any) -> asyncio.Task[Any]:
         task = counted(loop, job, **options)

@@ -50,7 +50,7 @@ LIMIT_S = 60.0
 TTL_S = 0.8
 
 # A history lasts seconds: what the engine does every few of them, it is to do within one.
-housekeeping.EVERY_S = 1.0
+housekeeping.EVERY_S = 0.7
 # It has dozens of batches: after one that could not be committed in one round trip, few of them take two.
 committer.WARY_BATCHES = 4
 

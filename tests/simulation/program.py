@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from tests.simulation.errands import ITEMS
+from tests.simulation.faults import LOAD_S
 
 ACCOUNTS = ("ann", "bob", "cid", "dot", "eve")
 FRAIL = ("old", "new")
@@ -19,21 +20,21 @@ KEYS = {"account": ACCOUNTS, "frail": FRAIL, "desk": DESK, "clerk": CLERK, "tall
 COUNTED_FROM = 100
 """What an update asks a run to add the number of its words to."""
 
-SESSION_P = 0.3
+SESSION_P = 0.4
 """How many commands belong to a session, in a history that has sessions."""
 
-PACES = ((1, 2, 4), (2, 4, 8, 12), (2, 4, 8, 12), (12, 25), (12, 25))
+PACES = ((1, 2, 4), (2, 4, 8, 12), (2, 4, 8, 12), (6, 12), (6, 12))
 """How many commands a client sends at once: slow, mixed or in bursts, by the history."""
-ALWAYS = {("account", "add"): 40, ("account", "take"): 12}
+ALWAYS = {("account", "add"): 24, ("account", "take"): 9}
 FEATURES: tuple[tuple[float, dict[tuple[str, str], int]], ...] = (
-    (0.6, {("account", "move"): 30}),
-    (0.5, {("account", "plan"): 15, ("account", "forget"): 5}),
-    (0.4, {("account", "falter"): 9}),
-    (0.25, {("account", "mark"): 6}),
-    (0.4, {("frail", "add"): 7}),
-    (0.18, {("desk", "pay"): 6}),
-    (0.18, {("clerk", "gather"): 5}),
-    (0.18, {("errand", "run"): 4}),
+    (0.6, {("account", "move"): 24}),
+    (0.65, {("account", "plan"): 12, ("account", "forget"): 6}),
+    (0.6, {("account", "falter"): 7}),
+    (0.3, {("account", "mark"): 5}),
+    (0.4, {("frail", "add"): 6}),
+    (0.2, {("desk", "pay"): 5}),
+    (0.2, {("clerk", "gather"): 5}),
+    (0.2, {("errand", "run"): 5}),
 )
 """What there may be in a history, with its chance, and how often it is done then beside the rest.
 
@@ -87,7 +88,7 @@ def draw_program(
                 number += 1
             if rng.random() < 0.3:
                 ops.append(Op("account", rng.choice(ACCOUNTS), "look", {}, "query", None))
-            rounds.append((rng.choice((0.0, 0.05, 0.4)) * rng.random(), ops))
+            rounds.append((LOAD_S * 2.4 * rng.random() ** 2 * len(ops) / each, ops))
         program.append(rounds)
     return program
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.simulation.history import History
 
 SESSIONS = ("tab", "app")
-WATCHED_P = 0.15
+WATCHED_P = 0.2
 """How often anybody watches: a history in which nobody does has no sessions."""
 
 STAYS_S = 1.5
