@@ -14,6 +14,7 @@ from typing import Any, TypeVarTuple
 import pytest
 
 from runtime.clock import ManualClock
+from runtime.errors import Cancelled
 from runtime.function import function
 from runtime.host.command import from_pending
 from runtime.host.crossing import Crossing
@@ -21,6 +22,7 @@ from runtime.host.items import Start, Step
 from runtime.host.journals import Journal, Journals
 from runtime.host.ports import PendingRow
 from runtime.journal import Entry
+from runtime.mail import CANCEL, Message, Said
 from runtime.postgres.journals import FEW, PAGE
 from runtime.postgres.migrate import migrate
 from runtime.postgres.reading import PostgresReader
@@ -50,7 +52,8 @@ class Silent:
 class Attempt:
     """An attempt whose handler does what a test gives it, in an event loop of another thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begun: bool = False) -> None:
+        self.begun = begun
         self.put: list[Step] = []
         self.certain = True
         self.lane = lane_of(1)
@@ -64,6 +67,7 @@ class Attempt:
         row = PendingRow(1, actor, "run-1", *ADDRESS, "run", 1, "running", False, 1, None, "{}", b"")
         command, turn = from_pending(self.lane, row), Turn(ADDRESS, "run-1", 0, 0.0)
         start = Start(command, nothing, None, turn, None, 1, holds=False, isolated=False, known=False)
+        start.begun = self.begun
         journals = Journals(Silent(), self.put.append, ManualClock(), 0.0, lambda: self.certain, 1)
         self.journal = await journals.open(start)
         return self
@@ -95,6 +99,30 @@ def test_given_a_lease_that_goes_on_when_a_step_is_taken_then_no_fence_is_asked(
             assert attempt.put == []
 
     run(scenario())
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_given_an_attempt_of_which_nothing_is_recorded_when_it_is_cancelled_then_it_hears_it_only_if_it_had_begun(
+    begun: bool,
+) -> None:
+    heard: list[str] = []
+
+    async def handler() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+            raise
+
+    async def scenario() -> None:
+        async with Attempt(begun=begun) as attempt:
+            message = Message("run-1", "cancel-1", "enough")
+            attempt.journal.mail.post(Said(1, CANCEL, message))
+            with pytest.raises(Cancelled):
+                await attempt.handler(handler())
+
+    run(scenario())
+    assert heard == (["cancelled"] if begun else [])
 
 
 @pytest.mark.parametrize("answer", ["it is ours", "it is another's"])

@@ -46,6 +46,10 @@ class Outside:
         """Another history begins: nothing has been done in it."""
         self._scheduler, self.deeds = scheduler, []
 
+    def did(self, place: str) -> int:
+        """How often something was done in a place."""
+        return sum(deed.place == place for deed in self.deeds)
+
     async def do(self, place: str, fails: int) -> str:
         """Does something for a while; what it gives is another one each time. The first `fails` times it fails."""
         assert self._scheduler is not None
@@ -53,7 +57,7 @@ class Outside:
         self.deeds.append(Deed(place, self._scheduler.now))
         number = len(self.deeds)
         await asyncio.sleep(0.02 * self._scheduler.rng.random() ** 2)
-        if sum(deed.place == place for deed in self.deeds) <= fails:
+        if self.did(place) <= fails:
             raise OSError(f"{place} is not to be had yet")
         return f"{place} #{number}"
 

@@ -10,6 +10,7 @@ import msgspec
 from runtime.recorder import Entry
 from schemas.address import actor_id, encode_token
 from tests.simulation.errands import NAP_S, Deed, outside, place_of
+from tests.simulation.scheduler import EPOCH
 
 if TYPE_CHECKING:
     from tests.simulation.history import History
@@ -19,7 +20,7 @@ _entry = msgspec.json.Decoder(Entry).decode
 _json = msgspec.json.decode
 
 CLOCKS_S = 0.05
-"""By how much a pod may be wrong about the log's time."""
+"""By how much pods may differ about the log's time (seconds)."""
 
 
 class Kept(NamedTuple):
@@ -170,16 +171,20 @@ class _Errand:
                 names = [f"left {name}", f"right {name}"] if what == "pair" else [name]
                 since = self._check_steps(names, found, since if surely else 0.0)
             elif what == "nap" and "race" not in self._op.args["script"]:
-                slept = sleeps.pop(0)
-                if slept.at < since + NAP_S - CLOCKS_S and surely:
-                    self._say(f"{name} was over at {slept.at:.3f}, and began behind {since:.3f}")
-                since = slept.at
+                self._check_nap(name, sleeps.pop(0))
             elif what in ("word", "race") and found != [name]:
                 words += found
             elif what == "note" and self._noted[place_of(self._run, name)] == 0:
                 self._say(f"{name} was never noted")
         if rest or words != self._journal.words[: len(words)]:
             self._say(f"it got {got}; it was told {self._journal.words}")
+
+    def _check_nap(self, name: str, slept: Kept) -> None:
+        """It is counted from when what came before it was done."""
+        place = self._journal.kept.index(slept)
+        before = self._journal.kept[place - 1].entry.at / 1000 if place else 0.0
+        if slept.entry.at / 1000 < before + NAP_S - CLOCKS_S:
+            self._say(f"{name} was over at {slept.entry.at / 1000 - EPOCH:.3f}, and began at {before - EPOCH:.3f}")
 
     def _check_steps(self, names: list[str], found: list[str], since: float) -> float:
         """What steps gave is what they did and what is kept; when the last of them was."""

@@ -81,13 +81,16 @@ class ClientNode:
 
 
 class History:
-    """Builds everything from a seed; `run` lets it happen. `only` names faults that take turns; else all may be."""
+    """Builds everything from a seed; `run` lets it happen.
 
-    def __init__(self, seed: int, *, trace: bool = False, only: Sequence[str] = ()) -> None:
+    `only` names faults that take turns, else all may be; `surely` a kind that clients command in any case.
+    """
+
+    def __init__(self, seed: int, *, trace: bool = False, only: Sequence[str] = (), surely: str = "") -> None:
         self.seed = seed
         rng = random.Random(seed)
         self.sessions = draw_sessions(rng)
-        self.program = draw_program(rng, CLIENTS, EACH, self.sessions)
+        self.program = draw_program(rng, CLIENTS, EACH, self.sessions, surely)
         self.faults: list[Fault] = draw_faults(rng)
         if only:
             drawn = zip(self.faults, cycle(only), strict=False)
@@ -339,13 +342,15 @@ class History:
         for pod in self.pods:
             if pod.wire is not None:
                 pod.wire.cut()
+        loop: Any = self.scheduler.loop
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some had not even begun
             for node in self.nodes:
                 for task in node.tasks:
                     if task.done():
-                        if task._log_traceback:  # whether nobody has seen its exception
+                        # Whether nobody has seen its exception. (Of an attempt at a run that was lost nobody does.)
+                        if task._log_traceback and task.get_loop() is loop:
                             error = task.exception()
                             if not alive[node]:
                                 continue

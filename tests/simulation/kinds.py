@@ -11,7 +11,7 @@ from runtime.errors import Rejected
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.policy import RetryPolicy
 from runtime.turn import Turn
-from tests.simulation.errands import errand, leg, tally
+from tests.simulation.errands import errand, leg, outside, place_of, tally
 
 RETRY = RetryPolicy(max_attempts=3, first_delay_s=0.05, max_delay_s=0.2)
 
@@ -196,7 +196,7 @@ async def gather(ctx: KeyValue, words: int) -> list[str]:
         asked = await ctx.turn.update("count", returns=int, timeout_s=WORDS_S)
         await asked.answer(asked.value + len(taken_words))
     except asyncio.CancelledError:
-        await ctx.step("undo", taken, run)
+        await ctx.step("undo", outside.do, place_of(run, "undo"), 0)
         raise
     ctx.set(f"words {run}", taken_words)
     return taken_words

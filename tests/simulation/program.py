@@ -69,10 +69,13 @@ Round = tuple[float, list[Op]]
 
 
 def draw_program(
-    rng: random.Random, clients: int, each: int, sessions: tuple[str, ...] = ()
+    rng: random.Random, clients: int, each: int, sessions: tuple[str, ...] = (), surely: str = ""
 ) -> list[list[Round]]:
-    """For each client what it does, round by round: `each` commands, and some queries beside them."""
-    what = _draw_what(rng)
+    """For each client what it does, round by round: `each` commands, and some queries beside them.
+
+    The kind `surely` is in it, whatever else is.
+    """
+    what = _draw_what(rng, surely)
     at_once = rng.choice(PACES)
     program = []
     for client in range(clients):
@@ -97,10 +100,10 @@ _What = tuple[list[tuple[str, str]], list[int]]
 """(kind, method), and how often each, summed up."""
 
 
-def _draw_what(rng: random.Random) -> _What:
+def _draw_what(rng: random.Random, surely: str) -> _What:
     weights = dict(ALWAYS)
     for chance, more in FEATURES:
-        if rng.random() < chance:
+        if rng.random() < chance or any(kind == surely for kind, _ in more):
             weights.update(more)
     return list(weights), list(accumulate(weights.values()))
 

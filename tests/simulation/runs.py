@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.address import actor_id
+from tests.simulation.errands import outside, place_of
 from tests.simulation.program import CLERK, COUNTED_FROM
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def check_runs(history: History) -> list[str]:
 def _check(history: History, op: Any, answer: Any, said: list[dict[str, Any]], undone: int) -> list[str]:
     """One run, with what it was told in the order of the log."""
     cancelled = any(message["what"] == "cancel" for message in said)
+    if not cancelled and not history.store.past and outside.did(place_of(op.id, "undo")):
+        return [f"run {op.id} was undone, and nobody had cancelled it; told: {said}"]
     if answer.failed:
         code = msgspec.json.decode(answer.result)["code"]
         if code == "cancelled" and (not cancelled or undone > 1):

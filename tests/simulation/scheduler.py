@@ -27,7 +27,7 @@ LOOK_S = 0.05
 """How often it is asked whether a history is over."""
 
 
-class Handle(Struct):
+class Handle(Struct, eq=False):
     """What a loop has still to call. (A Struct, since a history makes thousands of them.)"""
 
     callback: Callable[..., Any] | None
