@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container
 from contextvars import Context, ContextVar, copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from runtime import pace
@@ -101,13 +100,13 @@ def inside(run: pace.Pace) -> Context:
     return context
 
 
-_call_soon = asyncio.SelectorEventLoop.call_soon  # super() would look it up for each callback
-
 IN_A_STEP = "do it in a step, ctx.step(name, fn, ...)"
 
 
 class Counting(_Loop):
     """What tells runs of their tasks and times, and workflows of their callbacks: before the class of an event loop."""
+
+    _soon = asyncio.SelectorEventLoop.call_soon  # that loop's own: super() would look it up for each callback
 
     def call_soon(
         self,
@@ -118,8 +117,8 @@ class Counting(_Loop):
         """See asyncio.AbstractEventLoop.call_soon."""
         run = pace.current.get() if context is None else context.get(pace.current)
         if run is None:
-            return _call_soon(self, callback, *args, context=context)
-        return run.call_soon(partial(_call_soon, self), callback, args, context)
+            return self._soon(callback, *args, context=context)
+        return run.call_soon(self._soon, callback, args, context)
 
     def call_at(
         self,

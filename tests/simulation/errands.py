@@ -46,6 +46,10 @@ class Outside:
         """Another history begins: nothing has been done in it."""
         self._scheduler, self.deeds = scheduler, []
 
+    def end(self) -> None:
+        """The history is over: nothing of it is held here."""
+        self._scheduler, self.deeds = None, []
+
     def did(self, place: str) -> int:
         """How often something was done in a place."""
         return sum(deed.place == place for deed in self.deeds)

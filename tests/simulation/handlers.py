@@ -55,6 +55,8 @@ else:
     class _HandlersLoop(Counting, _Within):
         """As runtime.activity.CountingLoop is one over sockets."""
 
+        _soon = _Within.call_soon
+
 
 class Handlers:
     """The handlers of a node, in a loop of their own."""

@@ -360,6 +360,7 @@ class History:
                         with node.entered(), contextlib.suppress(RuntimeError):  # it would wait while it ends
                             task.get_coro().close()
         sys.unraisablehook = hook
+        outside.end()
 
 
 class Tracing(logging.Handler):
