@@ -267,6 +267,8 @@ async def connect(
     connection = Connection()
     established = False
     last_error: Exception | None = None
+    connecting = asyncio.current_task()
+    requests = 0 if connecting is None else connecting.cancelling()
 
     async def errored(error: Exception) -> None:
         nonlocal last_error
@@ -274,6 +276,8 @@ async def connect(
             await (on_error or _log_error)(error)
             return
         last_error = error
+        if connecting is not None and connecting is asyncio.current_task() and connecting.cancelling() > requests:
+            raise asyncio.CancelledError  # an attempt that failed just then lost it, and nats-py would try for ever
         if "authorization" in str(error).lower() or "authentication" in str(error).lower():
             raise errors.AuthorizationError  # nats-py would try the same credentials for ever
 
@@ -304,7 +308,8 @@ async def connect(
     }
     try:
         async with asyncio.timeout(connect_timeout_s):
-            await connection.connect(servers=url.split(","), name=name, **settings)
+            with _cancellable():
+                await connection.connect(servers=url.split(","), name=name, **settings)
     except (TimeoutError, OSError, errors.Error, ValueError) as error:
         await _discard(connection)
         cause = last_error if isinstance(error, TimeoutError) and last_error is not None else error

@@ -94,6 +94,23 @@ async def test_given_nobody_listens_then_connecting_ends_with_an_error_that_hide
     assert "secret" not in str(failure.value)
 
 
+async def test_given_an_attempt_that_fails_just_when_the_time_is_over_then_connecting_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def attempt(self: Connection) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionRefusedError from None  # so does `wait_for` before 3.12, if both happen in one turn
+
+    monkeypatch.setattr(Connection, "_select_next_server", attempt)
+    connecting = asyncio.ensure_future(connect("nats://127.0.0.1:1", name="test", connect_timeout_s=0.01))
+    done, _ = await asyncio.wait([connecting], timeout=PATIENCE_S)
+    assert done
+    with pytest.raises(NotConnected):
+        await connecting
+
+
 async def test_given_wrong_credentials_then_connecting_fails_without_using_up_its_time(tmp_path: Path) -> None:
     broker = Broker(tmp_path, "--user", "ann", "--pass", "right")
     broker.start()
