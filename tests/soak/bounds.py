@@ -45,6 +45,8 @@ BOUNDS = (
     Bound("pods older than that", 0.5, 0.0, "housekeeping forgets them", most=0.0),
     _grows("stream EV *", "facts are kept for an hour: see `age of the oldest fact`"),
     Bound("age of the oldest fact min", 61.0, 0.0, "until the stream drops what is older than an hour", most=62.0),
+    _grows("table actors *", "a row for each key that was ever used, and each run of a workflow has its own"),
+    _grows("table snapshots *", "a row for each key that has a snapshot"),
     Bound("table inbox rows", 0.0, 0.25, "answers go when no repeat can ask for them"),
     Bound("table refused rows", 5.0, 0.25, "as the inbox"),
     Bound("table * rows", 200.0, 0.25, "rows go with the work that they stand for"),
