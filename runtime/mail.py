@@ -224,13 +224,16 @@ class Mail:
         """The answer to a question that `sent` sends. Raises CallFailed, and what `sent` raises."""
         due = self.now() + timeout_s
         self._unanswered += 1
-        with self._waiting(due):
+        # A run that was suspended before its question has left would ask again hours later: the broker may be away.
+        with self._waiting(due if sent.done() else self.now()) as task:
             while (message := self._answers.get(id)) is None:
                 remaining = due - self.now()
                 if remaining <= 0:
                     text = f"question {id!r} was not answered in time; it may still be: ask again in a later attempt"
                     raise CallFailed("timeout", text, details={"id": id})
                 await self._news(min(remaining, LONGEST_NAP_S), sent)
+                if sent.done():
+                    self.waiting[task] = due
                 if sent.done() and not sent.cancelled() and (error := sent.exception()) is not None:
                     raise error
         self._unanswered -= 1
@@ -319,13 +322,13 @@ class Mail:
             self._waiters.discard(arrived)
 
     @contextmanager
-    def _waiting(self, until: float) -> Iterator[None]:
+    def _waiting(self, until: float) -> Iterator[asyncio.Task[Any]]:
         task = asyncio.current_task()
         assert task is not None
         self.own_waits += task is self._steps.own
         self.waiting[task] = until
         try:
-            yield
+            yield task
         finally:
             del self.waiting[task]
 
