@@ -47,6 +47,8 @@ _TEXTS = {
     headers.OBJECT: "The body is in the object store under this name.",
     headers.CONTENT_TYPE: "application/json (the default) or application/msgpack.",
     headers.TRACEPARENT: "W3C trace context.",
+    headers.TRACESTATE: "W3C trace context; travels on, as headers do that begin with ctx-.",
+    headers.BAGGAGE: "W3C baggage; travels on.",
 }
 
 

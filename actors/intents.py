@@ -20,7 +20,7 @@ from schemas import headers as names
 from schemas.address import Address, BadAddress, decode_token
 from schemas.wire import Fact, Failure, Intent
 
-_PASSED = (names.CORRELATION, names.CAUSATION, names.TRACEPARENT, names.REPLY, names.REPLY_MODE)
+_PASSED = (names.CORRELATION, names.CAUSATION, names.REPLY, names.REPLY_MODE)
 _NULL = (b"", b"null", b"\xc0")
 
 
@@ -123,7 +123,8 @@ def _decode(said: Said, content_type: str | None) -> _Intent:
 
 
 def _lines(headers: Mapping[str, str], intent: Intent) -> dict[str, str]:
-    lines = {name: headers[name] for name in _PASSED if name in headers}
+    lines = names.travelling(headers)
+    lines |= {name: headers[name] for name in _PASSED if name in headers}
     if names.CONTENT_TYPE in headers:
         lines[names.CONTENT_TYPE] = headers[names.CONTENT_TYPE]
     if intent.deadline_ms is not None:

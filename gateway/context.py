@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 JSON = "application/json"
 IDEMPOTENCY_KEY = b"idempotency-key"
+TRAVELLING = tuple(name.encode() for name in (h.TRACEPARENT, h.TRACESTATE, h.BAGGAGE, h.CONTEXT_PREFIX))
 ID_PREFIX = "http-"
 MAX_IDEMPOTENCY_KEY = 128
 KINDS_TIMEOUT_S = 1.0
@@ -169,3 +170,22 @@ def command_id(request: AnyRequest, caller: Caller, id: str | None) -> str | Non
 def scope_of(caller: Caller) -> str:
     """What tells one caller's ids from another's."""
     return blake2b((caller.principal or "").encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def travelling(request: AnyRequest) -> dict[str, str]:
+    """The caller's headers that every hop is to know. Raises CallFailed."""
+    found: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        if name.startswith(TRAVELLING):
+            found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    if not found:
+        return found
+    trace = found.get(h.TRACEPARENT)
+    if trace is not None and not h.is_id(trace):
+        del found[h.TRACEPARENT]  # a command is not refused for it
+    found = {name: value for name, value in found.items() if h.travels(name)}
+    try:
+        h.check_travelling(found)
+    except ValueError as error:
+        raise CallFailed("bad_request", str(error)) from error
+    return found

@@ -11,7 +11,7 @@ from litestar import Response, post
 from litestar.openapi.datastructures import ResponseSpec
 
 from gateway.auth import Caller
-from gateway.context import Gateway, command_id, decoded, gateway_of, json_body
+from gateway.context import Gateway, command_id, decoded, gateway_of, json_body, travelling
 from gateway.errors import ErrorDocument, respond
 from gateway.responses import AnyRequest, Json, header
 from gateway.streams import EventStream, Sink, follow_command, format_of, wants_stream
@@ -23,7 +23,6 @@ from schemas.runs import encode_run_id
 
 MAX_WAIT_S = 60.0
 STORE_TIMEOUT_S = 10.0
-TRACEPARENT = h.TRACEPARENT.encode()
 TAGS = h.TAGS.lower().encode()
 RUN = "run"
 """The one method of a function."""
@@ -312,10 +311,7 @@ async def _stream(
 
 def _envelope(request: AnyRequest, caller: Caller, run: RunBody) -> Envelope | None:
     """What goes along with the command; None when that is nothing, which is the fast path."""
-    headers: dict[str, str] = {}
-    trace = header(request, TRACEPARENT)
-    if trace is not None and h.is_id(trace):
-        headers[h.TRACEPARENT] = trace
+    headers = travelling(request)
     if run.deadline_ms is not None:
         headers[h.DEADLINE] = str(run.deadline_ms)
     later = run.delay_s is not None or run.start_at_ms is not None

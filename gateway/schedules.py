@@ -9,7 +9,7 @@ from litestar import Response, delete, get, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
-from gateway.context import decoded, gateway_of, json_body
+from gateway.context import decoded, gateway_of, json_body, travelling
 from gateway.errors import ErrorDocument
 from gateway.responses import AnyRequest, Json
 from runtime.client.schedules import Page, Schedules
@@ -164,8 +164,8 @@ ROUTES = [
 
 
 async def _schedules(request: AnyRequest) -> Schedules:
-    client, _ = await gateway_of(request).admit(request)
-    return client.schedules
+    client, caller = await gateway_of(request).admit(request)
+    return client.schedules.by(caller.principal, caller.roles, travelling(request))
 
 
 async def _described(schedules: Schedules, name: str) -> Response[Any]:

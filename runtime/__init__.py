@@ -19,6 +19,10 @@ What a program that defines or calls actors needs is here: `from runtime import 
     failure.py    what is told of a handler's error: always something that the log and the wire can carry
     clock.py      all time and randomness
     scenario.py   tests of one entity: `account.given(...).when(...)`
+    story.py      tests of one workflow: `checkout.given(...).when_done(charge).then_asks(...)`; stubs.py stubs of steps
+    testing.py    what a test imports; its World has workflows always replay
+    ambient/      what handlers have around them: log, metrics, spans, secrets, configuration
+    replaying/    what other code makes of a recorded log
     world.py      tests of several actors together, in memory; world_actor.py is one of them
     client/       calling actors over NATS; the only part of the engine that the gateway imports
     jetstream/    the broker's streams and consumers

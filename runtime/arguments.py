@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.ambient.secrets import guard
 from runtime.errors import BadDefinition, BadResult
 from schemas import codec
 
@@ -141,7 +142,7 @@ class Result:
     def encode(self, value: Any) -> bytes:
         """`value` as JSON. Raises BadResult when it cannot be encoded or does not fit the annotation."""
         try:
-            encoded = _encode_for_callers(value)
+            encoded: bytes = _encode_for_callers(value)
             if self._decoder is not None:
                 self._decoder.decode(encoded)
         except (*UNENCODABLE, RecursionError) as error:
@@ -153,6 +154,8 @@ class Result:
             raise BadResult(
                 f"{name_of(self._handler)} returned {type(value).__name__}, not {self._annotation.__name__}"
             )
+        if guard.knows:
+            guard.checked(encoded, f"what {name_of(self._handler)} returned")
         return encoded
 
     def schema(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
+from runtime.ambient.secrets import guard
 from runtime.arguments import (
     MAX_KEPT_NESTING,
     UNENCODABLE,
@@ -214,7 +215,10 @@ class Entity(Kind, Generic[S]):
                     f"{self.name!r} ({', '.join(sorted(self._event_types))})"
                 )
             try:
-                payload = encode_json(event).decode()
+                encoded = encode_json(event)
+                if guard.knows:
+                    guard.checked(encoded, f"event {event_type.name}")
+                payload = encoded.decode()
                 # What is folded is what the log will give back, so that a live state and a replayed one agree.
                 kept = event_type.decode(payload)
             except (*UNENCODABLE, RecursionError) as error:

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from runtime.ambient.secrets import guard
 from runtime.arguments import UNENCODABLE, encode_json, nests_too_deep
-from runtime.errors import CallFailed, Cancelled, HandlerError, Rejected
+from runtime.errors import BadResult, CallFailed, Cancelled, HandlerError, Rejected
 from schemas.wire import Failure
 
 MAX_TEXT_LENGTH = 4000
@@ -60,16 +61,18 @@ def _message(error: BaseException) -> str:
 
 
 def _kept(text: str) -> str:
-    return text[:MAX_TEXT_LENGTH].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    return guard.redacted(text)[:MAX_TEXT_LENGTH].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(details: Any) -> tuple[Any, str | None]:
     if details is None:
         return None, None
     try:
-        encoded = encode_json(details)
+        encoded = guard.checked(encode_json(details), "its details")
         if nests_too_deep(encoded):
             return None, "its details nest too deep to be sent"
         return msgspec.json.decode(encoded), None
+    except BadResult:
+        return None, "its details hold a secret"
     except (*UNENCODABLE, RecursionError):
         return None, f"its details, of type {type(details).__name__}, have no JSON form"

@@ -15,8 +15,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any, TypeVar
 
+from runtime.activity import outside
+from runtime.ambient.step import in_step
 from runtime.errors import BadResult
-from runtime.recorder import CANCELLED, STEP, Entry, Keeper, Recorder, StepsDiverged, entries_of, in_step
+from runtime.recorder import CANCELLED, CONFIG, STEP, Entry, Keeper, Recorder, StepsDiverged, entries_of
 
 __all__ = ["CANCELLED", "STEP", "Entry", "Keeper", "Recorder", "Steps", "StepsDiverged", "entries_of"]
 
@@ -44,13 +46,15 @@ class Steps(Recorder):
         self, actor: str, key: str, run: str, attempt: int, keeper: Keeper, recorded: Sequence[Entry] = ()
     ) -> None:
         super().__init__(actor, key, run, attempt, keeper, recorded)
-        self._line = [(entry.step, entry.occurrence) for entry in self.journal if not entry.concurrent]
+        recorded = [entry for entry in self.journal if not entry.step.startswith(CONFIG)]
+        self._noting: set[asyncio.Task[None]] = set()
+        self._line = [(entry.step, entry.occurrence) for entry in recorded if not entry.concurrent]
         self._next = 0
         mark = next((at for at, entry in enumerate(self.journal) if entry.step == CANCELLED), len(self.journal))
         # What other tasks had completed by then: it comes first again, and who undoes things knows of it.
         self._before = {(entry.step, entry.occurrence) for entry in self.journal[:mark] if entry.concurrent}
         self._asked: Counter[str] = Counter()
-        self._left = set(self._entries)
+        self._left = {(entry.step, entry.occurrence) for entry in recorded}
         self._task: asyncio.Task[Any] | None = None
         self._others: set[asyncio.Task[Any]] = set()
         self._failed: str | None = None
@@ -67,6 +71,23 @@ class Steps(Recorder):
         """See Recorder.release."""
         super().release()
         self._task = None
+
+    @property
+    def replaying(self) -> bool:
+        """See Recorder.replaying."""
+        return self._next < len(self._line)
+
+    def _note(self, entry: Entry) -> None:
+        """See Recorder._note. What runs in a thread without a loop takes no steps, and has nothing to be replayed."""
+        try:
+            task = asyncio.get_running_loop().create_task(self._keeper.keep(entry), context=outside())
+        except RuntimeError:
+            return
+        self._noting.add(task)
+
+    async def _noted(self) -> None:
+        while self._noting:
+            await self._noting.pop()
 
     def cancel(self, reason: str) -> None:
         """Tells the handler, by asyncio.CancelledError, once it has done again all that it did before.
@@ -106,6 +127,7 @@ class Steps(Recorder):
             asyncio.get_running_loop().call_soon(self._throw)
         try:
             result = await job
+            await self._noted()
             if self._diverged is not None:  # the handler caught it
                 raise self._diverged
             if self._left:
@@ -152,6 +174,7 @@ class Steps(Recorder):
         if not own:
             self._others.add(task)
         try:
+            await self._noted()
             if self._thrown and not self._marked:
                 self._marked = True
                 await self._keep(Entry(self._run, CANCELLED, 0, self._attempt))
@@ -171,6 +194,8 @@ class Steps(Recorder):
         self._keeping += not entry.concurrent
         try:
             await self._keeper.keep(entry)
+            if self.committed is not None:
+                self.committed()
         finally:
             self._keeping -= not entry.concurrent
             if self._cancel is not None:

@@ -18,6 +18,8 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from runtime.ambient.handler import Ambient
+from runtime.ambient.secrets import guard
 from runtime.arguments import (
     MAX_KEPT_NESTING,
     UNENCODABLE,
@@ -75,7 +77,7 @@ _decoder_for = lru_cache(maxsize=1024)(json_decoder)
 _state_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class KeyValue:
+class KeyValue(Ambient):
     """What a handler of a key-value entity gets as `ctx`: its values, and the turn it is part of."""
 
     __slots__ = ("_changes", "_state", "_writable", "turn")
@@ -118,7 +120,7 @@ class KeyValue:
             raise BadResult(f"the value set for {name!r} has no JSON form: {error}") from error
         if nests_too_deep(encoded, MAX_KEPT_NESTING):
             raise BadResult(f"the value set for {name!r} nests deeper than {MAX_KEPT_NESTING} levels")
-        self._changes[name] = encoded
+        self._changes[name] = guard.checked(encoded, f"the value set for {name!r}")
 
     def delete(self, name: str) -> None:
         """Deletes a value; nothing happens when there is none."""

@@ -204,8 +204,8 @@ class Kind(abc.ABC):
         """Why no run may begin, with a signal, behind the one that the state tells of and that has ended."""
         return None
 
-    def started(self, state: Any, payload: Any, command_id: str, now: float) -> bytes | None:
-        """The payload of the event with which an execution begins, if it has one and has not begun. `now`: Unix s."""
+    def started(self, state: Any, payload: Any, turn: Turn) -> bytes | None:
+        """The payload of the event with which an execution begins, if it has one and has not begun."""
         return None
 
     def ended(self, command_id: str, result: bytes, failure: Failure | None) -> bytes | None:

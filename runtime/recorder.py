@@ -10,7 +10,6 @@ import abc
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
-from contextvars import ContextVar
 from functools import lru_cache, partial
 from inspect import CO_COROUTINE
 from types import FunctionType
@@ -18,6 +17,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
+from runtime.ambient.secrets import guard
+from runtime.ambient.step import in_step
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
 from runtime.errors import BadResult, Cancelled, Rejected
 from runtime.failure import failure_of
@@ -34,11 +35,11 @@ STEP = "step"
 
 KEY = "idempotency_key"
 
+CONFIG = "$config "
+"""Begins the names of entries that say what the run has read of the configuration."""
+
 CANCELLED = "$cancelled"
 """The entry that says where in its steps the handler was told of its cancellation."""
-
-in_step: ContextVar[bool] = ContextVar("in_step", default=False)
-"""Whether what runs is the function of a step."""
 
 _decoder_for = lru_cache(maxsize=1024)(json_decoder)
 
@@ -137,6 +138,11 @@ class Recorder(abc.ABC):
         self.journal = [entry for entry in recorded if not entry.step.startswith(BEAT)] if self._details else recorded
         """The entries of former attempts, without heartbeats, which nobody asks for."""
         self._entries = {(entry.step, entry.occurrence): entry for entry in reversed(self.journal)}
+        self._configured = {
+            entry.step.removeprefix(CONFIG): entry.result for entry in recorded if entry.step.startswith(CONFIG)
+        }
+        self.committed: Callable[[], None] | None = None
+        """Is called when an entry is committed that nothing of the attempt so far is behind."""
         self._calls = 0
         self._closed = False
         self._cancel: str | None = None
@@ -158,6 +164,23 @@ class Recorder(abc.ABC):
     @abc.abstractmethod
     def own(self) -> asyncio.Task[Any] | None:
         """The handler's own task, once it runs."""
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the handler does again what a former attempt did: something that is recorded is still to come."""
+        return False
+
+    def recall(self, name: str, find: Callable[[], Any]) -> Any:
+        """What the run reads of the configuration under a name: recorded, and from then on the same."""
+        known = self._configured.get(name)
+        if known is None:
+            known = self._configured[name] = self._encoded(CONFIG + name, find())
+            self._note(Entry(self._run, CONFIG + name, 0, self._attempt, result=known))
+        return msgspec.json.decode(known)
+
+    @abc.abstractmethod
+    def _note(self, entry: Entry) -> None:
+        """Keeps an entry that nobody waits for, before all that is kept later."""
 
     @property
     def taken(self) -> int:
@@ -192,7 +215,7 @@ class Recorder(abc.ABC):
         """The attempt is over: lets go of all that holds it, so that it goes without a collection of garbage."""
         self._closed = True
         self._keeper = Nobody()
-        self.left_over = None
+        self.left_over = self.committed = None
 
     @abc.abstractmethod
     def cancel(self, reason: str) -> None:
@@ -260,7 +283,7 @@ class Recorder(abc.ABC):
         """
 
         async def run(_: int, entry: Entry) -> None:
-            entry.result = self._encoded(name, await fn())
+            entry.result = self._encoded(name, await fn(), own=True)
 
         return bytes((await self._entry(name, run, asked)).result)
 
@@ -316,7 +339,7 @@ class Recorder(abc.ABC):
     ) -> None:
         if KEY not in kwargs and _takes_key(fn):
             kwargs = {**kwargs, KEY: f"{self._key}/{name}/{occurrence}"}
-        token = in_step.set(True)
+        token = in_step.set(f"{self._key}/{name}/{occurrence}")
         try:
             if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # as nearly all are
                 job = fn(*args, **kwargs)
@@ -336,7 +359,7 @@ class Recorder(abc.ABC):
         finally:
             in_step.reset(token)
 
-    def _encoded(self, name: str, value: Any) -> msgspec.Raw:
+    def _encoded(self, name: str, value: Any, *, own: bool = False) -> msgspec.Raw:
         try:
             encoded = encode_json(value)
         except (*UNENCODABLE, RecursionError) as error:
@@ -345,6 +368,8 @@ class Recorder(abc.ABC):
             ) from error
         if nests_too_deep(encoded, MAX_KEPT_NESTING):
             raise BadResult(f"step {name!r}: its result nests deeper than {MAX_KEPT_NESTING} levels")
+        if guard.knows and not own:  # what came from outside is in the log already
+            guard.checked(encoded, f"the result of step {name!r}")
         return msgspec.Raw(encoded)
 
     def _value(self, entry: Entry, returns: Any) -> Any:

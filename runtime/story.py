@@ -86,7 +86,7 @@ class Story:
         """A run with these arguments (as a call has them), up to where it waits for what `steps` does not say."""
         def turn() -> Turn:
             address = Address("default", kind.name, key)
-            return Turn(address, RUN_ID, 1, now, principal=principal, roles=roles, headers=headers)
+            return Turn(address, RUN_ID, 1, now, principal=principal, roles=roles, headers=headers, method=RUN)
 
         return cls(kind=kind, turn=turn, args=body_of(args), now=now, steps=stubs_of(steps))._settled()
 

@@ -17,6 +17,10 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime import heartbeats
+from runtime.ambient.handler import Ambient
+from runtime.ambient.metrics import Metrics
+from runtime.ambient.secrets import guard
+from runtime.ambient.step import in_step
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed
 from runtime.human import Human
@@ -97,13 +101,14 @@ Asker = Callable[[Question], Awaitable[bytes]]
 """Asks for an execution, and gives the result as JSON. Raises Rejected, CallFailed or NotConnected."""
 
 
-class Turn:
-    """The context of one turn, for handlers that take a parameter `ctx`.
+class Turn(Ambient):
+    """The context of one turn, for handlers that take a parameter `ctx`. See also runtime.ambient.handler.
 
     Attributes:
         address: tenant, kind and key of the actor.
         command_id: the id of the command; the same on every attempt.
         seq: the actor's sequence number before this turn.
+        method: the method that was called.
         now: Unix seconds at which the turn was begun; the same for the whole turn.
         attempt: 1 for the first try.
         principal: who asks, when that was proved; else None.
@@ -112,6 +117,7 @@ class Turn:
         session: the session whose stream shows what comes of this, or None.
         correlation_id: the id shared by everything that follows from one request.
         headers: the trace context and other headers that travelled with the command.
+        counts: what the handler has counted and is not committed, if it has; for who runs it.
         expires_at: Unix seconds by which the handler's attempt is over; inf for no time.
         secret: what its tokens are proved by.
         gated: whether limits hold for it: in pods they do, in a World they do not.
@@ -131,10 +137,12 @@ class Turn:
         "attempt",
         "command_id",
         "correlation_id",
+        "counts",
         "expires_at",
         "gated",
         "headers",
         "messages",
+        "method",
         "now",
         "principal",
         "roles",
@@ -159,7 +167,9 @@ class Turn:
         session: str | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        method: str = "",
     ) -> None:
+        self.method = method
         self.address = address
         self.command_id = command_id
         self.seq = seq
@@ -174,6 +184,7 @@ class Turn:
         self.messages: list[Message] = []
         self.timers: list[SetTimer | CancelTimer] = []
         self._asker: Asker | None = None
+        self.counts: Metrics | None = None
         self._human: Human | None = None
         self._asked: Counter[tuple[Address, str]] | None = None
         self._steps: Recorder | None = None
@@ -187,9 +198,37 @@ class Turn:
         self._random: random.Random | None = None
 
     @property
+    def turn(self) -> Turn:  # type: ignore[override]  # it is the turn itself
+        """Itself, as contexts of other shapes have it."""
+        return self
+
+    @property
     def key(self) -> str:
         """The actor's key."""
         return self.address.key
+
+    @property
+    def executes(self) -> bool:
+        """Whether the handler is an execution, and may do more than decide."""
+        return self._steps is not None
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the handler does again what a former attempt did."""
+        return self._steps is not None and not in_step.get() and self._steps.replaying
+
+    @property
+    def counted(self) -> Metrics:
+        """What the handler counts; see runtime.ambient.metrics."""
+        if self.counts is None:
+            self.counts = Metrics(self)
+            if self._steps is not None:
+                self._steps.committed = self.counts.commit
+        return self.counts
+
+    def recall(self, name: str, find: Callable[[], Any]) -> Any:
+        """What the configuration has under a name: for an execution recorded, and from then on the same."""
+        return find() if self._steps is None else self._steps.recall(name, find)
 
     @property
     def random(self) -> random.Random:
@@ -237,7 +276,7 @@ class Turn:
         """
         name, method, payload = method_and_payload(kind, command, args)
         encode_token(key)
-        body = encode_json(payload)
+        body = guard.checked(encode_json(payload), f"a message to {name}.{method}")
         if len(body) > MAX_SENT_BYTES:
             # Once it is committed nobody could be told that the broker refuses it.
             raise BadResult(
@@ -267,7 +306,8 @@ class Turn:
     def _say_to_run(self, kind: Kind | str, key: str, method: str, body: Any) -> None:
         name = check_name(kind if isinstance(kind, str) else kind.name, "kind")
         encode_token(key)
-        self.messages.append(Message(Address(self.address.tenant, name, key), method, encode_json(body)))
+        encoded = guard.checked(encode_json(body), f"a message to a run of {name}")
+        self.messages.append(Message(Address(self.address.tenant, name, key), method, encoded))
 
     def ask(
         self, kind: Kind | str, key: str, command: Any, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0
@@ -296,7 +336,7 @@ class Turn:
         self._asked[address, method] += 1
         asked = f"{name}/{encode_token(key)}/{method}/{occurrence}"
         id = question_id(actor_id(tenant, own_kind, encode_token(own_key)), self.command_id, asked)
-        body = b"" if payload is None else encode_json(payload)
+        body = b"" if payload is None else guard.checked(encode_json(payload), f"a question to {name}.{method}")
         return _answer(self._asker(Question(address, method, body, id, timeout_s, asked)), type)
 
     def step(
@@ -442,7 +482,8 @@ class Turn:
         due_at = at if at is not None else self.now + (after_s or 0.0)
         if not 0 <= due_at <= MAX_DUE_AT:
             raise ValueError(f"a timer is due between the years 1970 and 9999, in Unix seconds, not at {due_at}")
-        self.timers.append(SetTimer(name, due_at, check_name(str(command), "method"), encode_json(args)))
+        body = guard.checked(encode_json(args), f"the arguments of timer {name!r}")
+        self.timers.append(SetTimer(name, due_at, check_name(str(command), "method"), body))
 
     def cancel(self, name: str) -> None:
         """Takes back the timer of that name; nothing happens when there is none."""

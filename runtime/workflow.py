@@ -31,6 +31,7 @@ from runtime.kind import Admission, Behaviour, Decided, Execution, Kind, Read, S
 from runtime.policy import OnParked, RetryPolicy
 from runtime.turn import Turn
 from schemas.digest import signed
+from schemas.headers import travelling
 from schemas.runs import timeout_of
 from schemas.wire import Failure
 
@@ -135,12 +136,14 @@ class WorkflowKind(Kind):
     def _exists(self, state: RunState) -> str:
         return f"this run of workflow {self.name!r} exists already ({state.status}, command {state.run})"
 
-    def started(self, state: RunState, payload: Any, command_id: str, now: float) -> bytes | None:
+    def started(self, state: RunState, payload: Any, turn: Turn) -> bytes | None:
         """The payload of the event with which a run begins; None for one that has begun."""
-        if state.run == command_id:
+        if state.run == turn.command_id:
             return None
         args = encode_json(payload)
-        return encode_json(Started(command_id, int(now * 1000), signed(zlib.crc32(args)), msgspec.Raw(args)))
+        run, at, digest = turn.command_id, int(turn.now * 1000), signed(zlib.crc32(args))
+        headers = travelling(turn.headers) if turn.headers else {}
+        return encode_json(Started(run, at, digest, msgspec.Raw(args), list(turn.roles), headers))
 
     def ended(self, command_id: str, result: bytes, failure: Failure | None) -> bytes:
         """The payload of the event with which a run ends."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections import deque
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -35,7 +36,7 @@ from runtime.turn import SetTimer, Turn
 from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
 from schemas.address import Address, BadAddress, actor_id, encode_token
 from schemas.control import Ended
-from schemas.headers import MAX_ID_LENGTH, is_id
+from schemas.headers import MAX_ID_LENGTH, is_id, travelling
 from schemas.subjects import command as command_subject
 from schemas.wire import LogEvent
 
@@ -94,15 +95,16 @@ class World:
         principal: str | None = None,
         roles: tuple[str, ...] = (),
         sender: tuple[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         type: Any = Any,
     ) -> Any:
         """Sends a command, lets everything that follows from it happen, and returns its result, read as `type`.
 
         `command` is a command object, or a method's name with `args` beside it. Asking again with the same `id` gives
         the recorded answer. `principal` and `roles` are who asks, as the handler sees it; `sender` (kind, key) is the
-        actor that does.
+        actor that does. `headers` are those that travel (schemas.headers).
         """
-        sent = self._send(kind, key, command, args, id, tenant, principal, roles, sender)
+        sent = self._send(kind, key, command, args, id, tenant, principal, roles, sender, headers)
         outcome = self._run(sent)
         if outcome is None:
             raise CallFailed("timeout", f"{sent.address} is paused: command {sent.id!r} waits until it is resumed")
@@ -221,6 +223,7 @@ class World:
         principal: str | None,
         roles: tuple[str, ...],
         sender: tuple[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Command:
         address, known = self._address(kind, key, tenant)
         if id is not None and not is_id(id):
@@ -231,6 +234,8 @@ class World:
         sent = Command(id or self.clock.token(16), address, name, body_of(payload), principal=principal, roles=roles)
         if sender is not None:
             sent = dataclasses.replace(sent, sender=Address(tenant, *sender))
+        if headers:
+            sent = dataclasses.replace(sent, headers=travelling(headers))
         self._queue.append(sent)
         return sent
 
@@ -258,6 +263,8 @@ class World:
         self._append(command, done.events)
         if done.turn is not None:
             self._carry(command, done.turn)
+            if done.turn.counts is not None:
+                done.turn.counts.commit()
         if done.dead is not None:
             self.dead.append(done.dead)
         if command.then is not None:
@@ -336,13 +343,13 @@ class World:
             id = message.id or _digest(f"{actor}/{command.id}/{number}")
             then = None if message.then is None else (command.address, message.then)
             sent = Command(id, message.address, message.method, message.body, correlation_id, command.id, then=then)
-            self._queue.append(dataclasses.replace(sent, sender=command.address))
+            self._queue.append(dataclasses.replace(sent.handed_on(command), sender=command.address))
         for timer in turn.timers:
             self._timers.pop((command.address, timer.name), None)
             if isinstance(timer, SetTimer):
                 id = _digest(f"{actor}/{timer.name}/{command.id}")
                 fired = Command(id, command.address, timer.method, timer.body, correlation_id, command.id)
-                self._timers[command.address, timer.name] = timer, fired
+                self._timers[command.address, timer.name] = timer, fired.handed_on(command)
 
 
 def _digest(text: str) -> str:

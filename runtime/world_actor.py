@@ -51,6 +51,12 @@ class Command:
     """The actor and the method of it that are told what became of this."""
     roles: tuple[str, ...] = ()
     sender: Address | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The caller's that travel."""
+
+    def handed_on(self, cause: Command) -> Command:
+        """The same for the principal of the command that led to it, with its roles and travelling headers."""
+        return dataclasses.replace(self, principal=cause.principal, roles=cause.roles, headers=cause.headers)
 
     @property
     def digest(self) -> int:
@@ -204,7 +210,7 @@ class Actor:
             admission = self.kind.admission(self.state, payload, command.id)
             if admission.what in ("answer", "refuse"):
                 return Done(Outcome(admission.result, admission.failure))
-            started = self.kind.started(self.state, payload, command.id, self._clock.now())
+            started = self.kind.started(self.state, payload, self._turn(command, 1))
             if started is not None:
                 self._note(command, NewEvent(SYSTEM_EVENT_PREFIX + STARTED, 1, started.decode()))
         done = self._attempts(method, payload, command)
@@ -326,7 +332,7 @@ class Actor:
                 Command(
                     question.id, question.address, question.method, question.body, correlation, command.id, None, calls,
                     sender=command.address,
-                )
+                ).handed_on(command)
             )
             outcome.value(Any)
             return outcome.result
@@ -343,7 +349,9 @@ class Actor:
             principal=command.principal,
             roles=command.roles,
             sender=command.sender,
+            headers=command.headers,
             correlation_id=command.correlation_id,
+            method=command.method,
         )
 
     def _park(self, command: Command, attempts: int, error: Exception) -> Done:

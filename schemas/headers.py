@@ -22,10 +22,15 @@
     Troupe-Sender-Proof  what proves it, made by the pod that runs that actor (schemas/signature.py)
     Troupe-Object        the body is in the object store under this name (bodies above the broker's limit)
     Content-Type         application/json (the default) or application/msgpack
-    traceparent          W3C trace context
+    traceparent, tracestate, baggage    W3C trace context and baggage
+    ctx-*                what the caller wants every hop to know (up to 16 of these and of W3C's, 1024 characters each)
+
+The last two lines travel on: to whatever a command's handler sends or asks, its children, timers and schedules.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 ID = "Troupe-Id"
 REPLY = "Troupe-Reply"
@@ -51,6 +56,12 @@ QUEUE_TIMEOUT = "Troupe-Queue-Timeout"
 RUN_TIMEOUT = "Troupe-Run-Timeout"
 CONTENT_TYPE = "Content-Type"
 TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+BAGGAGE = "baggage"
+CONTEXT_PREFIX = "ctx-"
+_W3C = frozenset([TRACEPARENT, TRACESTATE, BAGGAGE])
+MAX_TRAVELLING = 16
+MAX_TRAVELLING_LENGTH = 1024
 
 TIMER = "Troupe-Timer"
 """In rows of the engine's own only: the name of the timer whose command waits. Nobody sends it."""
@@ -75,3 +86,29 @@ MAX_ID_LENGTH = 200
 def is_id(text: str) -> bool:
     """Whether `text` can be an id in a header: 1 to 200 printable ASCII characters without spaces."""
     return 0 < len(text) <= MAX_ID_LENGTH and text.isascii() and text.isprintable() and " " not in text
+
+
+def travels(name: str) -> bool:
+    """Whether a header goes on to what its command leads to."""
+    return name in _W3C or name.startswith(CONTEXT_PREFIX)
+
+
+def travelling(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of these headers that go on; what is too long, or beyond the most, does not."""
+    found = [(name, value) for name, value in headers.items() if travels(name) and _may_travel(name, value)]
+    return dict(found[:MAX_TRAVELLING])
+
+
+def check_travelling(headers: Mapping[str, str]) -> None:
+    """Raises ValueError for headers of which `travelling` would leave one out."""
+    for name, value in headers.items():
+        if not _may_travel(name, value):
+            most = MAX_TRAVELLING_LENGTH
+            raise ValueError(f"header {name[:80]!r} is not 1 to {most} printable ASCII characters")
+    if len(headers) > MAX_TRAVELLING:
+        raise ValueError(f"there are {len(headers)} headers that travel on, and {MAX_TRAVELLING} is the most")
+
+
+def _may_travel(name: str, value: str) -> bool:
+    short = 0 < len(value) <= MAX_TRAVELLING_LENGTH and len(name) <= MAX_ID_LENGTH
+    return short and value.isascii() and value.isprintable() and is_id(name)

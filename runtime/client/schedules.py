@@ -43,8 +43,13 @@ class Schedules:
     CallFailed (`unknown_kind`) when no pod serves schedules. `timeout_s` is in seconds, times are in Unix seconds.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, **who: Any) -> None:
         self._client = client
+        self._who = who
+
+    def by(self, principal: str | None, roles: tuple[str, ...], headers: dict[str, str]) -> Schedules:
+        """The same for somebody, whose rights and headers the runs have that this leads to; see Envelope."""
+        return Schedules(self._client, principal=principal, roles=roles, headers=headers)
 
     async def create(
         self, name: str, spec: Spec, *, replace: bool = False, id: str | None = None, timeout_s: float = 30.0
@@ -115,7 +120,7 @@ class Schedules:
 
     async def _ask(self, name: str, method: str, args: Any, timeout_s: float, id: str | None) -> Any:
         await self._check(timeout_s)
-        return await self._client.ask(KIND, name, method, args, timeout_s=timeout_s, id=id)
+        return await self._client.ask(KIND, name, method, args, timeout_s=timeout_s, id=id, **self._who)
 
     async def _check(self, timeout_s: float) -> None:
         try:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 import msgspec
 
 from runtime import cron, heartbeats
+from runtime.ambient.handler import Ambient
+from runtime.ambient.secrets import guard
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed, NotConnected
 from runtime.flow.combining import Timeout, every, first, mapped
@@ -24,6 +26,7 @@ from runtime.tokens import Tokens
 from runtime.turn import Question, Turn, method_and_payload
 from schemas import control
 from schemas.address import Address, actor_id, encode_token
+from schemas.headers import travelling
 
 if TYPE_CHECKING:
     from runtime.kind import Kind
@@ -46,8 +49,10 @@ _MISSING: Any = object()
 OnCancel = Literal["cancel", "abandon"]
 
 
-class Workflow:
+class Workflow(Ambient):
     """The context of one run of a workflow. Whatever is awaited through it is in the log, and the same in a replay.
+
+    See also runtime.ambient.handler: log, metrics, spans, secrets, configuration.
 
     Attributes:
         turn: the turn that the run is part of: address, principal, session, headers, attempt.
@@ -76,6 +81,21 @@ class Workflow:
     def key(self) -> str:
         """This actor's key: the run's id."""
         return self.turn.address.key
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first try; only for logs: code that asks for it does otherwise in a replay."""
+        return self.turn.attempt
+
+    @property
+    def method(self) -> str:
+        """The method that was called."""
+        return self.turn.method
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The caller's headers that travel with all that follows: W3C's trace context and baggage, and `ctx-…`."""
+        return travelling(self.turn.headers)
 
     @property
     def command_id(self) -> str:
@@ -234,7 +254,7 @@ class Workflow:
         """
         name, method, payload = method_and_payload(kind, command, args)
         address = Address(self.address.tenant, name, key)
-        body = b"" if payload is None else encode_json(payload)
+        body = b"" if payload is None else guard.checked(encode_json(payload), f"a question to {name}.{method}")
         due = None if timeout_s is None else self.now + timeout_s
         question = self._question()
         asked = (key, msgspec.Raw(body or b"null"))
@@ -283,7 +303,7 @@ class Workflow:
 
     async def _say(self, kind: str, key: str, method: str, body: Any) -> bool:
         address = Address(self.address.tenant, kind, key)
-        encoded = encode_json(body)
+        encoded = guard.checked(encode_json(body), f"a message to {kind}")
         question = self._question()
         try:
             await self._answer(

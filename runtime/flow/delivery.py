@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from runtime.activity import ENDING_S, inside, outside
+from runtime.ambient.step import in_step
 from runtime.clock import Clock
 from runtime.errors import BadResult
 from runtime.flow import divergence
 from runtime.flow.sending import Sender
 from runtime.flow.state import PUBLISHED
 from runtime.pace import NotDurable, Pace, place, place_of
-from runtime.recorder import CANCELLED, Entry, Nobody, Recorder, StepsDiverged, in_step
+from runtime.recorder import CANCELLED, CONFIG, Entry, Nobody, Recorder, StepsDiverged
 from schemas.wire import Failure
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ MANY_REQUESTS = 10_000
 PATCHED = "$patched "
 """Begins the names of entries that say which way a run goes."""
 
-MARKS = (PUBLISHED, PATCHED)
+MARKS = (PUBLISHED, PATCHED, CONFIG)
 """Begin the names of entries that nobody waits for."""
 
 Carry = Callable[[int, Entry], Awaitable[None]]
@@ -305,6 +306,8 @@ class Delivery(Recorder):
             self._break(error)
 
     def _arrive(self, entry: Entry) -> None:
+        if self.committed is not None:
+            self.committed()
         self._arrived.append(entry)
         if not self._pace.busy:
             self._at_rest()

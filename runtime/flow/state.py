@@ -34,12 +34,17 @@ Status = Literal["none", "running", "completed", "failed", "parked"]
 
 
 class Started(msgspec.Struct, omit_defaults=True):
-    """A run begins: the command's id, its arguments as JSON, a digest of them, and the time (Unix milliseconds)."""
+    """A run begins: the command's id, its arguments as JSON, a digest of them, and the time (Unix milliseconds).
+
+    `roles` are the principal's (the event has that), `headers` the caller's that travel.
+    """
 
     run: str
     at: int
     digest: int
     args: msgspec.Raw = msgspec.Raw(b"null")
+    roles: list[str] = []
+    headers: dict[str, str] = {}
 
 
 class Ended(msgspec.Struct, omit_defaults=True):

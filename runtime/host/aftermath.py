@@ -73,7 +73,9 @@ class Aftermath:
             pod.connection.write_posted()
 
     def _set_off(self, plan: Plan) -> None:
-        """Starts what was accepted, and brings executions what was said to them."""
+        """Counts what is committed, starts what was accepted, and brings executions what was said to them."""
+        for counts in plan.counted:
+            counts.commit()
         for lane, place in plan.stopped:
             self._pod.executions.terminate(lane, place)
         for start in plan.starts:

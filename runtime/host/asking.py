@@ -20,7 +20,7 @@ from runtime.clock import Clock
 from runtime.errors import CallFailed
 from runtime.failure import CYCLE
 from runtime.host.command import Command
-from runtime.host.identity import Prove
+from runtime.host.identity import Identity
 from runtime.host.items import Start
 from runtime.mail import Mail
 from runtime.turn import Asker, Question, question_id
@@ -37,8 +37,8 @@ FULL_PAUSE_S = 0.2
 class Asking:
     """The questions of one pod's executions."""
 
-    def __init__(self, connection: Connection, clock: Clock, prove: Prove) -> None:
-        self._prove = prove
+    def __init__(self, connection: Connection, clock: Clock, identity: Identity) -> None:
+        self._identity = identity
         self._connection = connection
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -52,7 +52,7 @@ class Asking:
         async def ask(question: Question) -> bytes:
             if len(calls) > MAX_CALLS:
                 raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
-            envelope = self._envelope(command, calls, question)
+            envelope = self._envelope(start, calls, question)
             sent: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             id = question.id
             origins = start.origins if question.address.kind != command.headers.get(names.PERMIT) else ()
@@ -73,16 +73,17 @@ class Asking:
 
         return ask
 
-    def _envelope(self, command: Command, calls: tuple[Call, ...], question: Question) -> Envelope:
-        headers = {
+    def _envelope(self, start: Start, calls: tuple[Call, ...], question: Question) -> Envelope:
+        """What goes along: who sends, for whom and with which of the caller's headers it does, and who waits."""
+        command, turn = start.command, start.turn
+        headers = names.travelling(command.headers) | {
             names.CAUSATION: command.id,
             names.CHAIN: chain.header_of(calls),
             names.ANSWER: control.return_address(command.address, command.id),
         }
         subject = subjects.command(question.address, question.method)
-        headers |= self._prove(command.address, subject, question.id, question.body)
-        if names.TRACEPARENT in command.headers:
-            headers[names.TRACEPARENT] = command.headers[names.TRACEPARENT]
+        headers |= self._identity.prove(command.address, subject, question.id, question.body)
+        headers |= self._identity.hand_on(subject, question.id, question.body, turn.principal, turn.roles)
         return Envelope(command.session, command.headers.get(names.CORRELATION, command.id), headers=headers)
 
     def _from_handler(self, job: Coroutine[Any, Any, T]) -> asyncio.Future[T]:

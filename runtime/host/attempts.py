@@ -98,6 +98,7 @@ class Attempts:
             session=headers.get(names.SESSION),
             correlation_id=headers.get(names.CORRELATION),
             headers=headers,
+            method=command.method,
         )
 
     # -- attempts -------------------------------------------------------------------------------------------------
@@ -127,6 +128,8 @@ class Attempts:
         if plan.abandoned:
             return True
         plan.append(work, command, decided.events, turn.principal)
+        if turn.counts is not None:
+            plan.counted.append(turn.counts)
         work.state = decided.state
         if turn.messages or turn.timers:
             plan.carry(work, command, turn)
@@ -146,9 +149,10 @@ class Attempts:
             if holds:
                 work.held += 1
             plan.accepted(work, command)
-        if (started := work.kind.started(work.state, payload, command.id, plan.now)) is not None:
-            plan.record(work, command, STARTED, started.decode())
         turn = self._turn(work, command, attempt)
+        if (started := work.kind.started(work.state, payload, turn)) is not None:
+            plan.record(work, command, STARTED, started.decode())
+            turn.seq = work.seq
         turn.expires_at = command.expires_at(work.kind.behaviour.retry)
         isolated = not isinstance(method, Execution)
         start = Start(command, work.kind, payload, turn, work.state, attempt, holds, isolated, known)
@@ -175,6 +179,8 @@ class Attempts:
                 work.state = item.decided.state
             if turn.messages or turn.timers:
                 plan.carry(work, command, turn)
+            if turn.counts is not None:
+                plan.counted.append(turn.counts)
             self._ended(work, command, item.decided.result, None)
             plan.succeed(work, command, item.decided.result)
             done = True

@@ -94,7 +94,7 @@ class Beginnings(Attempts):
             return None
         args = b"" if body.args is None else encode_json(body.args)
         headers = {name: command.headers[name] for name in _PASSED & command.headers.keys()}
-        headers |= {names.CAUSATION: command.id}
+        headers |= names.travelling(command.headers) | {names.CAUSATION: command.id}
         id = blake2b(f"{work.actor}/{command.id}/start".encode(), digest_size=16).hexdigest()
         begun = Command(work.lane, work.address, command.key_token, RUN, headers, args, work.actor)
         begun.id = headers[names.ID] = id

@@ -59,8 +59,8 @@ class Committer:
     Args:
         after: what follows a commit, called with the batch, its plan and the lanes that were fenced.
         lost: called when nothing in memory can be believed any more.
-        turns: where the turns run.
         identity: proves who sends their messages.
+        turns: where the turns run.
     """
 
     def __init__(

@@ -135,7 +135,8 @@ class Front:
             self._desk.serve(self._serve(request))
 
     async def _serve(self, request: Request) -> None:
-        headers = {name: value for name, value in (request.headers or {}).items() if name in _PASSED}
+        given = request.headers or {}
+        headers = {name: value for name, value in given.items() if name in _PASSED or names.travels(name)}
         id, packed = headers.get(names.ID, ""), wants_msgpack(headers.get(names.CONTENT_TYPE))
         try:
             body = await self._call(request.subject, request.data, headers)

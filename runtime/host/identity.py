@@ -57,6 +57,12 @@ class Identity:
         given = {names.PRINCIPAL: principal, names.ROLES: joined, names.SIGNATURE: signature}
         return {name: value for name, value in given.items() if value}
 
+    def hand_on(
+        self, subject: str, id: str, body: bytes, principal: str | None, roles: tuple[str, ...]
+    ) -> dict[str, str]:
+        """The same for what a handler sends or asks, which has its caller's principal and rights: none for nobody."""
+        return {} if principal is None else self.vouch(subject, id, body, principal, roles)
+
     def principal_of(self, command: Command) -> str | None:
         """The command's principal when it is proved, else None; with it `command.roles` are set, and its sender."""
         if names.SENDER in command.headers:

@@ -12,6 +12,7 @@ from runtime.host.plan import Plan, Work
 from runtime.host.ports import PendingRow
 from runtime.kind import Method
 from schemas import headers as names
+from schemas import subjects
 from schemas.runs import encode_run_id
 
 DEBOUNCE = "$debounce"
@@ -23,7 +24,7 @@ LONGEST_ALARM_S = 86_400.0
 LOOK_AGAIN_S = 0.5
 """Seconds between two looks whether the key of what is due is free."""
 
-_KEPT = (names.SESSION, names.TRACEPARENT, names.CONTENT_TYPE, names.CORRELATION)
+_KEPT = (names.SESSION, names.CONTENT_TYPE, names.CORRELATION)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,8 +55,12 @@ def _delay(plan: Plan, work: Work, command: Command) -> None:
 def _debounce(plan: Plan, work: Work, command: Command, quiet_s: float) -> None:
     """Sets the actor's one timer for that anew; the command itself is done, and says which run it may become."""
     run = blake2b(f"{work.actor}/{command.id}/debounced".encode(), digest_size=16).hexdigest()
-    kept = {name: command.headers[name] for name in _KEPT if name in command.headers}
+    kept = names.travelling(command.headers)
+    kept |= {name: command.headers[name] for name in _KEPT if name in command.headers}
     kept = {names.CORRELATION: command.id} | kept | {names.CAUSATION: command.id}
+    if plan.identity is not None:
+        subject, principal = subjects.command(work.address, command.method), plan.identity.principal_of(command)
+        kept |= plan.identity.hand_on(subject, run, command.body, principal, command.roles)
     due_at = plan.now + quiet_s
     plan.set_timer(work, DEBOUNCE, due_at, run, command.method, _encode(kept).decode(), command.body)
     _, kind, key = work.address

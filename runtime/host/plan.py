@@ -40,6 +40,7 @@ from schemas.address import Address
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
+    from runtime.ambient.metrics import Metrics
     from runtime.host.identity import Identity
     from runtime.host.items import Expire, Next, Promise, Rerun, Start, Step, Touch
     from runtime.host.lane import Lane
@@ -91,7 +92,7 @@ class Plan:
     Attributes:
         now, monotonic: the batch's time (Unix seconds), and a clock to measure with. `identity` proves who sends.
         changes: what is written.
-        works: the actors it touched.
+        works: the actors it touched. `counted`: what its handlers have counted.
         answers: replies to publish after the commit.
         starts: executions to start after the commit; `trial` is the one of them that may have ended a process before,
             `put_off` what must not be tried at the same time, and `trying` whether such a trial goes on already.
@@ -131,6 +132,7 @@ class Plan:
         self.works: dict[str, Work] = {}
         self.answers: list[Answer] = []
         self.starts: list[Start] = []
+        self.counted: list[Metrics] = []
         self.wake: dict[tuple[Lane, str], float] = {}
         self.reruns: list[tuple[Lane, PendingRow, float]] = []
         self.inbox: dict[tuple[str, str], InboxRow] = {}
@@ -320,15 +322,21 @@ class Plan:
         body = ended(command, result, failure)
         id = blake2b(f"{command.actor}/{command.id}/then/{method}".encode() + body, digest_size=16).hexdigest()
         passed = {name: command.headers[name] for name in _PASSED if name in command.headers}
-        block = _encode(passed | {names.CAUSATION: command.id, names.ID: id}).decode()
-        self._post(command.lane, id, subjects.command(address, method), block, body)
+        passed |= names.travelling(command.headers) | {names.CAUSATION: command.id, names.ID: id}
+        subject = subjects.command(address, method)
+        if self.identity is not None:
+            principal = self.identity.principal_of(command)
+            passed |= self.identity.hand_on(subject, id, body, principal, command.roles)
+        self._post(command.lane, id, subject, _encode(passed).decode(), body)
 
     # -- what a turn asked for ------------------------------------------------------------------------------------
 
     def carry(self, work: Work, command: Command, turn: Turn) -> None:
         """Turns what the handler asked of its context into rows: messages to others, and timers."""
         headers = command.headers
-        passed = {name: headers[name] for name in (names.SESSION, names.TRACEPARENT) if name in headers}
+        passed = names.travelling(headers)
+        if names.SESSION in headers:
+            passed[names.SESSION] = headers[names.SESSION]
         passed[names.CORRELATION] = headers.get(names.CORRELATION, command.id)
         passed[names.CAUSATION] = command.id
         for number, message in enumerate(turn.messages):
@@ -339,13 +347,17 @@ class Plan:
             subject = subjects.command(message.address, message.method)
             if self.identity is not None:
                 own |= self.identity.prove(work.address, subject, own[names.ID], message.body)
+                own |= self.identity.hand_on(subject, own[names.ID], message.body, turn.principal, turn.roles)
             block = _encode(passed | own).decode()
             self._post(work.lane, digest, subject, block, message.body)
         for timer in turn.timers:
             place = (work.actor, timer.name)
             if isinstance(timer, SetTimer):
                 fire_id = blake2b(f"{work.actor}/{timer.name}/{command.id}".encode(), digest_size=16).hexdigest()
-                headers_row = _encode(passed).decode()
+                subject, given = subjects.command(work.address, timer.method), passed
+                if self.identity is not None:
+                    given = passed | self.identity.hand_on(subject, fire_id, timer.body, turn.principal, turn.roles)
+                headers_row = _encode(given).decode()
                 self.set_timer(work, timer.name, timer.due_at, fire_id, timer.method, headers_row, timer.body)
             else:
                 self.timers[place] = None

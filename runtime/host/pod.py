@@ -196,7 +196,7 @@ class Pod:
         self.committer.observer = self.telemetry
         self.sleepers = Sleepers(parts.timers, lambda: list(self.lanes.values()), self.clock)
         self.alarms = Alarms(self.committer.put, self.sleepers.later)
-        self.asking = Asking(self.connection, self.clock, self.identity.prove)
+        self.asking = Asking(self.connection, self.clock, self.identity)
         self.executions = Executions(
             self.committer.put,
             self.asking.asker,

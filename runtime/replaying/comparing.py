@@ -55,7 +55,8 @@ async def _replay(kind: Kind, actor: RecordedActor, report: Report) -> None:
         began = run.state.began / 1000
         turn = Turn(
             actor.address, run.state.run, run.fact.seq, began, attempt=1, principal=run.fact.principal,
-            session=run.fact.session, correlation_id=run.fact.correlation_id,
+            session=run.fact.session, correlation_id=run.fact.correlation_id, roles=tuple(run.started.roles),
+            headers=run.started.headers, method=RUN,
         )  # fmt: skip
         try:
             came = await rehearse(method, run.state, actor.address, run.args, run.entries, turn)

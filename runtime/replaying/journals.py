@@ -27,13 +27,14 @@ NOT_THE_CODES = ("terminated", "timed_out", "expired")
 class RecordedRun:
     """A run from its beginning, or from where it continued as new, to its end, or to where it continues as new.
 
-    state: of its actor when it began. fact: the event with which it began.
+    state: of its actor when it began. fact: the event with which it began, and what that says.
     places: the sequence number of each entry.
     """
 
     state: RunState
     args: bytes
     fact: LogEvent
+    started: Started
     entries: list[Entry] = dataclasses.field(default_factory=list)
     places: list[int] = dataclasses.field(default_factory=list)
     ended: Ended | None = None
@@ -63,7 +64,8 @@ def runs_of(actor: RecordedActor) -> Iterator[RecordedRun]:
         if name == states.STARTED:
             if run is not None:
                 yield run
-            run = RecordedRun(state, bytes(_decode_started(event.payload).args), fact)
+            started = _decode_started(event.payload)
+            run = RecordedRun(state, bytes(started.args), fact, started)
         elif run is None or name not in states.WATCHED:
             continue
         elif name == STEP:
@@ -73,7 +75,7 @@ def runs_of(actor: RecordedActor) -> Iterator[RecordedRun]:
             if entry.step == CONTINUED:
                 run.continued = _decode_continued(entry.result)
                 yield run
-                run = RecordedRun(state, bytes(state.args), run.fact)
+                run = RecordedRun(state, bytes(state.args), run.fact, run.started)
             else:
                 run.entries.append(entry)
                 run.places.append(event.seq)

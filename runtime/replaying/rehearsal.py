@@ -19,6 +19,7 @@ from runtime.flow import divergence
 from runtime.flow.delivery import Request
 from runtime.flow.paced import PacedSteps
 from runtime.flow.saga import ContinueAsNew
+from runtime.flow.sending import SentInTasks
 from runtime.flow.state import RunState
 from runtime.kind import Execution
 from runtime.mail import ANSWERED, Mail
@@ -142,7 +143,7 @@ class Rehearsal(PacedSteps):
         return place_of(self._main)
 
 
-class _Nowhere:
+class _Nowhere(SentInTasks):
     """Keeps nothing."""
 
     async def confirm(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.ambient.secrets import guard
 from runtime.errors import Misconfigured
 from schemas.headers import TRACEPARENT
 
@@ -39,7 +40,7 @@ def configure(environment: Mapping[str, str] | None = None) -> None:
     if form not in ("text", "json"):
         raise Misconfigured(f"RUNTIME_LOG_FORMAT={form!r} is not a format: use text or json")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(TEXT))
     root = logging.getLogger()
     for former in root.handlers[:]:
         root.removeHandler(former)
@@ -47,11 +48,22 @@ def configure(environment: Mapping[str, str] | None = None) -> None:
     root.setLevel(level)
 
 
+class TextFormatter(logging.Formatter):
+    """Text, in which secrets are shown by their names."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return guard.redacted(super().format(record))
+
+
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line, in which secrets are shown by their names."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
+        return guard.redacted(self._line(record))
+
+    def _line(self, record: logging.LogRecord) -> str:
         at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line: dict[str, Any] = {
             "time": at.isoformat(timespec="milliseconds"),

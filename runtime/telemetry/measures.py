@@ -15,9 +15,11 @@ class Buckets(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """One value. `name` has its unit last; a counter's name ends in `_total`."""
+    """One value. `name` has its unit last; a counter's name ends in `_total`. Those of one name come together."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     text: str
     value: float | Buckets
+    labels: tuple[tuple[str, str], ...] = ()
+    """Its own, beside those of the process."""

@@ -73,7 +73,7 @@ class Otlp:
 
     def _send(self, measures: Sequence[Measure], labels: Mapping[str, str]) -> None:
         now = time.time_ns()
-        metrics = [self._metric(measure, dict(labels), now) for measure in measures]
+        metrics = [self._metric(measure, {**dict(measure.labels), **labels}, now) for measure in measures]
         scope = ScopeMetrics(InstrumentationScope(_SCOPE, VERSION), metrics, "")
         sent = self._metrics.export(MetricsData([ResourceMetrics(self._resource, [scope], "")]))
         if sent is not MetricExportResult.SUCCESS:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from runtime.ambient.metrics import BOUNDS, registry
 from runtime.host.command import Command
 from runtime.host.items import Item
 from runtime.host.meter import Histogram
@@ -63,7 +64,7 @@ class PodMeasures:
 
     def now(self) -> list[Measure]:
         """Every measure's value."""
-        return [*self._counters(), *self._gauges(), *self._histograms()]
+        return [*self._counters(), *self._gauges(), *self._histograms(), *_of_handlers()]
 
     def _counters(self) -> list[Measure]:
         pod, meter, left_behind = self._pod, self._pod.meter, self._pod.executions.left_behind
@@ -113,3 +114,15 @@ class PodMeasures:
             Measure(name, "histogram", text, Buckets(one.bounds, tuple(one.counts), one.total))
             for name, text, one in found
         ]
+
+
+def _of_handlers() -> list[Measure]:
+    """What handlers have counted, see runtime.ambient.metrics."""
+    found = []
+    for name, labels, total, counts in registry.all():
+        if counts is None:
+            found.append(Measure(f"troupe_app_{name}_total", "counter", "Counted by handlers.", total, labels))
+        else:
+            value = Buckets(BOUNDS, counts, total)
+            found.append(Measure(f"troupe_app_{name}", "histogram", "Recorded by handlers.", value, labels))
+    return found

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from runtime.ambient import spans
 from runtime.client import tracing
 from runtime.errors import Misconfigured
 from runtime.telemetry import settings as configured
@@ -32,7 +33,7 @@ class Telemetry:
         if settings.otlp_endpoint is not None:
             try:
                 from runtime.telemetry.otlp import Otlp  # noqa: PLC0415  # imports OpenTelemetry
-                from runtime.telemetry.traces import ClientTraces  # noqa: PLC0415  # imports OpenTelemetry
+                from runtime.telemetry.traces import ClientTraces, HandlerSpans  # noqa: PLC0415  # imports OpenTelemetry
             except ModuleNotFoundError as error:
                 raise Misconfigured(
                     f"RUNTIME_OTLP_ENDPOINT is set and {error.name} is not installed: pip install 'troupe[telemetry]'"
@@ -40,11 +41,12 @@ class Telemetry:
             self.otlp = Otlp(settings.otlp_endpoint, service, f"{socket.gethostname()}-{os.getpid()}")
             self.tracer = self.otlp.tracer()
             tracing.active = ClientTraces(self.tracer)
+            spans.active = HandlerSpans(self.tracer)
 
     async def close(self) -> None:
         """Sends what is left."""
         if self.otlp is not None:
-            tracing.active = None
+            tracing.active = spans.active = None
             await self.otlp.close()
 
 

@@ -19,11 +19,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def render(measures: Sequence[Measure], labels: Mapping[str, str]) -> str:
     """The measures as text, each with these labels."""
-    fixed = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
     lines: list[str] = []
+    last = ""
     for measure in measures:
-        lines.append(f"# HELP {measure.name} {measure.text}")
-        lines.append(f"# TYPE {measure.name} {measure.kind}")
+        every = {**dict(measure.labels), **labels}
+        fixed = ",".join(f'{name}="{_escaped(value)}"' for name, value in every.items())
+        if measure.name != last:
+            lines.append(f"# HELP {measure.name} {measure.text}")
+            lines.append(f"# TYPE {measure.name} {measure.kind}")
+        last = measure.name
         if isinstance(measure.value, Buckets):
             lines += _histogram(measure.name, measure.value, fixed)
         else:

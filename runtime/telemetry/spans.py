@@ -19,6 +19,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
 
+from runtime.ambient.secrets import guard
 from runtime.errors import Rejected
 from runtime.host.items import Finished, HandedOver, Item
 from runtime.host.turns import Turns
@@ -137,7 +138,7 @@ class PodSpans:
             f"turn {kind}.{command.method}", caller, SpanKind.CONSUMER, attributes, start_time=at(one.began)
         )
         if one.error is not None:
-            span.set_attribute("troupe.error", f"{type(one.error).__name__}: {one.error}"[:500])
+            span.set_attribute("troupe.error", guard.redacted(f"{type(one.error).__name__}: {one.error}")[:500])
             if not isinstance(one.error, Rejected):
                 span.set_status(Status(StatusCode.ERROR, type(one.error).__name__))
         span.end(at(one.ended))

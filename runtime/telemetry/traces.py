@@ -11,6 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from runtime.ambient.secrets import guard
 from schemas.headers import TRACEPARENT
 
 _propagator = TraceContextTextMapPropagator()
@@ -66,6 +67,33 @@ class ClientTraces:
         name = f"{action} {_short(subject)}"
         with self._tracer.start_as_current_span(name, here, kind, attributes) as span:
             yield SentSpan(span)
+
+
+class HandlerSpans:
+    """See runtime.ambient.spans.Spans."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    @contextmanager
+    def span(
+        self, name: str, headers: Mapping[str, str], attributes: Mapping[str, str | int | float | bool]
+    ) -> Iterator[trace.Span]:
+        """A span of a handler's. What its error says is told without secrets."""
+        here = contexts.get_current()
+        if not trace.get_current_span(here).get_span_context().is_valid:
+            here = context_of(headers.get(TRACEPARENT))
+        begun = self._tracer.start_as_current_span(
+            guard.redacted(name), here, SpanKind.INTERNAL, dict(attributes), record_exception=False,
+            set_status_on_exception=False,
+        )  # fmt: skip
+        with begun as span:
+            try:
+                yield span
+            except BaseException as error:
+                span.set_attribute("troupe.error", guard.redacted(f"{type(error).__name__}: {error}")[:500])
+                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                raise
 
 
 def actor_of(subject: str) -> dict[str, str]:

@@ -265,6 +265,16 @@ def test_given_a_recording_that_is_none_or_has_holes_then_the_line_is_named() ->
         actors_of([lines[0], lines[2]], "bought.jsonl")
 
 
+def test_given_code_that_asks_for_its_caller_then_it_sees_the_one_that_was() -> None:
+    @workflow
+    async def rights(ctx: Workflow) -> list[str]:
+        return [str(ctx.turn.principal), *ctx.turn.roles]
+
+    world = World(rights)
+    assert world.ask(rights, "r", "run", principal="ann", roles=("manager",)) == ["ann", "manager"]
+    assert against(rights, recording(world)).differences == []
+
+
 def test_given_kinds_that_the_code_does_not_have_then_they_are_named_and_not_compared() -> None:
     report = against(counter(plus), bought())
     assert (report.unknown, report.actors, report.differences) == (["buying"], 0, [])

@@ -17,10 +17,12 @@ from runtime import (
     RetryPolicy,
     TroupeError,
     Turn,
+    Workflow,
     World,
     entity,
     function,
     keyvalue,
+    workflow,
 )
 from runtime.clock import ManualClock
 from schemas.control import Ended
@@ -601,3 +603,37 @@ def test_given_any_transfers_when_all_have_arrived_then_no_money_was_made_or_los
     assert sum(world.state(account, key).balance for key in "ab") == 6
     assert world.dead == []
     world.replay()
+
+
+def test_given_who_asks_and_headers_then_all_that_follows_has_them_and_a_world_with_nobody_has_none() -> None:
+    seen: list[Any] = []
+
+    def note(ctx: Turn, label: str) -> None:
+        seen.append((label, ctx.principal, ctx.roles, dict(ctx.headers)))
+
+    post = keyvalue("post")
+
+    @post.write
+    def arrive(ctx: KeyValue, label: str) -> None:
+        note(ctx.turn, label)
+
+    @post.write
+    def pass_on(ctx: KeyValue) -> None:
+        ctx.tell(post, "told", "arrive", {"label": "told"})
+        ctx.turn.schedule("soon", "arrive", {"label": "timer"}, after_s=1)
+
+    @workflow
+    async def errand(ctx: Workflow) -> None:
+        note(ctx.turn, "run")
+        await ctx.ask(post, "asked", "arrive", {"label": "asked"})
+        await ctx.ask(post, "asked", "pass_on")
+
+    world = World(post, errand)
+    world.ask(errand, "e", "run", principal="ann", roles=("manager",), headers={"ctx-tier": "gold", "Other": "x"})
+    world.advance(1)
+    expected = ("ann", ("manager",), {"ctx-tier": "gold"})
+    assert [one[0] for one in seen] == ["run", "asked", "told", "timer"]
+    assert all(one[1:] == expected for one in seen)
+    seen.clear()
+    world.ask(errand, "nobody", "run")
+    assert {one[1:3] for one in seen} == {(None, ())}
