@@ -23,6 +23,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from runtime.activity import outside
+from runtime.ambient.secrets import guard
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
 from runtime.errors import BadResult
 
@@ -141,7 +142,7 @@ class Beats:
         if self._over:
             raise asyncio.CancelledError("the attempt that this heartbeat is of is over")
         try:
-            encoded = encode_json(detail)
+            encoded = guard.checked(encode_json(detail), "a heartbeat's detail")
         except (*UNENCODABLE, RecursionError) as error:
             raise BadResult(f"a heartbeat's detail, a {type(detail).__name__}, has no JSON form: {error}") from error
         if len(encoded) > MAX_DETAIL_BYTES or nests_too_deep(encoded, MAX_KEPT_NESTING):

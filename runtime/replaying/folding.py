@@ -25,8 +25,8 @@ def folded(kind: Kind, actor: RecordedActor) -> Difference | None:
         state = kind.encode_state(kind.fold(kind.initial(), _seen(kind, upto)))
     except Exception:  # noqa: BLE001  # whatever the user's code raises; which event it was is found one by one
         return _unreadable(kind, actor)
-    if actor.last_seq < known.seq or _same(state, known.state):
-        return None  # the export ends before the state that is known
+    if not any(event.seq == known.seq for event in actor.events) or _same(state, known.state):
+        return None  # the export ends before the state that is known, or begins behind it
     return _differs(kind, actor, known, state)
 
 
@@ -78,8 +78,9 @@ def _unreadable(kind: Kind, actor: RecordedActor) -> Difference | None:
 def _differs(kind: Kind, actor: RecordedActor, known: RecordedState, state: bytes) -> Difference:
     """Where the states part, if that is known; else at the end."""
     tenant, name, key = actor.address
-    at, where = actor.events[known.seq - 1], f"after event {known.seq}"
-    if len(known.digests) >= known.seq:
+    at = next(event for event in actor.events if event.seq == known.seq)
+    where = f"after event {known.seq}"
+    if len(known.digests) == len(actor.events):
         state_so_far: Any = kind.initial()
         for event, digest in zip(actor.events, known.digests, strict=False):
             if seen := _seen(kind, [event]):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from runtime.errors import Misconfigured
-from runtime.kind import StoredEvent
+from runtime.kind import DELETED, SYSTEM_EVENT_PREFIX, StoredEvent
 from schemas.address import Address
 from schemas.wire import LogEvent
 
@@ -80,7 +80,9 @@ def actors_of(lines: Iterable[bytes], name: str) -> dict[Address, RecordedActor]
             continue
         if read.seq <= actor.last_seq:
             continue  # exported twice
-        if read.seq != actor.last_seq + 1:
+        if read.type == SYSTEM_EVENT_PREFIX + DELETED:  # what was before is no part of the actor
+            actor.events, actor.facts = [], []
+        elif read.seq != actor.last_seq + 1:
             raise Misconfigured(
                 f"{name}, line {number}: of {actor.address} event {actor.last_seq + 1} is missing before event "
                 f"{read.seq}: export whole actors, without --since"

@@ -275,6 +275,20 @@ def test_given_code_that_asks_for_its_caller_then_it_sees_the_one_that_was() -> 
     assert against(rights, recording(world)).differences == []
 
 
+def test_given_an_actor_that_was_deleted_then_its_next_life_alone_is_compared() -> None:
+    before = counter(plus)
+    world = World(before)
+    for amount in (1, 2):
+        world.ask(before, "a", "add", {"amount": amount})
+    first, last = (msgspec.json.decode(line) for line in recording(world))
+    deleted = {**first, "seq": 7, "type": "troupe.deleted", "payload": {}}
+    lines = [msgspec.json.encode(one) for one in (deleted, {**last, "seq": 8})]
+    known = {"tenant": "default", "kind": "counter", "key": "a", "seq": 8, "state": 2, "type": "troupe.state"}
+    assert against(before, [*lines, msgspec.json.encode(known)]).differences == []
+    [found] = against(before, [*lines, msgspec.json.encode({**known, "state": 3})]).differences
+    assert (found.seq, found.old, found.new) == (8, 3, 2)
+
+
 def test_given_kinds_that_the_code_does_not_have_then_they_are_named_and_not_compared() -> None:
     report = against(counter(plus), bought())
     assert (report.unknown, report.actors, report.differences) == (["buying"], 0, [])
