@@ -50,10 +50,10 @@ def _quiet() -> Iterator[None]:
     finally:
         gc.unfreeze()
         if collecting:
-            gc.enable()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # as above: some of them are found only now
                 gc.collect()
+            gc.enable()
         logging.disable(level)
 
 
