@@ -36,8 +36,8 @@ class Kept:
 class Attempt:
     """One attempt at a run, looked at when the test says so."""
 
-    def __init__(self, handler: Callable[[Steps, Mail], Awaitable[Any]]) -> None:
-        steps = Steps("default/kind/key", "key", "run", 1, Kept())
+    def __init__(self, handler: Callable[[Steps, Mail], Awaitable[Any]], of: type[Steps] = Steps) -> None:
+        steps = of("default/kind/key", "key", "run", 1, Kept())
         self.mail = Mail(steps, time.time)
         self.suspension = Suspension(steps, self.mail, LONG_S)
         self.mail.open()
@@ -56,6 +56,12 @@ class Attempt:
 
 async def waiting(steps: Steps, mail: Mail) -> Any:
     return await mail.signal("go", int, None)
+
+
+class Noting(Steps):
+    """Answers are entries, as a workflow's are: an attempt that starts anew asks again."""
+
+    answers_are_entries = True
 
 
 def on_loop(job: Callable[[], Awaitable[None]]) -> None:
@@ -80,6 +86,29 @@ def test_given_a_handler_that_waits_when_it_is_seen_again_then_it_is_suspended()
         assert not caught.value.has_news
         attempt.say(SIGNAL, "go")
         assert caught.value.has_news
+
+    on_loop(scenario)
+
+
+def test_given_a_question_that_the_broker_has_not_stored_then_who_asks_is_suspended_only_once_it_has() -> None:
+    async def scenario() -> None:
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def asking(steps: Steps, mail: Mail) -> Any:
+            return await mail.answer("question", 0, stored, 2 * LONG_S)
+
+        attempt = Attempt(asking, Noting)
+        while not attempt.mail._waiters:
+            await asyncio.sleep(0)
+        for _ in range(3):
+            attempt.suspension._look()
+        assert attempt.suspension._suspended is None
+        stored.set_result(None)
+        for _ in range(100):
+            await asyncio.sleep(0)
+            attempt.suspension._look()
+        with pytest.raises(Suspended):
+            await attempt.task
 
     on_loop(scenario)
 
@@ -147,6 +176,7 @@ def test_given_a_cancellation_that_the_handler_is_not_told_yet_then_it_is_not_su
 def test_given_a_question_without_an_answer_then_it_is_not_suspended_until_that_is_there() -> None:
     async def handler(steps: Steps, mail: Mail) -> Any:
         sent = asyncio.get_running_loop().create_future()
+        sent.set_result(None)
         asking = asyncio.ensure_future(mail.answer("question", 0, sent, 10 * LONG_S))
         value = await mail.signal("go", int, None)
         await asking
