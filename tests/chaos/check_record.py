@@ -34,7 +34,7 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
     for actor, events in log.events.items():
         for event in events:
             own[actor, event.command_id].append(event)
-    caused, rewritten = caused_by(evidence), Rewritten(evidence)
+    caused, rewritten, astray = caused_by(evidence), Rewritten(evidence), check_flows.strays(evidence)
     explained: Counter[tuple[str, int]] = Counter()
     for entry in record.entries:
         mine = own.get((entry.actor, entry.id), [])
@@ -53,7 +53,7 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
             _check_answers(evidence, entry, rewritten, verdict)
             if check_flows.is_flow(entry):
                 if entry.method == "run":
-                    check_flows.check_run(evidence, entry, rewritten, mine, followed, verdict)
+                    check_flows.check_run(evidence, entry, rewritten, mine, followed, astray, verdict)
                 continue
             _check_events(evidence, entry, rewritten, mine, followed, verdict)
     for actor, events in log.events.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.chaos.check_flows import STEPS as FLOW_STEPS
-from tests.chaos.check_flows import is_flow
+from tests.chaos.check_flows import child_of, is_flow, strays
 from tests.chaos.evidence import Evidence, Mark, Verdict
 from tests.chaos.record import Entry
 
@@ -44,13 +44,14 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
         if place in had and mark.pid not in evidence.pids_frozen:
             verdict.duplicated.append((mark.command, f"step {mark.step} ran again in process {mark.pid}"))
         ran[place] += 1
+    astray = strays(evidence)
     for entry in evidence.record.entries:
         command = f"{entry.actor.split('/')[0]}/{entry.id}"
         wanted = STEPS if entry.outcome == "done" and entry.method in ("run", "wait") else ()
         for step in _of_flow(entry) if is_flow(entry) else wanted:
             if not ran[command, step]:
                 verdict.lost.append((entry.actor, f"{entry.id} is done, and its step {step} never ran"))
-        for step, undo in UNDONE.items():
+        for step, undo in UNDONE.items() if child_of(entry) not in astray else ():
             if entry.outcome == "cancelled" and (command, step) in had and not ran[command, undo]:
                 verdict.lost.append((entry.actor, f"{entry.id} was cancelled, and its step {step} is not undone"))
             if entry.outcome in KEPT and ran[command, undo]:

@@ -15,6 +15,7 @@ import msgspec
 
 from tests.chaos import record, report
 from tests.chaos.allowances import allowed
+from tests.chaos.check_flows import strays
 from tests.chaos.check_steps import read_outside
 from tests.chaos.closing import last_looks, probe
 from tests.chaos.deploy import Deploy
@@ -96,7 +97,8 @@ async def _run(world: World, say: Say) -> Outcome:
     for pod in list(world.pods):
         await _terminate(world, pod)
     verdict = verify(evidence)
-    verdict.stuck += [finding for finding in unsettled if finding not in verdict.stuck]
+    known = {key for key, _ in verdict.stuck} | strays(evidence)
+    verdict.stuck += [finding for finding in unsettled if finding[0] not in known]
     trouble += deploy.trouble + world.died
     for line in report.summary(evidence, verdict, settings, faults.history, watches, deploy.told):
         say(line)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.allowances import Allowances
 from tests.chaos.evidence import Evidence, Mark
 from tests.chaos.log import Event, Log
 from tests.chaos.record import Entry, Look, Record
-from tests.chaos.test_verify import entry, event, found, words
+from tests.chaos.test_verify import SECOND, entry, event, found, words
 from tests.chaos.verify import verify
 
 B = "acme/counter/b"
@@ -200,3 +201,19 @@ def test_given_a_step_of_a_workflow_that_runs_again_when_verified_then_it_is_fou
     evidence = right()
     evidence.outside = [*evidence.outside, Mark("ran", "acme/trip", "left", 2)]
     assert "step left ran again in process 2" in found(evidence)
+
+
+def test_given_a_child_of_a_log_that_is_gone_when_its_parent_never_began_then_nobody_is_to_end_it() -> None:
+    evidence = right()
+    own = evidence.log.events[RECALLED]
+    while any(one.type == "troupe.step" for one in own):
+        _drop(evidence, RECALLED, next(one.seq for one in own if one.type == "troupe.step"))
+    for _ in range(4):
+        _drop(evidence, LEFT, 3)
+    evidence.log.left.append((LEFT, "pending waiting left"))
+    undone = (("undo", "acme/recalled"), ("leg-undo", "acme/recalled"), ("before", "acme/recalled"))
+    evidence.outside = [mark for mark in evidence.outside if (mark.step, mark.command) not in undone]
+    assert {"stuck", "lost"} <= words(verify(evidence))
+    evidence.allowed = Allowances(restored=((SECOND - 5, SECOND + 5),))
+    verdict = verify(evidence)
+    assert verdict.good, verdict.findings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import check_log, check_record, check_steps, check_streams
+from tests.chaos import check_flows, check_log, check_record, check_steps, check_streams
 from tests.chaos.evidence import Evidence, Verdict
 
 
@@ -13,5 +13,6 @@ def verify(evidence: Evidence) -> Verdict:
     check_record.check(evidence, verdict)
     check_steps.check(evidence, verdict)
     check_streams.check(evidence, verdict)
-    verdict.stuck += evidence.log.left
+    astray = check_flows.strays(evidence)
+    verdict.stuck += [finding for finding in evidence.log.left if finding[0] not in astray]
     return verdict
