@@ -131,7 +131,10 @@ def test_given_a_lease_that_may_be_over_when_a_step_is_taken_then_the_fence_says
         async with Attempt() as attempt:
             attempt.certain = False
             job = attempt.handler(attempt.journal.confirm())
-            (step,) = await attempt.asked()
+            asked = asyncio.ensure_future(attempt.asked())
+            await asyncio.wait([job, asked], return_when=asyncio.FIRST_COMPLETED)
+            assert not job.done(), "the fence was not asked"
+            (step,) = asked.result()
             assert (step.entry, step.lane, job.done()) == (None, attempt.lane, False)
             if answer == "it is ours":
                 step.answered.set_result(None)
