@@ -25,9 +25,6 @@ STEPS = {"trip": ["before", "left", "right", "after"], "leg": ["leg-before"]}
 MOST = {"recalled": ["before", "undo"], "endless": ["before"], "leg": ["leg-before", "leg-undo"]}
 """The steps of runs that do not come so far."""
 
-STOPPED = ("terminated", "timed_out")
-"""A step that is committed in the very batch that stops its run stands behind its end (docs/known-limits.md)."""
-
 Own = Mapping[tuple[str, str], Sequence[Event]]
 
 
@@ -124,7 +121,7 @@ def _check_run(actor: str, kind: str, of: str, events: Sequence[Event], verdict:
         if types[type] != 1:
             found = f"run {of} has {types[type]} events {type}"
             (verdict.duplicated if types[type] else verdict.lost).append((actor, found))
-    if ENDED in [event.type for event in events[:-1]] and outcome not in STOPPED:
+    if ENDED in [event.type for event in events[:-1]]:
         verdict.duplicated.append((actor, f"run {of} has events behind its end"))
     numbers: Counter[tuple[int, int]] = Counter()
     steps: list[str] = []
