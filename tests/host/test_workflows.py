@@ -106,6 +106,8 @@ def test_given_a_parent_that_is_cancelled_then_its_child_is_too_and_both_undo_wh
     run(scenario())
     assert sorted(lines(path)) == ["charge", "mail", "pack order-2", "refund", "unpack order-2"]
 
+CONTINUED = "SELECT count(*) FROM log WHERE payload->>'step' = '$continued'"
+
 
 def test_given_a_run_that_continues_as_new_then_it_keeps_its_waiter_its_signals_and_a_short_journal(
     system: System, tmp_path: Path
@@ -118,7 +120,7 @@ def test_given_a_run_that_continues_as_new_then_it_keeps_its_waiter_its_signals_
             begun = await client.submit(counting, "c", "run", {"path": str(path), "to": 6}, id="run")
             await until(lambda: system.sql("SELECT count(*) FROM pending WHERE state = 'running'") == [(1,)])
             await asyncio.gather(*[begun.signal("more", 1) for _ in range(4)])
-            await until(lambda: len(lines(path)) == 4)
+            await until(lambda: system.sql(CONTINUED) == [(4,)])
             await replace(system, pods)
             await begun.signal("more", 1, timeout_s=60)
             await begun.signal("more", 1, timeout_s=60)
@@ -127,7 +129,7 @@ def test_given_a_run_that_continues_as_new_then_it_keeps_its_waiter_its_signals_
 
     run(scenario())
     assert lines(path) == [f"{generation}: {generation + 1}" for generation in range(6)]
-    assert system.sql("SELECT count(*) FROM log WHERE payload->>'step' = '$continued'") == [(5,)]
+    assert system.sql(CONTINUED) == [(5,)]
 
 
 def test_given_a_key_that_has_a_run_then_a_second_start_does_what_its_policy_says(
