@@ -292,3 +292,15 @@ def test_given_an_actor_that_was_deleted_then_its_next_life_alone_is_compared() 
 def test_given_kinds_that_the_code_does_not_have_then_they_are_named_and_not_compared() -> None:
     report = against(counter(plus), bought())
     assert (report.unknown, report.actors, report.differences) == (["buying"], 0, [])
+
+
+def test_given_an_actor_that_was_deleted_then_its_recording_begins_with_its_new_life() -> None:
+    lines = bought()
+    first = msgspec.json.decode(lines[0])
+    begin = {**first, "seq": 9, "type": "troupe.deleted", "payload": {"by": "ann", "reason": ""}}
+    life = [begin, {**first, "seq": 10}]
+    alone = [msgspec.json.encode(event) for event in life]
+    for recorded in (alone, [*lines, *alone]):  # as it is read now, and as if it had been exported before as well
+        (actor,) = [one for one in actors_of(recorded, "test").values() if one.last_seq == 10]
+        assert [event.seq for event in actor.events] == [9, 10]
+        assert [fact.seq for fact in actor.facts] == [9, 10]
