@@ -10,7 +10,7 @@ What a program that defines or calls actors needs is here: `from runtime import 
     yields.py     what generators yield, committed while they go on
     limits.py     how many runs of a function go on at a time, over all pods
     cron.py       when something that recurs is due next
-    turn.py       what a handler may see and ask for while it handles one message
+    turn.py       what a handler may see and ask for while it handles one message; sent.py what it sends
     arguments.py  from a body to a handler's arguments, from its result to JSON
     kind.py       the one shape in which the engine sees all of them
     fold.py       how stored events become state: older versions, and which fold made a snapshot

@@ -46,7 +46,8 @@ from runtime.kind import (
 )
 from runtime.mail import Request
 from runtime.policy import OnParked, Retention, RetryPolicy
-from runtime.turn import Turn, is_text
+from runtime.sent import is_text
+from runtime.turn import Turn
 from schemas.address import Address
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])

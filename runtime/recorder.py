@@ -23,7 +23,7 @@ from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_d
 from runtime.errors import BadResult, Cancelled, Rejected
 from runtime.failure import failure_of
 from runtime.heartbeats import BEAT, Beats, Source
-from runtime.turn import is_text
+from runtime.sent import is_text
 from schemas.wire import Failure
 
 T = TypeVar("T")

@@ -21,7 +21,8 @@ from runtime.arguments import encode_json, json_decoder
 from runtime.entity import Entity
 from runtime.errors import BadResult, CallFailed, Rejected
 from runtime.kind import Decision, Kind, Read, StoredEvent
-from runtime.turn import CancelTimer, Message, SetTimer, Turn, method_and_payload
+from runtime.sent import CancelTimer, Message, SetTimer, method_and_payload
+from runtime.turn import Turn
 from schemas.address import Address
 
 S = TypeVar("S")

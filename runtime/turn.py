@@ -7,12 +7,10 @@ in the transaction that commits its events. Nothing is sent if nothing is commit
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import random
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from hashlib import blake2b
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +22,18 @@ from runtime.ambient.step import in_step
 from runtime.arguments import encode_json, json_decoder
 from runtime.errors import BadResult, CallFailed
 from runtime.human import Human
+from runtime.sent import (
+    MAX_DUE_AT,
+    MAX_SENT_BYTES,
+    Asker,
+    CancelTimer,
+    Message,
+    Question,
+    SetTimer,
+    check_timer_name,
+    method_and_payload,
+    question_id,
+)
 from runtime.tokens import NO_SECRET, Tokens
 from schemas import control
 from schemas.address import Address, actor_id, check_name, encode_token
@@ -36,69 +46,6 @@ if TYPE_CHECKING:
     from runtime.yields import Yields
 
 T = TypeVar("T")
-
-MAX_TIMER_NAME_LENGTH = 200
-MAX_SENT_BYTES = 64 * 1024 * 1024
-"""The largest body of a message to another actor; what no message can hold travels by the object store."""
-
-MAX_DUE_AT = 253_402_300_799.0
-"""The last second of the year 9999."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Message:
-    """A command to another actor of the same tenant, sent after the turn's commit. `body` is JSON.
-
-    `id` is the command's own, or None for one that follows from the turn; `then` is the method of the actor that sends
-    it which is told what became of it.
-    """
-
-    address: Address
-    method: str
-    body: bytes
-    id: str | None = None
-    then: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SetTimer:
-    """A command to the actor itself, due at `due_at` (Unix seconds). Setting a name again replaces it."""
-
-    name: str
-    due_at: float
-    method: str
-    body: bytes
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CancelTimer:
-    """Takes back the timer of that name; nothing happens when there is none."""
-
-    name: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Question:
-    """A command whose answer an execution waits for. `id` is the same however often the execution starts anew.
-
-    `asked` is what it is made of beside who asks, for a run that may use another one's answers (see question_id).
-    """
-
-    address: Address
-    method: str
-    body: bytes
-    id: str
-    timeout_s: float
-    asked: str = ""
-
-
-def question_id(actor: str, command_id: str, asked: str) -> str:
-    """The id of what the execution of a command asks."""
-    return blake2b(f"{actor}/{command_id}/{asked}".encode(), digest_size=16).hexdigest()
-
-
-Asker = Callable[[Question], Awaitable[bytes]]
-"""Asks for an execution, and gives the result as JSON. Raises Rejected, CallFailed or NotConnected."""
 
 
 class Turn(Ambient):
@@ -478,7 +425,7 @@ class Turn(Ambient):
         """
         if (after_s is None) == (at is None):
             raise ValueError("schedule() takes either after_s or at")
-        _check_timer_name(name)
+        check_timer_name(name)
         due_at = at if at is not None else self.now + (after_s or 0.0)
         if not 0 <= due_at <= MAX_DUE_AT:
             raise ValueError(f"a timer is due between the years 1970 and 9999, in Unix seconds, not at {due_at}")
@@ -487,17 +434,12 @@ class Turn(Ambient):
 
     def cancel(self, name: str) -> None:
         """Takes back the timer of that name; nothing happens when there is none."""
-        _check_timer_name(name)
+        check_timer_name(name)
         self.timers.append(CancelTimer(name))
 
 
 async def _ask_nobody(question: Question) -> bytes:
     raise asyncio.CancelledError(f"{question.address} is not asked any more: the handler has ended")
-
-
-def _check_timer_name(name: str) -> None:
-    if not 0 < len(name) <= MAX_TIMER_NAME_LENGTH or "\0" in name or not is_text(name):
-        raise ValueError(f"a timer's name is 1 to {MAX_TIMER_NAME_LENGTH} characters without NUL")
 
 
 async def _answer(asking: Awaitable[bytes], type: Any) -> Any:
@@ -506,24 +448,3 @@ async def _answer(asking: Awaitable[bytes], type: Any) -> Any:
         return json_decoder(type).decode(result)
     except ValueError as error:  # msgspec's and pydantic's errors are ValueErrors
         raise CallFailed("bad_result", f"the answer is not of the type that was asked for: {error}") from error
-
-
-def is_text(text: str) -> bool:
-    """Whether `text` has a UTF-8 form, which one with a lone surrogate has not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def method_and_payload(kind: Kind | str, command: Any, args: Any) -> tuple[str, str, Any]:
-    """(kind name, method name, payload) of a command given as an object or by name."""
-    name = kind if isinstance(kind, str) else kind.name
-    if isinstance(command, str):
-        return check_name(name, "kind"), check_name(command, "method"), args
-    if isinstance(kind, str):
-        raise TypeError(f"a command object needs the kind itself, not its name {kind!r}: pass the entity")
-    if args is not None:
-        raise TypeError("a command object carries its arguments: do not pass args beside it")
-    return name, kind.method_for(command), command

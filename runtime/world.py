@@ -31,8 +31,9 @@ from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, Read
 from runtime.mail import SIGNAL, Message
 from runtime.scenario import body_of, named, unknown
+from runtime.sent import SetTimer
 from runtime.stubs import Steps, stubs_of
-from runtime.turn import SetTimer, Turn
+from runtime.turn import Turn
 from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
 from schemas.address import Address, BadAddress, actor_id, encode_token
 from schemas.control import Ended

@@ -21,7 +21,8 @@ from runtime.heartbeats import BEAT
 from runtime.journal import STEP, Entry, Steps
 from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
 from runtime.mail import Mail, Message, Said
-from runtime.turn import Asker, Question, Turn
+from runtime.sent import Asker, Question
+from runtime.turn import Turn
 from runtime.world_flow import FlowAttempt, VirtualTime, run_to_end
 from runtime.yields import Yields, divided
 from schemas import chain

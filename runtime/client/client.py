@@ -34,7 +34,7 @@ from runtime.client.tail import PAGE, LogPage, tail
 from runtime.client.values import values as values_of
 from runtime.clock import Clock, system_clock
 from runtime.errors import CallFailed
-from runtime.turn import method_and_payload
+from runtime.sent import method_and_payload
 from schemas import headers as h
 from schemas import subjects
 from schemas.address import Address, encode_token, partition_of

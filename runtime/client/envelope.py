@@ -11,7 +11,7 @@ from runtime.client.failures import address_checked, checked_id
 from runtime.client.objects import MESSAGE_MARGIN_BYTES, Objects, digest_of
 from runtime.clock import Clock
 from runtime.errors import CallFailed
-from runtime.turn import MAX_DUE_AT
+from runtime.sent import MAX_DUE_AT
 from schemas import headers, subjects
 from schemas.runs import RUN_HEADERS
 from schemas.signature import join_roles, sign

@@ -22,8 +22,9 @@ from runtime.flow.paced import PacedSteps
 from runtime.flow.saga import ContinueAsNew, Saga
 from runtime.human import Human
 from runtime.policy import RetryPolicy
+from runtime.sent import Question, method_and_payload
 from runtime.tokens import Tokens
-from runtime.turn import Question, Turn, method_and_payload
+from runtime.turn import Turn
 from schemas import control
 from schemas.address import Address, actor_id, encode_token
 from schemas.headers import travelling
@@ -31,7 +32,7 @@ from schemas.headers import travelling
 if TYPE_CHECKING:
     from runtime.kind import Kind
     from runtime.mail import Mail, Request
-    from runtime.turn import Asker
+    from runtime.sent import Asker
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,7 +11,7 @@ from runtime.arguments import nests_too_deep
 from runtime.host.command import Command
 from runtime.host.ports import OutboxRow
 from runtime.kind import made_of
-from runtime.turn import MAX_SENT_BYTES
+from runtime.sent import MAX_SENT_BYTES
 from schemas import codec, headers, subjects
 from schemas.control import Answered, Ended
 from schemas.wire import Fact, Failure, Reply

@@ -23,7 +23,7 @@ from runtime.host.command import Command
 from runtime.host.identity import Identity
 from runtime.host.items import Start
 from runtime.mail import Mail
-from runtime.turn import Asker, Question, question_id
+from runtime.sent import Asker, Question, question_id
 from schemas import chain, control, subjects
 from schemas import headers as names
 from schemas.chain import MAX_CALLS, Call

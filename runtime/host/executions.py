@@ -24,8 +24,8 @@ from runtime.host.tasks import Tasks
 from runtime.host.threads import Threads
 from runtime.kind import Decided, Decision, Execution, Method, Read
 from runtime.mail import Mail, Said
+from runtime.sent import Asker
 from runtime.suspension import Suspended
-from runtime.turn import Asker
 
 _log = logging.getLogger("troupe.executions")
 

@@ -33,7 +33,8 @@ from runtime.host.ports import (
 )
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, StoredEvent, made_of
 from runtime.limits import KEY as LIMITER_KEY
-from runtime.turn import SetTimer, Turn
+from runtime.sent import SetTimer
+from runtime.turn import Turn
 from schemas import control, subjects
 from schemas import headers as names
 from schemas.address import Address

@@ -26,7 +26,8 @@ from runtime.mail import ANSWERED, Mail
 from runtime.pace import place, place_of
 from runtime.recorder import Entry
 from runtime.replaying.differences import raised_at
-from runtime.turn import Question, Turn
+from runtime.sent import Question
+from runtime.turn import Turn
 from schemas.address import Address
 from schemas.wire import Failure
 

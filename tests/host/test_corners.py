@@ -19,7 +19,8 @@ from runtime.host.items import Order
 from runtime.host.ports import TimerRow
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.policy import RetryPolicy
-from runtime.turn import MAX_SENT_BYTES, Turn
+from runtime.sent import MAX_SENT_BYTES
+from runtime.turn import Turn
 from schemas.address import Address, actor_id
 from tests.host.test_versions import order
 from tests.support.kinds import Add, counter, double

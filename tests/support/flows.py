@@ -16,7 +16,8 @@ from runtime.flow.state import RunState
 from runtime.kind import Execution
 from runtime.mail import SIGNAL, Mail, Message, Said
 from runtime.recorder import Entry, entries_of
-from runtime.turn import Question, Turn
+from runtime.sent import Question
+from runtime.turn import Turn
 from runtime.workflow import WorkflowKind
 from runtime.world_flow import FlowAttempt, VirtualTime, run_to_end
 from schemas.address import Address

@@ -16,7 +16,8 @@ from runtime.arguments import MAX_KEPT_NESTING
 from runtime.errors import BadResult
 from runtime.keyvalue import MAX_NAME_LENGTH, State
 from runtime.kind import Decided, Decision, Execution, NewEvent, Read, StoredEvent
-from runtime.turn import Message, Turn
+from runtime.sent import Message
+from runtime.turn import Turn
 from schemas.address import Address
 from tests.unit.small_bank import add, cart, remove
 

@@ -11,7 +11,7 @@ from runtime import CallFailed, Turn, UnreadableEvent, entity
 from runtime.arguments import InvalidArguments
 from runtime.errors import BadResult
 from runtime.kind import StoredEvent
-from runtime.turn import CancelTimer, Message, SetTimer
+from runtime.sent import CancelTimer, Message, SetTimer
 from schemas.address import Address
 from tests.unit.small_bank import (
     Account,

@@ -7,7 +7,7 @@ import pytest
 
 from runtime import Turn
 from runtime.arguments import encode_json
-from runtime.turn import MAX_DUE_AT, MAX_TIMER_NAME_LENGTH, CancelTimer, Message, SetTimer
+from runtime.sent import MAX_DUE_AT, MAX_TIMER_NAME_LENGTH, CancelTimer, Message, SetTimer
 from schemas.address import Address, BadAddress
 from tests.unit.small_bank import Deposit, Deposited, account, charge
 
