@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
+from runtime.activity import outside
 from runtime.ambient.secrets import guard
 from runtime.ambient.step import in_step
 from runtime.arguments import MAX_KEPT_NESTING, UNENCODABLE, encode_json, json_decoder, nests_too_deep
@@ -144,6 +145,8 @@ class Recorder(abc.ABC):
         self.committed: Callable[[], None] | None = None
         """Is called when an entry is committed that nothing of the attempt so far is behind."""
         self._calls = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """That of handlers, once a step has run."""
         self._closed = False
         self._cancel: str | None = None
         self._thrown = False
@@ -175,7 +178,11 @@ class Recorder(abc.ABC):
         known = self._configured.get(name)
         if known is None:
             known = self._configured[name] = self._encoded(CONFIG + name, find())
-            self._note(Entry(self._run, CONFIG + name, 0, self._attempt, result=known))
+            entry = Entry(self._run, CONFIG + name, 0, self._attempt, result=known)
+            if self._loop is None or asyncio._get_running_loop() is self._loop:
+                self._note(entry)
+            else:  # a step's thread, or a loop of its own
+                self._loop.call_soon_threadsafe(self._note, entry, context=outside())
         return msgspec.json.decode(known)
 
     @abc.abstractmethod
@@ -317,7 +324,7 @@ class Recorder(abc.ABC):
         await self._keeper.confirm()
         fn = self.stubs.get(name, fn)
         self.working += 1
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             await self._run_step(name, occurrence, fn, args, kwargs, entry, heartbeat_timeout_s)

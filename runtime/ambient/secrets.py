@@ -13,12 +13,11 @@ text, and in errors, log lines and spans it is replaced. A text that was changed
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import NoReturn, Protocol
-
-import msgspec
 
 from runtime import pace
 from runtime.errors import BadResult, TroupeError
@@ -126,10 +125,10 @@ class Guard:
         """From now on `value` is the secret `name`."""
         if value in self._texts:
             return
-        escaped = msgspec.json.encode(value)[1:-1]
-        self._bytes = {**self._bytes, escaped: name, value.encode("utf-8", "surrogatepass"): name}
+        forms = _forms(value)
+        self._bytes = {**self._bytes, **{form.encode("utf-8", "surrogatepass"): name for form in forms}}
         # The longest first: one may be a part of another.
-        texts = {**self._texts, value: name, escaped.decode(): name, repr(value)[1:-1]: name}
+        texts = {**self._texts, **dict.fromkeys(forms, name)}
         self.knows = True
         self._texts = dict(sorted(texts.items(), key=lambda item: -len(item[0])))
 
@@ -146,6 +145,20 @@ class Guard:
             if secret in text:
                 text = text.replace(secret, f"[secret {name}]")
         return text
+
+
+def _forms(value: str) -> list[str]:
+    """How a text is shown, as it is or within a literal of Python's or JSON, and how that is shown within JSON.
+
+    They differ for what has line breaks (a key in PEM), quotes or accents.
+    """
+    in_bytes = repr(value.encode("utf-8", "surrogatepass"))[2:-1]
+    shown = {value, repr(value)[1:-1], ascii(value)[1:-1], in_bytes, json.dumps(value)[1:-1], _in_json(value)}
+    return sorted(shown | {_in_json(form) for form in shown})
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 guard = Guard()

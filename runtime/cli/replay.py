@@ -75,7 +75,12 @@ def replay(
         raise Misconfigured("say against which code: --against MODULE")
     began = time.monotonic()
     with _recorded(recording, kind, tenant, data, timeout_s, as_json=as_json) as (lines, name):
-        actors = {address: actor for address, actor in actors_of(lines, name).items() if kind in (None, address.kind)}
+        wanted = (tenant, kind)
+        actors = {
+            address: actor
+            for address, actor in actors_of(lines, name).items()
+            if all(one in (None, own) for one, own in zip(wanted, address[:2], strict=True))
+        }
         if old is not None:
             _add_states(actors, name, old, against)
     kinds = {found.name: found for found in _with_companions(load_kinds(against))}
@@ -83,6 +88,11 @@ def replay(
         _write_states(kinds, actors, states)
         return
     report = compare(kinds, actors)
+    modules = ", ".join(against)
+    if not report.actors and report.unknown:
+        raise Misconfigured(f"{modules} defines none of the kinds that are recorded: {', '.join(report.unknown)}")
+    if kind is not None and kind not in kinds:
+        raise Misconfigured(f"{modules} does not define the kind {kind!r}")
     report.seconds = round(time.monotonic() - began, 3)
     if as_json:
         print_json(report)

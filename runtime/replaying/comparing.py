@@ -11,8 +11,8 @@ import msgspec
 from runtime.activity import CountingLoop
 from runtime.arguments import InvalidArguments
 from runtime.flow.context import RUN
-from runtime.flow.state import PUBLISHED
-from runtime.kind import Execution, Kind
+from runtime.flow.state import PUBLISHED, STARTED
+from runtime.kind import SYSTEM_EVENT_PREFIX, Execution, Kind
 from runtime.recorder import Entry
 from runtime.replaying.differences import Difference, Report
 from runtime.replaying.folding import folded
@@ -21,6 +21,8 @@ from runtime.replaying.recording import RecordedActor
 from runtime.replaying.rehearsal import Came, error_text, hex_of, rehearse
 from runtime.turn import Turn
 from schemas.address import Address
+
+_STARTED = SYSTEM_EVENT_PREFIX + STARTED
 
 
 def compare(kinds: Mapping[str, Kind], actors: Mapping[Address, RecordedActor]) -> Report:
@@ -40,6 +42,12 @@ def compare(kinds: Mapping[str, Kind], actors: Mapping[Address, RecordedActor]) 
                 report.differences.append(difference)
             elif kind.type == "workflow":
                 runner.run(_replay(kind, actor, report))
+            elif begun := next((event for event in actor.events if event.type == _STARTED), None):
+                tenant, name, key = actor.address
+                text = f"a workflow {name!r} has run here, and the code has a kind of another type: {kind.type}"
+                report.differences.append(
+                    Difference(tenant=tenant, kind=name, key=key, what="missing", seq=begun.seq, text=text)
+                )
     report.unknown = sorted(unknown)
     return report
 
@@ -47,7 +55,13 @@ def compare(kinds: Mapping[str, Kind], actors: Mapping[Address, RecordedActor]) 
 async def _replay(kind: Kind, actor: RecordedActor, report: Report) -> None:
     method = kind.methods[RUN]
     assert isinstance(method, Execution)
-    runs = list(runs_of(actor))
+    try:
+        runs = list(runs_of(actor))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        tenant, name, key = actor.address
+        text = f"its journal is none that the engine has written: {error}"
+        report.differences.append(Difference(tenant=tenant, kind=name, key=key, what="unreadable", text=text))
+        return
     for at, run in enumerate(runs):
         report.runs += run.state.generation == 0
         last = at == len(runs) - 1

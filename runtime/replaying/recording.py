@@ -70,7 +70,7 @@ def actors_of(lines: Iterable[bytes], name: str) -> dict[Address, RecordedActor]
         try:
             is_state = _decode_line(line).type == TYPE_OF_STATES
             read: LogEvent | RecordedState = _decode_state(line) if is_state else _decode_event(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Misconfigured(
                 f"{name}, line {number}, is no event ({error}): give what `runtime log export` has written"
             ) from error

@@ -109,5 +109,12 @@ def test_given_the_old_code_beside_the_new_when_states_differ_then_the_event_is_
     [found] = json.loads(ended.out)["differences"]
     assert (ended.code, found["what"], found["seq"], found["old"], found["new"]) == (1, "state", 3, 7, 5)
     assert "is no directory" in alone.fails(2, "replay", "recorded.jsonl", "--against", "counters", "--old", "none")
+    (tmp_path / "others.py").write_text(COUNTER.format("state").replace('"counter"', '"other"'))
+    told = alone.fails(2, "replay", "recorded.jsonl", "--against", "others")
+    assert "others defines none of the kinds that are recorded: counter" in told
+    told = alone.fails(2, "replay", "recorded.jsonl", "--against", "counters", "--kind", "count")
+    assert "does not define the kind 'count'" in told
+    told = alone.ok("replay", "recorded.jsonl", "--against", "counters", "--tenant", "acme").out
+    assert told.startswith("0 differences in 0 actors")
     assert "say against which code" in alone.fails(2, "replay", "recorded.jsonl")
     assert "no servers run" in alone.fails(5, "replay", "--against", "counters")

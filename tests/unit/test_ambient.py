@@ -123,6 +123,23 @@ def test_given_configuration_that_changes_when_a_run_reads_it_again_then_it_is_w
     assert world.ask(trying, "t", "run") == [1, 1]
 
 
+def test_given_configuration_that_a_steps_thread_reads_then_it_is_recorded_all_the_same(settings: Settings) -> None:
+    @workflow
+    async def reading(ctx: Workflow) -> list[int]:
+        return [await ctx.step("read", lambda: ctx.config["limit"] + ctx.attempt), ctx.config["limit"]]
+
+    @function
+    async def looking(ctx: Turn) -> list[int]:
+        return [await ctx.step("read", lambda: ctx.config["limit"] + ctx.attempt), ctx.config["limit"]]
+
+    settings.values = {"limit": 7}
+    world = testing.World(reading, looking)
+    for kind in (reading, looking):
+        assert world.ask(kind, "k", "run") == [8, 7]
+    entries = [msgspec.json.decode(event.payload) for event in world.log if event.type == "troupe.step"]
+    assert [(one["attempt"], one["result"]) for one in entries if one["step"] == "$config limit"] == [(1, 7)] * 2
+
+
 def test_given_flags_and_variants_then_keys_are_shared_out_and_tenants_have_their_own(settings: Settings) -> None:
     settings.values = {
         "flags": {"on": True, "some": 25},
@@ -260,6 +277,17 @@ def test_given_log_lines_then_secrets_are_shown_by_name() -> None:
         assert "4711" not in line
         assert line.count("[secret stripe]") >= 2
     assert json.loads(JsonFormatter().format(record))["message"] == "key [secret stripe]"
+
+
+def test_given_a_secret_of_several_lines_that_is_shown_within_something_else_then_it_is_known_all_the_same() -> None:
+    key = "-----BEGIN KEY-----\n47\"11ü'\n-----END KEY-----\n"
+    secrets.guard.learn("pem", key)
+    for shown in (key, repr(key), ascii(key), repr(key.encode()), json.dumps(key), msgspec.json.encode(key).decode()):
+        for formatter in (TextFormatter("%(message)s"), JsonFormatter()):
+            line = formatter.format(logging.LogRecord("a", logging.INFO, "f", 1, "given %s", (shown,), None))
+            assert "BEGIN" not in line, (shown, formatter)
+        with pytest.raises(BadResult, match="holds the secret 'pem'"):
+            secrets.guard.checked(msgspec.json.encode({"deep": shown}), "it")
 
 
 def test_given_secrets_of_the_environment_then_a_tenants_own_go_first_and_missing_ones_are_named(

@@ -260,6 +260,11 @@ def test_given_an_event_that_the_code_does_not_know_then_it_is_told() -> None:
 def test_given_a_recording_that_is_none_or_has_holes_then_the_line_is_named() -> None:
     with pytest.raises(Misconfigured, match="bought.jsonl, line 1, is no event"):
         actors_of([b'{"a": 1}\n'], "bought.jsonl")
+    deep = b"[" * 5000 + b"]" * 5000
+    state = b'{"type":"troupe.state","tenant":"t","kind":"k","key":"a","seq":1,"state":%b}' % deep
+    for broken in (b'{"type":"\xff"}', state):
+        with pytest.raises(Misconfigured, match="bought.jsonl, line 2, is no event"):
+            actors_of([b"\n", broken], "bought.jsonl")
     lines = bought()
     with pytest.raises(Misconfigured, match="event 2 is missing before event 3: export whole actors"):
         actors_of([lines[0], lines[2]], "bought.jsonl")
@@ -304,3 +309,13 @@ def test_given_an_actor_that_was_deleted_then_its_recording_begins_with_its_new_
         (actor,) = [one for one in actors_of(recorded, "test").values() if one.last_seq == 10]
         assert [event.seq for event in actor.events] == [9, 10]
         assert [fact.seq for fact in actor.facts] == [9, 10]
+
+
+def test_given_a_journal_that_is_none_then_its_actor_is_named() -> None:
+    lines = [line.replace(b'"step":"reserve"', b'"step":1') for line in bought()]
+    assert {found.what for found in against(old, lines).differences} == {"unreadable"}
+
+
+def test_given_a_kind_that_is_no_workflow_any_more_then_its_runs_are_missed() -> None:
+    found = against(entity("buying", initial=0, apply=plus, events=[Added]), bought()).differences
+    assert {(one.what, one.seq) for one in found} == {("missing", 1), ("missing", 2)}
