@@ -63,15 +63,18 @@ def _beats() -> Beats:
 class Source:
     """Where an attempt's heartbeats come from: nearly all attempts have none, and this costs them next to nothing."""
 
-    __slots__ = ("_beats", "_loop", "_make")
+    __slots__ = ("_beats", "_loop", "_make", "_over")
 
     def __init__(self, make: Callable[[], Beats]) -> None:
         self._make = make
         self._loop = asyncio.get_running_loop()
         self._beats: Beats | None = None
+        self._over = False
 
     def begin(self) -> Beats:
-        """The attempt's heartbeats."""
+        """The attempt's heartbeats. Raises asyncio.CancelledError once it is over: its thread may go on for long."""
+        if self._over:
+            raise asyncio.CancelledError("the attempt that this heartbeat is of is over")
         if self._beats is None:
             self._beats = self._make()
             self._beats.open(self._loop)
@@ -86,6 +89,7 @@ class Source:
             failed = False
             return result
         finally:
+            self._over = True  # what the next attempt says goes to the same beats
             current.reset(mark)
             if self._beats is not None:
                 await self._beats.close(failed=failed)

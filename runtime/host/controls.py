@@ -102,6 +102,9 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
     if run is None:
         if isinstance(body, control.Answered):
             plan.succeed(work, command, NULL)  # its question was given up
+        elif isinstance(body, control.Complete):
+            # Not recorded: a token has but one id, and a run that is parked may be replayed.
+            plan.tell(work.lane, command, not_running(command, body.run), work.seq)
         else:
             plan.fail(work, command, not_running(command, body.run))
         return True

@@ -33,7 +33,8 @@ def delete(plan: Plan, found: Found, work: Work, item: Order) -> None:
     work.state, work.unreadable, work.paused = kind.initial(), None, False
     work.held = 0
     plan.wake.pop((work.lane, work.actor), None)
-    plan.timers = {place: fire_id for place, fire_id in plan.timers.items() if place[0] != item.actor}
+    # Also of those that fire in this very batch, behind the deletion.
+    plan.timers |= dict.fromkeys(place for place in found.timers if place[0] == item.actor)
     order = Command(item.lane, item.address, "-", item.what, {}, b"")
     order.id = f"delete-{item.actor}-{work.seq}"
     plan.system_event(work, order, DELETED, {"by": item.by, "reason": item.reason})
@@ -44,9 +45,9 @@ def delete(plan: Plan, found: Found, work: Work, item: Order) -> None:
 
 def _problem(plan: Plan, found: Found, work: Work, item: Order) -> Exception | None:
     """Why the actor is not deleted now."""
-    if work.seq == 0 and not found.unfinished:
-        return Rejected(f"{item.address} has no events: there is nothing to delete")
     rows = [row for row in found.unfinished if row.actor == item.actor]
+    if work.seq == 0 and not rows:
+        return Rejected(f"{item.address} has no events: there is nothing to delete")
     if len(rows) > UNFINISHED_LIMIT:
         return Rejected(
             f"more than {UNFINISHED_LIMIT} commands of {item.address} are not done: pause it, and cancel or skip some"

@@ -18,6 +18,10 @@ from schemas.wire import Failure
 
 def carry_out(plan: Plan, found: Found, work: Work, item: Order) -> None:
     """Writes an order into the plan; its giver is answered after the commit."""
+    if any(erased.actor == item.actor for erased in plan.changes.erased):
+        # Its dead letters and what it holds go with this very batch, which has found them in the log.
+        plan.promises.append((item.answered, LogUnavailable(f"{item.address} is being deleted just now: ask again")))
+        return
     if item.what in ("replay", "drop"):
         if item.dead_letter not in found.parked or item.dead_letter in plan.resolved:
             text = f"dead letter {item.dead_letter} was replayed or dropped already"

@@ -200,6 +200,25 @@ def test_given_tokens_when_they_are_used_by_client_command_line_and_nats_then_ea
     assert cli("runs", "fail", tokens[0], "again").code != 0
 
 
+def test_given_a_token_that_is_used_while_its_run_is_parked_then_it_holds_once_that_is_replayed(
+    place: Place, tmp_path: Path
+) -> None:
+    path = tmp_path / "raft"
+    link = begin(place, "raft", path, "t5")
+    token = run(until(lambda: lines(path)))[0]
+    who = place.as_("ann")
+
+    def letters() -> Any:
+        return place.http.get("/dead", params={"kind": "raft"}, headers=who, timeout=PATIENCE_S).json()["letters"]
+
+    (letter,) = run(until(letters))
+    assert error_of(place.post(f"/tokens/{token}/complete", {"value": 5})) == (409, "not_running")
+    Path(f"{path}.mended").touch()
+    assert place.post(f"/dead/{letter['id']}/replay", {"reason": "mended"}, "ann").status_code == 200
+    assert place.post(f"/tokens/{token}/complete", {"value": 5}).status_code == 200
+    assert place.result(link) == 5
+
+
 # -- heartbeats --------------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,19 @@ async def ferry(ctx: Turn, path: str) -> int:
     return found
 
 
+@function(timeout_s=None, retry=RetryPolicy(max_attempts=1))
+async def raft(ctx: Turn, path: str) -> int:
+    """The same, as one that is parked once it has handed out its token, unless a test has mended it."""
+    waiting = asyncio.ensure_future(ctx.external("raft", hand_out, path, returns=int))
+    while not (Path(path).exists() or waiting.done()):
+        await asyncio.sleep(0.02)
+    if not Path(f"{path}.mended").exists():
+        waiting.cancel()
+        raise OSError("it leaks")
+    found: int = await waiting
+    return found
+
+
 async def climb(path: str) -> list[int]:
     """Says how far it is, and goes on only up to where a test lets it."""
     began = heartbeat_detail(int) or 0

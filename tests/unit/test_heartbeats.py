@@ -126,3 +126,36 @@ def test_given_a_function_whose_time_is_over_then_its_next_attempt_has_the_last_
         return await asyncio.Event().wait()
 
     assert World(slow).ask(slow, "k", "run") == 2
+
+
+def test_given_a_thread_that_outlives_its_attempt_then_what_it_says_is_not_the_next_attempts() -> None:
+    again, said = threading.Event(), threading.Event()
+    details: list[Any] = []
+    outcome: list[str] = []
+
+    def late() -> None:
+        assert again.wait(60)
+        try:
+            heartbeat("stale")
+        except asyncio.CancelledError:
+            outcome.append("over")
+        else:
+            outcome.append("taken")
+        said.set()
+
+    def load() -> int:
+        details.append(heartbeat_detail(str))
+        if len(details) == 1:
+            late()
+        again.set()
+        said.wait(60)
+        return 7
+
+    @workflow
+    async def loading(ctx: Workflow) -> int:
+        found: int = await ctx.step(load, retry=AGAIN, timeout_s=0.3)
+        return found
+
+    assert World(loading).ask(loading, "k", "run") == 7
+    assert outcome == ["over"]
+    assert "stale" not in details
