@@ -180,12 +180,13 @@ def travelling(request: AnyRequest) -> dict[str, str]:
             found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
     if not found:
         return found
-    trace = found.get(h.TRACEPARENT)
-    if trace is not None and not h.is_id(trace):
-        del found[h.TRACEPARENT]  # a command is not refused for it
-    found = {name: value for name, value in found.items() if h.travels(name)}
+    # W3C's come from proxies and libraries, and may be empty or long: a command is not refused for them.
+    own = {name: value for name, value in found.items() if name.startswith(h.CONTEXT_PREFIX)}
     try:
-        h.check_travelling(found)
+        h.check_travelling(own)
     except ValueError as error:
         raise CallFailed("bad_request", str(error)) from error
+    found = h.travelling(own | found)
+    if (trace := found.get(h.TRACEPARENT)) is not None and not h.is_id(trace):
+        del found[h.TRACEPARENT]
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runtime import KeyValue, Limits, Rejected, Turn, Workflow, function, keyvalue, workflow
+from schemas.control import Ended
 from schemas.headers import travelling
 
 witness = keyvalue("witness")
@@ -26,8 +27,14 @@ def note(ctx: KeyValue, label: str) -> list[Any]:
 @witness.write
 def pass_on(ctx: KeyValue) -> None:
     """Tells another one, and sets a timer."""
-    ctx.tell(witness, f"{ctx.key}-told", "note", {"label": "told"})
+    ctx.tell(witness, f"{ctx.key}-told", "note", {"label": "told"}, then="heard")
     ctx.turn.schedule("soon", "note", {"label": "timer"}, after_s=0.01)
+
+
+@witness.write
+def heard(ctx: KeyValue, ended: Ended) -> None:
+    """What it told is done."""
+    ctx.set("heard", seen(ctx.turn))
 
 
 @witness.write

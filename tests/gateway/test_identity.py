@@ -11,6 +11,7 @@ import pytest
 
 from gateway.keys import new_key
 from schemas import headers, schedules
+from schemas.signature import sign
 from tests.gateway.process import GatewayProcess
 from tests.support.patience import PATIENCE_S
 from tests.support.system import System, run, until
@@ -60,8 +61,8 @@ def test_given_a_run_over_http_then_all_that_it_leads_to_works_for_its_caller(
     found = office.errand(who, f"e-{who}")
     assert found.pop("approved") == ("approved" if may else "for managers alone")
     assert found == dict.fromkeys(("run", "step", "asked", "task", "child", "grandchild"), expected)
-    noted = run(until(lambda: (notes := office.notes(who, f"e-{who}")).get("timer") and notes))
-    assert (noted["asked"], noted["timer"]) == (expected, expected)
+    noted = run(until(lambda: (notes := office.notes(who, f"e-{who}")).keys() >= {"timer", "heard"} and notes))
+    assert (noted["asked"], noted["timer"], noted["heard"]) == (expected, expected, expected)
     assert run(until(lambda: office.notes(who, f"e-{who}-told").get("told"))) == expected
 
 
@@ -82,7 +83,30 @@ def test_given_a_schedule_then_its_runs_work_for_who_made_it(office: Office) -> 
 
 
 def test_given_headers_that_cannot_travel_then_the_caller_is_told(office: Office) -> None:
-    body = {"kind": "witness", "key": "w", "method": "notes"}
+    body: dict[str, Any] = {"kind": "witness", "key": "w", "method": "notes"}
     answer = office("ann", "POST", "/intent", body, **{"ctx-a": "x" * 2000})
     assert answer["error"]["code"] == "bad_request"
     assert "header 'ctx-a' is not 1 to 1024 printable ASCII characters" in answer["error"]["message"]
+    body |= {"method": "note", "args": {"label": "by"}, "wait_s": 30}
+    answer = office("ann", "POST", "/intent", body, baggage="x" * 2000, tracestate="")
+    assert answer["result"] == ["ann", ["manager"], {"ctx-tier": "gold"}]
+
+
+def test_given_a_signed_command_that_is_sent_with_a_place_to_tell_then_nobody_is_told_in_its_callers_name(
+    office: Office, shared_system: System
+) -> None:
+    subject, id, body = "cmd.acme.witness.seen.note", "captured", b'{"label": "by"}'
+    proof = sign(
+        SIGNING_KEY.encode(), subject=subject, id=id, body=body, principal="ann", expires_at=2e9, roles="manager"
+    )
+    sent = {headers.ID: id, headers.PRINCIPAL: "ann", headers.ROLES: "manager", headers.SIGNATURE: proof}
+
+    async def scenario() -> None:
+        async with shared_system.client(tenant="acme") as client:
+            await client.connection.jetstream().publish(
+                subject, body, headers=sent | {headers.THEN: "witness.other.heard"}
+            )
+            assert (await until(lambda: office.notes("ann", "seen")))["by"][0] == "ann"
+            assert (await until(lambda: office.notes("ann", "other")))["heard"] == [None, [], {}]
+
+    run(scenario())
