@@ -115,6 +115,7 @@ class KeyValue(Ambient):
     def set(self, name: str, value: Any) -> None:
         """Sets a value: anything that has a JSON form. Kept when the turn commits."""
         self._check(name)
+        guard.checked(name.encode("utf-8", "surrogatepass"), "the name of a value")
         try:
             encoded = encode_json(value)
         except (*UNENCODABLE, RecursionError) as error:

@@ -392,6 +392,7 @@ def check_step_name(name: object) -> None:
     """Raises BadResult for what cannot name a step of a handler's."""
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or "\0" in name or not is_text(name):
         raise BadResult(f"a step's name is a text of 1 to {MAX_NAME_LENGTH} characters without NUL")
+    guard.checked(name.encode(), "a step's name")
     if name.startswith("$"):
         raise BadResult(f"step {name!r}: names that begin with '$' are the engine's own")
 

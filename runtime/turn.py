@@ -223,6 +223,7 @@ class Turn(Ambient):
         """
         name, method, payload = method_and_payload(kind, command, args)
         encode_token(key)
+        guard.checked(key.encode(), "an actor's key")
         body = guard.checked(encode_json(payload), f"a message to {name}.{method}")
         if len(body) > MAX_SENT_BYTES:
             # Once it is committed nobody could be told that the broker refuses it.
@@ -275,6 +276,7 @@ class Turn(Ambient):
                 "test, one that a World runs)"
             )
         name, method, payload = method_and_payload(kind, command, args)
+        guard.checked(key.encode("utf-8", "surrogatepass"), "an actor's key")
         address = Address(self.address.tenant, name, key)
         tenant, own_kind, own_key = self.address
         if self._asked is None:

@@ -229,6 +229,22 @@ def test_given_a_secret_that_a_handler_gives_away_then_it_is_refused_and_no_even
         ctx.tell(box, "other", "keep", {"text": ctx.secrets["stripe"].reveal()})
 
     @box.write
+    async def name_value(ctx: KeyValue) -> None:
+        ctx.set(ctx.secrets["stripe"].reveal(), 1)
+
+    @box.write
+    async def name_step(ctx: KeyValue) -> None:
+        await ctx.turn.step("call " + ctx.secrets["stripe"].reveal(), print)
+
+    @box.write
+    async def name_actor(ctx: KeyValue) -> None:
+        ctx.tell(box, ctx.secrets["stripe"].reveal(), "keep")
+
+    @box.write
+    async def ask_actor(ctx: KeyValue) -> None:
+        await ctx.turn.ask(box, ctx.secrets["stripe"].reveal(), "keep")
+
+    @box.write
     async def record(ctx: KeyValue) -> None:
         await ctx.turn.step("look", lambda: [ctx.secrets["stripe"].reveal()])
 
@@ -251,6 +267,10 @@ def test_given_a_secret_that_a_handler_gives_away_then_it_is_refused_and_no_even
         ("answer", "answer returned holds the secret 'stripe'"),
         ("send", "a message to box.keep holds the secret"),
         ("record", "the result of step 'look' holds the secret"),
+        ("name_value", "the name of a value holds the secret"),
+        ("name_step", "a step's name holds the secret"),
+        ("name_actor", "an actor's key holds the secret"),
+        ("ask_actor", "an actor's key holds the secret"),
         ("fail", r"ValueError: 401 for \[secret stripe\]"),
     ):
         with pytest.raises(CallFailed, match=told):
