@@ -15,6 +15,7 @@ import msgspec
 from runtime.arguments import InvalidArguments, encode_json
 from runtime.errors import BadResult, Cancelled, Rejected, StepFailed
 from runtime.failure import ATTEMPT, failed_attempt, failure_of, is_cycle, text_of
+from runtime.flow.state import RunState
 from runtime.host import controls, runs
 from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.handling import Running
@@ -81,7 +82,13 @@ class Attempts:
             return _Payload(method.arguments.decode(command.body, command.content_type))
         except InvalidArguments as error:
             text = f"{command.address}.{command.method}: {error}"
-            self._plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
+            state = work.state
+            if isinstance(state, RunState) and (state.run, state.status) == (command.id, "running"):
+                # It has begun, under code that took them: refused it would be lost, and its actor run for ever.
+                why = f"it began with arguments that this code does not take ({text}): mend that, and replay it"
+                self._doom(work, command, why, 0)
+            else:
+                self._plan.refuse(work.lane, command, Failure("invalid_arguments", text, error.path), work.seq)
         return None
 
     def _turn(self, work: Work, command: Command, attempt: int) -> Turn:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from runtime.client import Client
+from runtime.client.orders import settle
 from runtime.client.runs import Run
 from runtime.errors import CallFailed, Rejected
+from runtime.flow.context import Workflow
+from runtime.workflow import workflow
 from tests.host.test_steps import lines
 from tests.support.flowers import (
     brief,
@@ -234,5 +237,36 @@ def test_given_time_outs_of_a_definition_then_they_hold_from_a_runs_start_on_unl
             await longer.signal("go", 7)
             assert await longer.result(timeout_s=60) == 7
             assert (await late.describe()).status == "queued"
+
+    run(scenario())
+
+
+def test_given_a_run_that_began_when_new_code_does_not_take_its_arguments_then_it_is_parked_and_can_be_replayed(
+    system: System,
+) -> None:
+    @workflow("changed")
+    async def before(ctx: Workflow, count: int) -> int:
+        more: int = await ctx.signal("more", returns=int)
+        return count + more
+
+    @workflow("changed")
+    async def after(ctx: Workflow, words: list[str]) -> int:
+        return len(words)
+
+    async def scenario() -> None:
+        async with system.client() as client:
+            async with system.pod(before):
+                begun = await client.submit("changed", "k", "run", {"count": 3})
+                begins = "SELECT count(*) FROM log WHERE type = 'troupe.started' AND kind = 'changed'"
+                await until(lambda: system.sql(begins) == [(1,)])
+            async with system.pod(after):
+                await until(lambda: system.sql("SELECT count(*) FROM pending") == [(0,)])
+                assert (await current(client, "changed", "k"))["status"] == "parked"
+            async with system.pod(before):
+                ((letter,),) = system.sql("SELECT id FROM dead_letters")
+                await settle(client, letter, "changed", "k", "replay", "ann", "the code is back", timeout_s=60)
+                await begun.signal("more", 4, timeout_s=60)
+                await until(lambda: system.sql("SELECT count(*) FROM pending") == [(0,)])
+                assert (await current(client, "changed", "k"))["status"] == "completed"
 
     run(scenario())
