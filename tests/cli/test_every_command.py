@@ -95,7 +95,13 @@ LASTING: dict[str, Words] = {
 """Commands that run until they are ended."""
 
 SERVERS = {"infra up", "infra status", "infra down"}
-ELSEWHERE = {"groups promote", "groups retire", "runs complete", "runs fail", "runs signal-with-start"}
+ELSEWHERE: dict[str, Words] = {
+    "groups promote": ("default",),
+    "groups retire": ("default",),
+    "runs complete": ("token",),
+    "runs fail": ("token", "why"),
+    "runs signal-with-start": ("clerk", "walked", "go"),
+}
 """tests/cli/test_processes.py and test_groups.py: they need servers, or groups, of their own; and tests/gateway/
 test_besides.py: they need workflows, and tokens."""
 
@@ -175,7 +181,7 @@ def test_given_servers_that_are_not_there_then_each_command_that_needs_them_ends
     away = {"RUNTIME_NATS_URL": "nats://127.0.0.1:1", "RUNTIME_POSTGRES_URL": "postgresql://me:secret@127.0.0.1:1/x"}
     here = Runtime(runtime.environment | away, tmp_path)
     patience: Words = () if name in WITH_THE_LOG else ("--timeout", "0.3")
-    ended = here(*name.split(), *ENDING.get(name, ("default",)), *patience, "--json")
+    ended = here(*name.split(), *(ENDING | ELSEWHERE)[name], *patience, "--json")
     assert (ended.code, ended.out) == (5, "")
     failure = json.loads(ended.err)["error"]
     assert failure["code"] == "unavailable"
