@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SECONDS ?= 60
 MINUTES ?= 60
-WORKERS ?= 3
+WORKERS ?= 4
 BIN := .venv/bin
 STAMP := .venv/.installed
 

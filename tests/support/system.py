@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -162,13 +163,21 @@ class System:
             return cursor.fetchall() if cursor.description else []
 
 
+_made: weakref.WeakSet[System] = weakref.WeakSet()
 _shapes: dict[str, str] = {}
 """What the databases looked like once they were migrated, by URL."""
 
 
 def create(servers: Servers, database: str, *, new: bool = False) -> System:
-    """Makes an empty system: a migrated database without rows, and no streams. A `new` one is not migrated yet."""
+    """Makes an empty system: a migrated database without rows, and no streams. A `new` one is not migrated yet.
+
+    The pods of those before it on the same servers end: they would read its commands, and answer them as well.
+    """
+    for before in _made:
+        if before.nats_url == servers.nats_url:
+            before.stop_pods()
     system = System(servers, database)
+    _made.add(system)
     url = system.postgres_url
     if new or url not in _shapes or not empty(url, _shapes[url]):
         with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
