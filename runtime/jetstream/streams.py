@@ -8,6 +8,7 @@ takes a list of kinds, to which each pod adds its own.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ import msgspec
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo, SubjectTransform
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError, ServerError
 
 from runtime.client.connection import Connection
 from runtime.errors import Misconfigured, NotConnected
@@ -24,6 +25,11 @@ from schemas.subjects import ALL_EVENTS, CMD_STREAM, EV_STREAM, INTENT_LANES, IN
 
 CMD_SOURCE = "cmd.*.*.*.*"
 OVERLAPS = 10065
+NO_STORE = 10049
+"""What nats-server answers with while it still deletes what a stream of this name had on disk."""
+
+CREATE_TRIES = 20
+CREATE_AGAIN_S = 0.25
 INTENT_SOURCE = "intent.*.*"
 
 
@@ -181,13 +187,24 @@ async def _info_or_create(js: JetStreamContext, wanted: StreamConfig) -> StreamI
         return await js.stream_info(wanted.name)
     except NotFoundError:
         try:
-            return await js.add_stream(wanted)
+            return await _create(js, wanted)
         except BadRequestError as error:
             if error.err_code == OVERLAPS:
                 raise Misconfigured(_overlap(wanted.name, wanted.subjects or [])) from error
             if error.err_code != 10058:  # "stream name already in use": another pod was faster
                 raise
             return await js.stream_info(wanted.name)
+
+
+async def _create(js: JetStreamContext, wanted: StreamConfig) -> StreamInfo:
+    for _ in range(CREATE_TRIES - 1):
+        try:
+            return await js.add_stream(wanted)
+        except ServerError as error:
+            if error.err_code != NO_STORE:
+                raise
+            await asyncio.sleep(CREATE_AGAIN_S)
+    return await js.add_stream(wanted)
 
 
 def differences(wanted: StreamConfig, found: StreamConfig) -> list[str]:

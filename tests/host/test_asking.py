@@ -10,6 +10,7 @@ import pytest
 from runtime.errors import CallFailed, Rejected
 from runtime.world import World
 from schemas import headers as names
+from tests.host.test_steps import owner
 from tests.support.callers import caller
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
@@ -81,8 +82,7 @@ def test_given_a_pod_killed_between_two_questions_then_each_is_answered_once_and
             question = {"to": "n", "file": str(path)}
             asking = asyncio.ensure_future(client.ask(caller, "a", "add_twice", question, timeout_s=120))
             await until(lambda: system.sql("SELECT count(*) FROM log WHERE kind = 'counter'") == [(1,)])
-            ((owner,),) = system.sql("SELECT p.owner FROM pending q JOIN partitions p USING (lane)")
-            next(pod for pod in pods if pod.name == owner).kill()
+            (await until(lambda: owner(system, pods))).kill()
             path.touch()
             assert await asking == [1, 2]
             assert await client.query(counter, "n", "value") == 2
