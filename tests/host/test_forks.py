@@ -148,7 +148,8 @@ def test_given_a_workflow_when_it_is_forked_and_terminated_then_the_fork_has_a_k
     async def scenario() -> None:
         async with system.pod(packing), system.client() as client:
             first = await client.submit(packing, "p", "run", given, id="first")
-            await reaches(client, first, "running")
+            # What was said before the step, and taken behind it, would be the fork's as well.
+            await until(lambda: system.sql("SELECT 1 FROM log WHERE payload->>'step' = 'pack'"))
             await first.signal("packed")
             assert await first.result() == "packed o"
             fork = await first.fork(2, id="fork")
