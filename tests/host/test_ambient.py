@@ -9,28 +9,16 @@ from typing import Any
 import pytest
 
 from runtime import KeyValue, Turn, Workflow, function, keyvalue, workflow
-from runtime.ambient import configuration, metrics
-from runtime.ambient.configuration import ConfigFile
+from runtime.ambient import metrics
 from runtime.ambient.metrics import Registry
+from tests.support.configured import Settings, configured
 from tests.support.system import System, run, until
-
-
-class Settings:
-    """A configuration that a test changes."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {"limit": 1}
-
-    def read(self) -> dict[str, Any]:
-        return self.values
 
 
 @pytest.fixture
 def settings() -> Iterator[Settings]:
-    found = Settings()
-    configuration.use(found)
-    yield found
-    configuration.use(ConfigFile())
+    with configured(limit=1) as found:
+        yield found
 
 
 def half(number: int) -> int:

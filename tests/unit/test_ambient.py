@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from runtime import CallFailed, KeyValue, Rejected, Retry, Turn, Workflow, entity, function, keyvalue, testing, workflow
-from runtime.ambient import configuration, metrics, secrets
+from runtime.ambient import metrics, secrets
 from runtime.ambient.configuration import ConfigFile
 from runtime.ambient.metrics import Registry
 from runtime.errors import BadResult
@@ -20,6 +20,7 @@ from runtime.failure import text_of
 from runtime.policy import RetryPolicy
 from runtime.telemetry.logs import JsonFormatter, TextFormatter
 from schemas.runs import decode_run_id
+from tests.support.configured import Settings, configured
 
 TEXT = 'sk "live" 4711'
 
@@ -28,22 +29,10 @@ class Added(msgspec.Struct, frozen=True):
     amount: int
 
 
-class Settings:
-    """A configuration that a test changes."""
-
-    def __init__(self, **values: Any) -> None:
-        self.values = values
-
-    def read(self) -> dict[str, Any]:
-        return self.values
-
-
 @pytest.fixture
 def settings() -> Iterator[Settings]:
-    found = Settings()
-    configuration.use(found)
-    yield found
-    configuration.use(ConfigFile())
+    with configured() as found:
+        yield found
 
 
 @pytest.fixture
