@@ -102,9 +102,9 @@ class Housekeeping:
             await asyncio.sleep(VACUUM_EVERY_S)
             try:
                 if self._keeps_house():
-                    await self._keeping.vacuum_inbox()
+                    await self._keeping.vacuum()
             except (LogUnavailable, NotConnected) as error:
-                _log.warning("vacuuming the inbox waits: %r", error)
+                _log.warning("vacuuming waits: %r", error)
 
     def _keeps_house(self) -> bool:
         return any(lane.partition == self._first_partition for lane in self._lanes())

@@ -63,8 +63,11 @@ class Keeping(Protocol):
         Those older than `age_s`, and than the oldest message that the stream still holds.
         """
 
-    async def vacuum_inbox(self) -> bool:
-        """Has the room of deleted answers used again, if they are many by now; says whether. May take minutes."""
+    async def vacuum(self) -> list[str]:
+        """Has the room of deleted rows used again, in the tables where they are many by now; gives their names.
+
+        May take minutes.
+        """
 
     async def trim_runs(self, age_s: float) -> bool:
         """Deletes a page of the runs that ended longer ago; one that is parked stays as long as its dead letter.

@@ -12,10 +12,16 @@ from runtime.postgres.session import Session
 from schemas.subjects import CMD_STREAM
 
 INBOX_PAGE = 5000
+VACUUMED: tuple[LiteralString, ...] = ("pending", "outbox", "timers", "refused", "runs", "inbox")
+"""Whose rows come and go with the work; the largest is last, so that none waits for it."""
+
 VACUUM_SHARE = 0.05
-"""The inbox is vacuumed once so large a share of it was deleted, or VACUUM_ROWS, whichever is more."""
+"""A table is vacuumed once so large a share of it is dead, or VACUUM_ROWS, whichever is more."""
 
 VACUUM_ROWS = 2000
+VACUUM_AGAIN_S = 30.0
+"""What an old transaction still sees no vacuum takes away: it is not tried all the time."""
+
 VACUUM_TIMEOUT_S = 3600.0
 VACUUM_SETTINGS = {"vacuum_cost_delay": "2ms"}
 """As slowly as autovacuum does it, so that commits do not wait for its reading."""
@@ -36,9 +42,6 @@ class PostgresKeeping:
         self._wanted = {"stream": stream}
         self._session = Session(url, 30.0, SETTINGS)
         self._vacuuming = Session(url, VACUUM_TIMEOUT_S, VACUUM_SETTINGS)
-        self._deleted = 0
-        self._server_since: datetime.datetime | None = None
-        self._was_restarted = False
 
     async def needed(self) -> Needed:
         """What trimming has to look to."""
@@ -64,23 +67,17 @@ class PostgresKeeping:
         wanted["oldest_unsent"] = await self._oldest("oldest_unsent")
         deleted = int((await self._session.run(query("trim_inbox"), wanted))[0][0])
         await self._session.run(query("trim_refused"), wanted)
-        self._deleted += deleted
         return deleted == INBOX_PAGE
 
-    async def vacuum_inbox(self) -> bool:
+    async def vacuum(self) -> list[str]:
         """See the port."""
-        kept, since = (await self._session.run(query("answers_kept")))[0]
-        if self._server_since not in (None, since):
-            # A crash loses which pages of the indexes are free. Until a vacuum that has something to delete finds them
-            # again, the indexes grow with each answer.
-            self._was_restarted, self._deleted = True, 0
-        self._server_since = since
-        if self._deleted < (1 if self._was_restarted else max(VACUUM_ROWS, VACUUM_SHARE * kept)):
-            return False
-        self._deleted = 0
-        await self._vacuuming.run(query("vacuum_inbox"))
-        self._was_restarted = False
-        return True
+        wanted = {"tables": list(VACUUMED), "rows": VACUUM_ROWS, "share": VACUUM_SHARE, "again_s": VACUUM_AGAIN_S}
+        due = {row[0] for row in await self._session.run(query("to_vacuum"), wanted)}
+        tables = [table for table in VACUUMED if table in due]
+        for table in tables:
+            # With its indexes, however little was deleted: their free pages are found only then.
+            await self._vacuuming.run(f"VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) {table}")
+        return [str(table) for table in tables]
 
     async def trim_runs(self, age_s: float) -> bool:
         """See the port."""

@@ -198,13 +198,20 @@ WITH gone AS (DELETE FROM inbox WHERE ctid = ANY(ARRAY(
     LIMIT %(limit)s)) RETURNING 1)
 SELECT count(*) FROM gone
 
--- name: answers_kept
--- About how many answers there are (0 before Postgres has counted them for the first time), and since when it runs.
-SELECT greatest(reltuples, 0)::bigint, pg_postmaster_start_time() FROM pg_class WHERE oid = 'inbox'::regclass
-
--- name: vacuum_inbox
--- With its indexes, however little was deleted: their free pages are found only then.
-VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) inbox
+-- name: to_vacuum
+-- Tables of these that need it. A crash makes Postgres forget what it has counted, and which pages of the indexes are
+-- free; until a vacuum that has something to delete finds them again, the indexes grow with each row. So the first one
+-- since is for any row.
+SELECT c.relname::text FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
+WHERE c.oid = ANY(%(tables)s::regclass[])
+  AND CASE WHEN s.vacuum_count = 0 THEN s.n_dead_tup > 0
+           ELSE s.n_dead_tup >= greatest(%(rows)s, %(share)s * c.reltuples)
+                AND s.last_vacuum < clock_timestamp() - make_interval(secs => %(again_s)s) END
+  -- Or it would be skipped with a warning each time: before PostgreSQL 17 only the owner may.
+  AND CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN')
+           ELSE pg_has_role(c.relowner, 'USAGE') END
+  AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'ShareUpdateExclusiveLock'
+                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 
 -- name: trim_refused
 -- A refusal is kept as long as an answer is.

@@ -242,8 +242,8 @@ class SeveralKeepings:
             moments.append(oldest_message)
         return await self._own.trim_inbox(age_s, min(moments, default=None))
 
-    async def vacuum_inbox(self) -> bool:
-        return await self._own.vacuum_inbox()
+    async def vacuum(self) -> list[str]:
+        return await self._own.vacuum()
 
     async def trim_runs(self, age_s: float) -> bool:
         return await self._own.trim_runs(age_s)

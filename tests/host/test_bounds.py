@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import gc
 from collections import Counter
 from pathlib import Path
@@ -28,6 +27,7 @@ from runtime.postgres import keeping
 from runtime.postgres.commit_log import PostgresCommitLog
 from schemas.address import Address, partition_of
 from tests.host.test_regressions import lane_of
+from tests.support.emptying import migrated
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
 
@@ -114,23 +114,56 @@ def test_given_more_old_answers_than_a_page_when_house_is_kept_then_all_go_and_t
     run(scenario())
 
 
-def test_given_a_server_that_was_started_anew_when_anything_is_deleted_then_the_inbox_is_vacuumed(
-    system: System,
+def test_given_counters_as_after_a_crash_when_any_row_is_deleted_then_its_table_is_vacuumed(
+    new_system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keeping, "VACUUM_ROWS", 20)
+    asyncio.run(migrated(new_system.postgres_url))
+
     async def scenario() -> None:
-        kept = keeping.PostgresKeeping(system.postgres_url)
-        assert not await kept.vacuum_inbox()
-        kept._deleted = 1
-        assert not await kept.vacuum_inbox(), "so little is not worth it"
-        kept._server_since = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-        assert not await kept.vacuum_inbox(), "nothing was deleted since, and so nothing would be found"
-        kept._deleted = 1
-        assert await kept.vacuum_inbox()
-        kept._deleted = 1
-        assert not await kept.vacuum_inbox()
+        kept = keeping.PostgresKeeping(new_system.postgres_url)
+        assert await kept.vacuum() == []
+        await _come_and_go(new_system, 1)
+        assert await kept.vacuum() == list(COLUMNS)
+        monkeypatch.setattr(keeping, "VACUUM_AGAIN_S", 0.0)
+        await _come_and_go(new_system, 1)
+        assert await kept.vacuum() == [], "so little is not worth it"
+        monkeypatch.setattr(keeping, "VACUUM_AGAIN_S", 1e6)
+        await _come_and_go(new_system, 20)
+        assert await kept.vacuum() == [], "they were vacuumed just now"
+        monkeypatch.setattr(keeping, "VACUUM_AGAIN_S", 0.0)
+        assert await kept.vacuum() == list(COLUMNS)
         await kept.close()
 
     run(scenario())
+
+
+COLUMNS = {
+    "pending": "lane, actor, command_id, tenant, kind, key, method, digest, state, holds, headers, body",
+    "outbox": "lane, ord, message_id, subject, headers, body",
+    "timers": "actor, name, lane, due_at, fire_id, tenant, kind, key, method, headers, body",
+    "refused": "actor, command_id, fingerprint, digest, partition, seq, code, failure",
+    "runs": "actor, command_id, tenant, kind, key, method, digest, status, attempts, tags, seq, since",
+    "inbox": "actor, command_id, seq, lane, digest, failed, result",
+}  # fmt: skip
+VALUES = {
+    "actor": "gen_random_uuid()", "command_id": "n", "name": "n", "ord": "n", "state": "'waiting'", "holds": "true",
+    "headers": "'{}'", "due_at": "now()", "status": "'completed'", "tags": "'{}'", "since": "now()",
+    "lane": "0", "digest": "0", "fingerprint": "0", "partition": "0", "seq": "0", "attempts": "0", "failed": "false",
+}  # fmt: skip
+
+
+async def _come_and_go(system: System, rows: int) -> None:
+    """Inserts rows into every table that housekeeping vacuums and deletes them, and waits until they are counted."""
+    counted = "SELECT relname, n_tup_del FROM pg_stat_user_tables WHERE relname = ANY(%s)"
+    before = dict(system.sql(counted, list(COLUMNS)))
+    inserts = []
+    for table, columns in COLUMNS.items():
+        values = ", ".join(VALUES.get(name, "''") for name in columns.split(", "))
+        inserts.append(f"INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series(1, {rows}) n")
+    system.sql("; ".join(inserts))
+    system.sql("; ".join(f"DELETE FROM {table}" for table in COLUMNS))
+    await until(lambda: all(count == before[name] + rows for name, count in system.sql(counted, list(COLUMNS))))
 
 
 async def _alone(pod: Pod) -> bool:

@@ -436,9 +436,9 @@ class SimulatedKeeping:
         await self._line.ask(lambda: self._line.store.trim_inbox(age_s, oldest))
         return False
 
-    async def vacuum_inbox(self) -> bool:
+    async def vacuum(self) -> list[str]:
         """Nothing of what was deleted is left here."""
-        return False
+        return []
 
     async def erase(self) -> None:
         """Nobody is deleted here."""
