@@ -37,6 +37,7 @@ _log = logging.getLogger("troupe.front")
 REPLY_WITHIN_S = 30.0
 LOOK_AGAIN_S = 2.0
 WITHDRAW_S = 2.0
+REGISTER_S = 5.0
 _ACKNOWLEDGED = "a"
 _PASSED = (names.ID, names.DEADLINE, names.SESSION, names.CORRELATION, names.CAUSATION, names.CONTENT_TYPE,
            names.TRACEPARENT, names.PRINCIPAL, names.ROLES, names.SIGNATURE, names.TAGS, names.QUEUE_TIMEOUT,
@@ -109,13 +110,17 @@ class Front:
         self._service: Service | None = None
 
     async def open(self) -> None:
-        """Registers the service."""
-        await self._connection.subscribe_direct(f"_INBOX.*.{self._token}.*", self._on_reply)
+        """Registers the service. Raises NotConnected."""
         config = ServiceConfig(name="troupe", version=self._version, description="Calls to Troupe's actors")
-        self._service = await nats.micro.add_service(self._connection, config)
-        await self._service.add_endpoint(
-            EndpointConfig(name="call", subject="call.*.*.*.*", handler=self._on_request)
-        )
+        try:
+            async with asyncio.timeout(REGISTER_S):
+                await self._connection.subscribe_direct(f"_INBOX.*.{self._token}.*", self._on_reply)
+                self._service = await nats.micro.add_service(self._connection, config)
+                await self._service.add_endpoint(
+                    EndpointConfig(name="call", subject="call.*.*.*.*", handler=self._on_request)
+                )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise NotConnected(f"the broker did not register the front for calls: {error!r}") from error
 
     async def close(self) -> None:
         """Withdraws the service; a broker that does not answer meanwhile hears of it by the end of the connection."""
