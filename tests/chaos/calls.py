@@ -8,15 +8,18 @@ import itertools
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from runtime.client import Client, Envelope
 from runtime.client.envelope import PLAIN
-from runtime.errors import CallFailed, TroupeError
+from runtime.client.runs import Run
+from runtime.client.starting import Begun
+from runtime.errors import CallFailed, Rejected, TroupeError
 from schemas import control
 from schemas.address import Address
 from schemas.wire import Reply
@@ -27,6 +30,9 @@ from tests.chaos.web import Web
 LOOK_TIMEOUT_S = 30.0
 FULL_PAUSE_S = 0.2
 SAY_PAUSE_S = 0.1
+DELETE_S = 20.0
+"""Longer than a fault holds up what is on its way: an order that comes so late would delete what came since."""
+
 TWICE, LATER, OTHERWISE = 0.01, 0.02, 0.025
 """Shares of the commands that are asked twice at once, asked again later, and sent again with other arguments."""
 
@@ -46,16 +52,20 @@ def address_of(actor: str) -> Address:
 
 
 class Calls:
-    """Writes to `record`; no call is waited for beyond `deadline`, on the monotonic clock."""
+    """Writes to `record`; no call is waited for beyond `deadline`, on the monotonic clock.
+
+    `directory` is where steps leave their tokens (outside.py).
+    """
 
     def __init__(
-        self, record: Record, clients: dict[str, Client], raw: RawCaller, web: Web, deadline: float
+        self, record: Record, clients: dict[str, Client], raw: RawCaller, web: Web, deadline: float, directory: Path
     ) -> None:
         self.record = record
         self._clients = clients
         self._raw = raw
         self._web = web
         self._deadline = deadline
+        self.directory = directory
         self.told: defaultdict[str, int] = defaultdict(int)
         """actor → the highest sequence that anybody was told."""
 
@@ -123,6 +133,85 @@ class Calls:
             if ended.done() or time.monotonic() > self._deadline:
                 return
             await asyncio.sleep(SAY_PAUSE_S)
+
+    async def begin(self, entry: Entry, names: Sequence[str], args: dict[str, Any]) -> Entry:
+        """A workflow's run that is begun by signals of these names, sent at once, and what came of it."""
+        self.record.entries.append(entry)
+        entry.sent_at, started = time.time(), time.monotonic()
+        address = address_of(entry.actor)
+        client = self._clients[address.tenant]
+        try:
+            replies = await asyncio.gather(*[self._begin(entry, name, args) for name in names])
+            if refused := [reply.error for reply in replies if reply.error is not None]:
+                entry.outcome, entry.error = "failed", str(refused)
+                return entry
+            begun = [msgspec.json.decode(reply.result, type=Begun) for reply in replies]
+            if len({one.run for one in begun}) != 1 or sum(one.started for one in begun) != 1:
+                self.record.misordered.append((entry.actor, f"its signals began {begun}, and one run is right"))
+            entry.id = begun[0].run
+            status = await Run(client, address.kind, address.key, entry.id).settled(self._left())
+        except (TroupeError, TimeoutError) as error:
+            entry.error = str(error)
+            return entry
+        entry.waited_s = time.monotonic() - started
+        if status.settled:
+            entry.outcome = "done" if status.error is None else _ENDS.get(status.error.code, "failed")
+            entry.error = "" if status.error is None else f"{status.error.code}: {status.error.message}"
+            entry.value = None if status.error else _int_or_none.decode(status.result)
+        return entry
+
+    def _begin(self, entry: Entry, name: str, args: dict[str, Any]) -> Awaitable[Reply]:
+        tenant, kind, key = address_of(entry.actor)
+        body = msgspec.json.encode(control.Start(name, entry.amount, args))
+        call = partial(self._clients[tenant].call, kind, key, control.START, body)
+        return self._by_client(partial(_in_time, call, f"{entry.id}-{name}"))
+
+    async def complete(self, tenant: str, token: str, value: int, ended: asyncio.Future[Any]) -> bool:
+        """Completes a step by its token; false when it was refused, as it must be once it was used, or has `ended`."""
+        while not (ended.done() or time.monotonic() > self._deadline):
+            try:
+                await self._clients[tenant].complete(token, value, timeout_s=self._left())
+                return True
+            except Rejected:
+                return False
+            except (TroupeError, TimeoutError):
+                await asyncio.sleep(SAY_PAUSE_S)  # the run has ended; or the stream is full, until there is room
+        return False
+
+    async def delete(self, entry: Entry) -> Entry:
+        """Deletes an actor, once it does nothing. `unknown` when nobody answered within DELETE_S."""
+        self.record.entries.append(entry)
+        entry.sent_at, started = time.time(), time.monotonic()
+        entry.outcome = "unknown"
+        address = address_of(entry.actor)
+        while time.monotonic() < started + DELETE_S:
+            try:
+                deleted = await self._clients[address.tenant].delete(
+                    address.kind, address.key, by="chaos", timeout_s=DELETE_S
+                )
+            except Rejected as error:  # a repeat of its last command is being answered
+                entry.error = str(error)
+                await asyncio.sleep(SAY_PAUSE_S)
+                continue
+            except (TroupeError, TimeoutError) as error:
+                entry.error = str(error)
+                break
+            entry.outcome, entry.seq, entry.error = "done", deleted.seq, ""
+            entry.waited_s = time.monotonic() - started
+            self.told[entry.actor] = max(self.told[entry.actor], entry.seq)
+            break
+        return entry
+
+    async def repeat(self, entry: Entry) -> None:
+        """Asks an addition again whose actor was deleted since, which must be told so."""
+        try:
+            reply = await self._call(entry, msgspec.json.encode({"amount": entry.amount}))
+        except (TroupeError, TimeoutError) as error:
+            entry.outcome, entry.error = "stuck", f"asked again in another life: {error}"
+            return
+        if reply.error is None or reply.error.code != "deleted":
+            found = f"command {entry.id} was deleted with its actor, and asked again was answered {reply}"
+            self.record.misordered.append((entry.actor, found))
 
     async def look(self, actor: str, caller: str) -> Look | None:
         """Asks a counter for its state; None when nobody answered."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.flows import FLOWS
 from tests.chaos.log import Event
+from tests.chaos.outside import HAND
 from tests.chaos.record import Entry, Outcome
 from tests.chaos.rewritten import Rewritten
 
@@ -19,7 +20,9 @@ TOLD = {"done": "troupe.signal", "cancelled": "troupe.cancel", "terminated": "tr
 CONTINUED = "$continued"
 """The entry behind which requests are numbered anew."""
 
-STEPS = {"trip": ["before", "left", "right", "after"], "leg": ["leg-before"]}
+STEPS = {
+    "trip": ["before", "left", "right", "after"], "leg": ["leg-before"], "handed": ["before", HAND, "after"]
+}  # fmt: skip
 """The steps of runs that are done; a `chain` has one a round."""
 
 MOST = {"recalled": ["before", "undo"], "endless": ["before"], "leg": ["leg-before", "leg-undo"]}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 
 from tests.chaos.evidence import Evidence, Verdict
+from tests.chaos.lives import began_at, erased
 from tests.chaos.log import Event
 from tests.chaos.record import Look
 from tests.chaos.rewritten import Rewritten, caused_by
@@ -22,13 +23,14 @@ ROUNDED_S = 1e-5
 def check(evidence: Evidence, verdict: Verdict) -> None:
     """Compares the log with itself, with the broker's order, and with every state that was told."""
     lanes: dict[int, list[Event]] = defaultdict(list)
+    gone = erased(evidence.log.events.values())
     for actor, events in evidence.log.events.items():
         for event in events:
             lanes[event.lane].append(event)
         _check_actor(actor, events, _places(evidence, actor), verdict)
     for lane, events in lanes.items():
         events.sort(key=lambda event: event.position)
-        _check_lane(lane, events, verdict)
+        _check_lane(lane, events, gone[lane], verdict)
     _check_sums(evidence, verdict)
     _check_states(evidence, verdict)
 
@@ -44,7 +46,7 @@ def _places(evidence: Evidence, actor: str) -> Mapping[str, int]:
 def _check_actor(actor: str, events: list[Event], stored: Mapping[str, int], verdict: Verdict) -> None:
     last_stored = {False: 0, True: 0}
     last_command = {False: "", True: ""}
-    for number, event in enumerate(events, 1):
+    for number, event in enumerate(events, began_at(events)):
         if event.seq != number:
             verdict.lost.append((actor, f"event {event.seq} stands where {number} should"))
             return
@@ -63,12 +65,14 @@ def _check_actor(actor: str, events: list[Event], stored: Mapping[str, int], ver
             last_stored[answer], last_command[answer] = place, command
 
 
-def _check_lane(lane: int, events: list[Event], verdict: Verdict) -> None:
-    before = events[0]
+def _check_lane(lane: int, events: list[Event], gone: int, verdict: Verdict) -> None:
+    """`gone` positions are missing: those of events of deleted actors."""
+    before, missing = events[0], 0
     for number, event in enumerate(events, 1):
-        if event.position != number:
-            found = f"lane {lane}: position {event.position} stands where {number} should"
-            (verdict.lost if event.position > number else verdict.duplicated).append((event.actor, found))
+        missing = max(missing, min(event.position - number, gone))
+        if event.position != number + missing:
+            found = f"lane {lane}: position {event.position} stands where {number + missing} should"
+            (verdict.lost if event.position > number + missing else verdict.duplicated).append((event.actor, found))
             return
         if event.epoch < before.epoch:
             found = f"lane {lane}: epoch {event.epoch} after {before.epoch} at position {event.position}"
@@ -77,6 +81,9 @@ def _check_lane(lane: int, events: list[Event], verdict: Verdict) -> None:
             found = f"lane {lane}: {event.code_version} after {before.code_version} at position {event.position}"
             verdict.reordered.append((event.actor, found))
         before = event
+    if missing < gone:
+        found = f"lane {lane}: {gone} events were deleted, and {missing} positions are missing"
+        verdict.duplicated.append((before.actor, found))
 
 
 def version_of(event: Event) -> int:
@@ -109,7 +116,7 @@ def _check_states(evidence: Evidence, verdict: Verdict) -> None:
     """Every state that was told is the fold of the log up to its sequence, and none is older than what was known."""
     log = evidence.log
     folds = {
-        actor: [0, *accumulate(event.amount for event in events)]
+        actor: [*[0] * began_at(events), *accumulate(event.amount for event in events)]
         for actor, events in log.events.items()
         if actor.split("/")[1] == "counter"
     }
@@ -141,7 +148,8 @@ def _check_looks(evidence: Evidence, folds: Mapping[str, list[int]], verdict: Ve
     latest: dict[tuple[str, str], int] = {}
     for look in evidence.record.looks:
         _check_age(look, look.at_least, verdict)
-        _check_look(look, folds.get(look.actor, [0]), verdict)
+        if look.seq >= began_at(evidence.log.events.get(look.actor, [])):
+            _check_look(look, folds.get(look.actor, [0]), verdict)
         place = (look.caller, look.actor)
         if look.seq < latest.get(place, 0):
             found = f"a query at {look.seq} followed one at {latest[place]} by the same caller"

@@ -8,6 +8,7 @@ import msgspec
 
 from tests.chaos import check_flows
 from tests.chaos.evidence import Evidence, Verdict
+from tests.chaos.lives import DELETE, Lives
 from tests.chaos.log import Event
 from tests.chaos.record import TOO_LATE, Entry
 from tests.chaos.rewritten import Rewritten, caused_by
@@ -36,8 +37,9 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
             own[actor, event.command_id].append(event)
     caused, rewritten, astray = caused_by(evidence), Rewritten(evidence), check_flows.strays(evidence)
     explained: Counter[tuple[str, int]] = Counter()
+    lives = Lives(evidence)
     for entry in record.entries:
-        mine = own.get((entry.actor, entry.id), [])
+        mine = lives.own(entry) if entry.method == DELETE else own.get((entry.actor, entry.id), [])
         followed = caused.get((entry.actor.split("/")[0], entry.id), [])
         if check_flows.is_flow(entry):  # what a signal or a second start had a run do is the run's own
             followed = check_flows.family(followed, own) if entry.method == "run" else []
@@ -49,7 +51,13 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
         elif entry.outcome in ("stuck", "failed"):
             verdict.stuck.append((entry.actor, f"command {entry.id} {entry.method}: {entry.outcome}: {entry.error}"))
         else:
-            verdict.acknowledged += 1
+            verdict.acknowledged += entry.outcome != "unknown"
+            if entry.method == DELETE:
+                lives.check_order(entry, verdict)
+                continue
+            if lives.is_over(entry):
+                lives.check_over(entry, mine, verdict)
+                continue
             _check_answers(evidence, entry, rewritten, verdict)
             if check_flows.is_flow(entry):
                 if entry.method == "run":

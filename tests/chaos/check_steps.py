@@ -62,8 +62,10 @@ def _of_flow(entry: Entry) -> list[str]:
     """The steps of a workflow's run that is done, and of its child."""
     if entry.outcome != "done" or entry.method != "run":
         return []
-    trip = "/trip/" in entry.actor
-    return [*FLOW_STEPS["trip"], *FLOW_STEPS["leg"]] if trip else [f"round-{n}" for n in range(entry.amount)]
+    kind = entry.actor.split("/")[1]
+    if kind == "chain":
+        return [f"round-{n}" for n in range(entry.amount)]
+    return [*FLOW_STEPS[kind], *(FLOW_STEPS["leg"] if kind == "trip" else [])]
 
 
 def read_outside(path: Path) -> list[Mark]:

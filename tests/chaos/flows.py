@@ -5,17 +5,18 @@
     recalled  a step, and a child that never comes back: cancelled, it undoes its step, and its child is told
     chain     a round for every signal, each continuing as new: no signal that came early is lost
     endless   a step, and a wait for what never comes: it is terminated, or its time is over, and nothing is undone
+    handed    a step that hands out a token between two others: whoever has it completes it, once
 """
 
 from __future__ import annotations
 
 from runtime import RetryPolicy, Workflow, workflow
-from tests.chaos.outside import note
+from tests.chaos.outside import HAND, hand_out, note
 
 PATIENT = RetryPolicy(max_attempts=8, first_delay_s=0.05, max_delay_s=1.0)
 """More attempts than one that a fault ended costs."""
 
-FLOWS = ("trip", "recalled", "chain", "endless")
+FLOWS = ("trip", "recalled", "chain", "endless", "handed")
 """Those that are started from outside."""
 
 
@@ -76,6 +77,17 @@ async def endless(ctx: Workflow, amount: int) -> None:
         saga.undo("undo", note, "ran", own, "undo")
         await _step(ctx, "before", own)
         await ctx.signal("never")
+
+
+@workflow("handed", retry=PATIENT)
+async def handed(ctx: Workflow, amount: int) -> int:
+    """Gives what its token is completed with, and `amount`, together."""
+    own = _own(ctx)
+    await _step(ctx, "before", own)
+    brought: int = await ctx.external(HAND, hand_out, own, returns=int)
+    note("had", own, HAND)
+    await _step(ctx, "after", own)
+    return brought + amount
 
 
 def _own(ctx: Workflow) -> str:

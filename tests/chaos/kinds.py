@@ -18,10 +18,10 @@ from runtime.entity import entity
 from runtime.errors import Rejected
 from runtime.keyvalue import KeyValue, keyvalue
 from runtime.turn import Turn
-from tests.chaos.flows import PATIENT, chain, endless, leg, recalled, trip
+from tests.chaos.flows import PATIENT, chain, endless, handed, leg, recalled, trip
 from tests.chaos.outside import note
 
-__all__ = ["chain", "counter", "endless", "errand", "leg", "recalled", "trip"]
+__all__ = ["chain", "counter", "endless", "errand", "handed", "leg", "recalled", "trip"]
 
 
 class Counter(Struct, frozen=True):

@@ -19,19 +19,25 @@ import uvloop
 from runtime.client import Client
 from tests.chaos.calls import Calls
 from tests.chaos.flow_program import Flow
-from tests.chaos.programs import Errand, Loose, Program, Publish, Strict, Wait, sample
+from tests.chaos.programs import Deleted, Errand, Loose, Program, Publish, Strict, Wait, sample
 from tests.chaos.raw import RawCaller
 from tests.chaos.readers import NatsReader, Reader, WebReader
 from tests.chaos.record import LoadPlan, Reading, Record, write
 from tests.chaos.settings import TENANTS
 from tests.chaos.web import Web
 
-SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.40, "e": 0.04, "w": 0.03, "f": 0.03}
+SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.40, "e": 0.04, "w": 0.03, "f": 0.03, "d": 0.03}
 """How many actors have which program, before the seed changes it: see `mix`."""
 
 RUNS = "ewf"
 """The programs that have no counters of their own."""
 
+LIVES = "d"
+"""Those whose counters begin anew: nobody can say later what they were."""
+
+PROGRAMS: dict[str, type[Program]] = {
+    "l": Loose, "p": Publish, "e": Errand, "w": Wait, "f": Flow, "d": Deleted
+}  # fmt: skip
 SAMPLES_PER_S = 40.0
 
 
@@ -39,7 +45,7 @@ def mix(seed: int, keys: int, *, http: bool, only: str = "") -> dict[str, list[s
     """program → the keys that have it, the same in every tenant. `only` are the programs that there are, if not all.
 
     s: one command in flight; r: the same in plain nats-py; h: the same over HTTP; p: published and not waited for;
-    l: several in flight, transfers, timers; e: errands; w: errands that wait; f: workflows.
+    l: several in flight, transfers, timers; e: errands; w: errands that wait; f: workflows; d: deleted now and then.
     """
     chance = random.Random(f"mix/{seed}")
     wanted = {name: share for name, share in SHARES.items() if (http or name != "h") and (not only or name in only)}
@@ -63,7 +69,7 @@ class Load:
         self._end = begun + plan.seconds
         self._deadline = self._end + plan.settle_s
         self._keys = mix(plan.seed, plan.keys, http=bool(plan.gateways), only=plan.programs)
-        self._calls = Calls(self.record, clients, raw, web, self._deadline)
+        self._calls = Calls(self.record, clients, raw, web, self._deadline, Path(plan.record).parent)
         self._think_s = plan.keys * len(TENANTS) / plan.rate
         self._programs = self._made()
 
@@ -100,7 +106,7 @@ class Load:
                     actor = f"{tenant}/{kind}/{key}"
                     session = key if letter in "srh" and number * 3 + place < plan.sessions else ""
                     others = [f"{tenant}/counter/{other}" for other in keys.get("l") or [key]]
-                    program = {"l": Loose, "p": Publish, "e": Errand, "w": Wait, "f": Flow}.get(letter, Strict)
+                    program = PROGRAMS.get(letter, Strict)
                     found.append(program(calls, actor, session, others, chance, self._think_s, self._end, plan.looks))
         return found
 
@@ -121,7 +127,7 @@ class Load:
 
     async def _sample(self) -> None:
         chance = random.Random(f"sample/{self._plan.seed}")
-        letters = [letter for letter in self._keys if letter not in RUNS]
+        letters = [letter for letter in self._keys if letter not in RUNS + LIVES]
         actors = [f"{tenant}/counter/{key}" for tenant in TENANTS for letter in letters for key in self._keys[letter]]
         await sample(self._calls, actors, chance, 1 / SAMPLES_PER_S)
 

@@ -88,6 +88,8 @@ UNION ALL SELECT concat_ws('/', tenant, kind, key), 'timer ' || name || ' due at
 UNION ALL SELECT concat_ws('/', tenant, kind, key), 'dead letter ' || command_id || ' ' || code || ': ' || error
 FROM dead_letters
 UNION ALL SELECT actor::text, 'paused: ' || reason FROM paused
+UNION ALL SELECT concat_ws('/', tenant, kind, key), 'to be erased below ' || erase_below FROM actors
+WHERE erase_below IS NOT NULL
 """
 _SNAPSHOTS = f"""
 SELECT {_NAME}, s.seq, (s.state::json->>'value')::int FROM snapshots s JOIN actors a USING (actor)

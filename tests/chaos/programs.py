@@ -5,6 +5,7 @@
     p       additions that are published straight to NATS, one after the other, without waiting for the actor
     e       errands, one after the other
     w       errands that wait, one after the other: each is signalled, or cancelled
+    d       as s, and now and then the actor is deleted: it begins anew, and what is repeated of before must not count
 
 A few per cent of the commands are asked twice under their id, at the same time or later: both answers must agree. Some
 are sent again with other arguments, which must be refused.
@@ -20,12 +21,16 @@ from typing import Any
 
 from schemas import control
 from tests.chaos.calls import Calls, address_of, entry_of
+from tests.chaos.lives import DELETE
 from tests.chaos.record import Entry, Via
 
 IN_FLIGHT = 4
 LONGEST_PAUSE_S = 3.0
 CANCELLED = 0.3
 """Of the errands that wait so many are cancelled."""
+
+DELETED, REPEATED = 0.1, 0.5
+"""Shares: of the rounds so many are deletions, and behind so many of these an old command is repeated."""
 
 VIA: dict[str, Via] = {"r": "raw", "h": "http", "p": "publish"}
 
@@ -123,6 +128,37 @@ class Loose(Program):
         elif what < 0.15 + self.looks:
             return self.calls.look(self.actor, f"{self.actor}/{number}")  # they overtake one another
         return self.calls.send(self.entry(number, method, amount, target), args, self.chance)
+
+
+class Deleted(Program):
+    """One command in flight, and several lives."""
+
+    async def run(self) -> None:
+        total = number = began = 0
+        before: list[Entry] = []
+        while await self.think():
+            number += 1
+            if before and self.chance.random() < DELETED:
+                entry = await self.calls.delete(self.entry(number, DELETE, 0))
+                if entry.outcome != "done":
+                    return  # nobody knows in which life what follows would be
+                if self.chance.random() < REPEATED:
+                    await self.calls.repeat(self.chance.choice(before))
+                total, began, before = 0, entry.seq, []
+                continue
+            amount = self.chance.randint(1, 99)
+            total += amount
+            entry = await self.calls.send(self.entry(number, "add", amount), {"amount": amount}, self.chance)
+            before.append(entry)
+            if entry.outcome == "stuck":
+                return
+            told, right = [(entry.value, entry.seq)], (total, began + len(before))
+            if self.chance.random() < self.looks and (look := await self.calls.look(self.actor, self.actor)):
+                told.append((look.value, look.seq))
+            if any(one != right for one in told):
+                found = f"command {number} and a look behind it were answered with {told}; {right} is right"
+                self.calls.record.misordered.append((self.actor, found))
+                return
 
 
 class Publish(Program):

@@ -13,7 +13,7 @@ import msgspec
 TOO_LATE = "too-late"
 """The method of what is said to a run that has ended, and meant to be refused."""
 
-Outcome = Literal["done", "rejected", "cancelled", "terminated", "timed_out", "failed", "stuck", "stored"]
+Outcome = Literal["done", "rejected", "cancelled", "terminated", "timed_out", "failed", "stuck", "stored", "unknown"]
 Via = Literal["client", "raw", "http", "publish"]
 
 
@@ -43,8 +43,8 @@ class Entry(msgspec.Struct, array_like=True):
     `amount` is what the command asked to add or to move, `target` the actor it moves to. `sent_at` is Unix seconds,
     `waited_s` what its caller waited. `value` and `seq` are the answer's. `again` is a later answer to the same id,
     (value, seq), if one was asked for, and `reused` the code of the error when it was sent with other arguments.
-    An outcome `stored` is the broker's acknowledgement alone. `aim` is what a workflow's run is to come to, with
-    `run_timeout_s` as the time it has.
+    An outcome `stored` is the broker's acknowledgement alone, `unknown` an order that nobody answered. `aim` is what a
+    workflow's run is to come to, with `run_timeout_s` as the time it has.
     """
 
     actor: str

@@ -144,7 +144,7 @@ def start_load(world: World, record_path: Path) -> subprocess.Popen[bytes]:
         settings.rate,
         settings.sessions,
         str(record_path),
-        settings.programs,
+        settings.all_programs,
         settings.looks,
     )
     command = [sys.executable, "-m", "tests.chaos.load", msgspec.json.encode(plan).decode()]

@@ -18,6 +18,9 @@ the verdict on the others weaker."""
 
 FINALE_S = 15.0
 
+PROGRAMS = "srhplewfd"
+"""The letters of programs.py."""
+
 TENANTS = ("default", "acme", "globex")
 """Each has actors of the same names."""
 
@@ -64,6 +67,11 @@ class ChaosSettings:
     trim_lag_s: float = 20.0
     warm_up_s: float = 2.0
     calm_s: float = 2.0
+
+    @property
+    def all_programs(self) -> str:
+        """The letters of programs.py that the load has. An order to delete is in no stream: no backup has it again."""
+        return self.programs or (PROGRAMS.replace("d", "") if "restore" in self.faults else PROGRAMS)
 
     def finale(self) -> ChaosSettings:
         """The run that this one ends with, unless its faults were chosen."""

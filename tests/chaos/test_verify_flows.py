@@ -16,7 +16,7 @@ from tests.chaos.verify import verify
 
 B = "acme/counter/b"
 TRIP, LEG, ENDLESS, CHAIN = "acme/trip/f-1", "acme/leg/f-1-leg", "acme/endless/f-2", "acme/chain/f-3"
-RECALLED, LEFT = "acme/recalled/f-4", "acme/leg/f-4-leg"
+RECALLED, LEFT, HANDED = "acme/recalled/f-4", "acme/leg/f-4-leg", "acme/handed/f-5"
 
 LOGS: dict[str, list[tuple[str, str, str | None]]] = {
     TRIP: [
@@ -46,17 +46,22 @@ LOGS: dict[str, list[tuple[str, str, str | None]]] = {
         ("troupe.started", "left", "recalled"), ("leg-before", "left", "recalled"), ("troupe.cancel", "left", "told"),
         ("$cancelled", "left", "recalled"), ("leg-undo", "left", "recalled"), ("troupe.ended", "left", "recalled"),
     ],
+    HANDED: [
+        ("troupe.started", "handed", None), ("before", "handed", None), ("hand", "handed", None),
+        ("troupe.signal", "handed", "token-1"), ("$external hand", "handed", None), ("after", "handed", None),
+        ("troupe.ended", "handed", None),
+    ],
 }  # fmt: skip
 """actor → (type, or name of a step; command; what caused it)."""
 
 OUTSIDE = {
     "trip": ["before", "left", "right", "leg-before", "after"], "endless": ["before"], "chain": ["round-0", "round-1"],
-    "recalled": ["before", "leg-before", "undo", "leg-undo"],
+    "recalled": ["before", "leg-before", "undo", "leg-undo"], "handed": ["before", "hand", "after"],
 }  # fmt: skip
 
 
 def right() -> Evidence:
-    """A trip with its child, one that joined it, a run that was terminated, one of two rounds, one cancelled."""
+    """A trip with its child, one that joined it, runs terminated, of two rounds, cancelled, and with a token."""
     events: dict[str, list[Event]] = defaultdict(list)
     position = numbered = 0
     for actor, steps in LOGS.items():
@@ -74,6 +79,7 @@ def right() -> Evidence:
         _entry(ENDLESS, "endless", 3, outcome="terminated"),
         _entry(CHAIN, "chain", 2, value=4),
         _entry(RECALLED, "recalled", 7, outcome="cancelled"),
+        _entry(HANDED, "handed", 4, value=8),
     ]
     inbox = {
         (one.actor, one.id): (one.seq, one.outcome != "done", "null" if one.value is None else str(one.value))
@@ -112,7 +118,7 @@ def _drop(evidence: Evidence, actor: str, at: int) -> None:
 def test_given_workflows_that_are_right_when_verified_then_nothing_is_found() -> None:
     verdict = verify(right())
     assert verdict.good, verdict.findings
-    assert verdict.acknowledged == 5
+    assert verdict.acknowledged == 6
 
 
 @pytest.mark.parametrize(
@@ -121,6 +127,7 @@ def test_given_workflows_that_are_right_when_verified_then_nothing_is_found() ->
         (TRIP, 5, "took the steps"), (TRIP, 3, "told 0 times"), (TRIP, 11, "has 0 events troupe.ended"),
         (LEG, 1, "has 0 events troupe.started"), (LEG, 2, "took the steps"), (CHAIN, 3, "told 1 times"),
         (CHAIN, 7, "took the steps"), (ENDLESS, 3, "told 0 times"), (RECALLED, 3, "told 0 times"),
+        (HANDED, 3, "took the steps"), (HANDED, 4, "told 0 times"),
     ],
 )  # fmt: skip
 def test_given_an_event_of_a_run_that_is_missing_when_verified_then_it_is_lost(actor: str, at: int, says: str) -> None:
@@ -141,6 +148,7 @@ def test_given_an_event_of_a_run_that_is_missing_when_verified_then_it_is_lost(a
         (LEG, "troupe.step", {"step": "leg-undo", "number": 9, "causation_id": "trip"}, "took the steps"),
         (ENDLESS, "troupe.step", {"step": "undo", "number": 9}, "took the steps"),
         (RECALLED, "troupe.step", {"step": "after", "number": 9}, "took the steps"),
+        (HANDED, "troupe.signal", {"causation_id": "token-2"}, "told 2 times"),
     ],
 )
 def test_given_an_event_too_many_when_verified_then_something_happened_twice(
@@ -176,7 +184,8 @@ def test_given_a_signal_to_a_run_that_is_over_when_it_is_not_refused_then_that_i
 @pytest.mark.parametrize(
     ("command", "step", "says"),
     [
-        ("trip", "leg-before", "its step leg-before never ran"), ("chain", "round-1", "its step round-1 never ran"),
+        ("trip", "leg-before", "its step leg-before never ran"), ("handed", "hand", "its step hand never ran"),
+        ("chain", "round-1", "its step round-1 never ran"),
         ("recalled", "undo", "its step before is not undone"),
         ("recalled", "leg-undo", "its step leg-before is not undone"),
     ],

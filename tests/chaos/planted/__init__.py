@@ -70,6 +70,8 @@ BUGS: Sequence[Bug] = (
     _of_workflows("skip_undo", "lost", "is not undone"),
     _of_workflows("hear_too_late", "duplicated", "was over, and command"),
     _of_workflows("start_twice", "duplicated", "joined a run"),
+    _of_workflows("unsaid_start", "stuck", "/chain/"),
+    Bug("answer_of_before", ("kill",), ("reordered",), "asked again was answered", 300.0, programs="d", seconds=6.0),
 )
 
 
