@@ -15,4 +15,4 @@ def _say_nothing(*given: Any) -> None:
     pass
 
 
-beginnings.controls = SimpleNamespace(**vars(controls) | {"say": _say_nothing})  # type: ignore[assignment]  # the bug
+beginnings.controls = SimpleNamespace(**vars(controls) | {"say": _say_nothing})  # type: ignore[attr-defined, assignment]  # the bug
