@@ -84,13 +84,11 @@ class Activity:
 def outside() -> Context:
     """A copy of the current context in which what is started belongs to no run."""
     context = copy_context()
-    context.run(_leave)
+    if pace.current.get() is not None:
+        context.run(pace.current.set, None)
+    if _activity.get() is not None:
+        context.run(_activity.set, None)
     return context
-
-
-def _leave() -> None:
-    _activity.set(None)
-    pace.current.set(None)
 
 
 def inside(run: pace.Pace) -> Context:

@@ -65,9 +65,9 @@ class Source:
 
     __slots__ = ("_beats", "_loop", "_make", "_over")
 
-    def __init__(self, make: Callable[[], Beats]) -> None:
+    def __init__(self, make: Callable[[], Beats], loop: asyncio.AbstractEventLoop) -> None:
         self._make = make
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._beats: Beats | None = None
         self._over = False
 

@@ -51,13 +51,15 @@ class Request:
 
     __slots__ = ("answer", "carry", "digest", "job", "keeping", "name", "number", "occurrence", "take_back")
 
-    def __init__(self, number: int, name: str, occurrence: int, digest: int, carry: Carry) -> None:
+    def __init__(
+        self, number: int, name: str, occurrence: int, digest: int, carry: Carry, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.number = number
         self.name = name
         self.occurrence = occurrence
         self.digest = digest
         self.carry = carry
-        self.answer: asyncio.Future[Entry] = asyncio.Future()
+        self.answer: asyncio.Future[Entry] = asyncio.Future(loop=loop)
         self.job: asyncio.Task[None] | None = None
         self.keeping = False
         self.take_back: Callable[[], object] | None = None
@@ -214,7 +216,7 @@ class Delivery(Recorder):
         number, occurrence = self._count(name)
         digest = divergence.digest_of(asked)
         self._recorded(number, name, asked, digest)
-        request = Request(number, name, occurrence, digest, run)
+        request = Request(number, name, occurrence, digest, run, self._handlers())
         self._requests[number] = request
         if self._live:
             self._begin(request)
@@ -260,7 +262,7 @@ class Delivery(Recorder):
     # -- what comes of them ---------------------------------------------------------------------------------------
 
     def _begin(self, request: Request) -> None:
-        request.job = asyncio.Task(self._carry_out(request), context=outside())
+        request.job = asyncio.Task(self._carry_out(request), loop=self._handlers(), context=outside())
 
     async def _carry_out(self, request: Request) -> None:
         number, digest = request.number, request.digest

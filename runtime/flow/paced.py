@@ -103,14 +103,14 @@ class PacedSteps(Delivery):
     ) -> None:
         """Runs a step's function as often as `policy` allows; what came of it goes into the entry."""
         ends = inf if policy.max_elapsed_s is None else self._clock.now() + policy.max_elapsed_s
-        take = partial(self._take, name, occurrence, fn, args, kwargs, returns, entry, heartbeat_timeout_s)
         for attempt in range(1, policy.max_attempts + 1):
             try:
+                taking = self._take(name, occurrence, fn, args, kwargs, returns, entry, heartbeat_timeout_s)
                 if timeout_s is None:
-                    await take()
+                    await taking
                 else:
                     async with asyncio.timeout(timeout_s):
-                        await take()
+                        await taking
                 return
             except BadResult:
                 raise

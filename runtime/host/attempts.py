@@ -243,8 +243,8 @@ class Attempts:
 
     def _keeps_nothing(self, command: Command) -> bool:
         """Whether an execution was ended without its handler, in this batch or just before."""
-        place = (command.actor, command.id)
-        return place not in command.lane.active or any(place == stopped for _, stopped in self._plan.stopped)
+        place, stopped = (command.actor, command.id), self._plan.stopped
+        return place not in command.lane.active or (bool(stopped) and any(place == one for _, one in stopped))
 
     # -- failure --------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ class Turns(Beginnings):
             running.item, running.method = item, None
             if type(item) is Command:
                 self._command(item)
+            elif type(item) is Step:
+                self._step(item)
             elif isinstance(item, Next):
                 self._next(item)
             elif isinstance(item, Rerun):
@@ -53,8 +55,6 @@ class Turns(Beginnings):
                 self._finished(item)
             elif isinstance(item, Expire):
                 self._expire(item)
-            elif isinstance(item, Step):
-                self._step(item)
             elif isinstance(item, Touch):
                 self._touch(item)
             elif isinstance(item, Sent):

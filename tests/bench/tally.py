@@ -29,7 +29,7 @@ class RunLoad(Load):
 
 
 class Tally(msgspec.Struct):
-    """What one process saw. Times in seconds; `waits` are those of commands sent and answered in the measurement."""
+    """What one process saw. Times in seconds; `waits` are those of commands answered in the measurement."""
 
     answered: int
     failed: int
@@ -59,14 +59,14 @@ async def drive(load: Load, callers: list[Call]) -> Tally:
 
     async def one(call: Call) -> None:
         nonlocal number
-        while (now := time.time()) < end:
+        while time.time() < end:
             number += 1
             key = load.keys[number % len(load.keys)]
             asked = time.perf_counter()
             tally.failed += not await call(key)
             waited = time.perf_counter() - asked
             tally.answered += 1
-            if load.begin_at <= now and time.time() < end:
+            if load.begin_at <= time.time() < end:
                 tally.waits.append(waited)
 
     async def watch() -> None:

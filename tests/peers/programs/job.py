@@ -41,12 +41,12 @@ def run_in_threads(job: Job, call: SyncCall) -> None:
 
     def one(number: int) -> None:
         keys, tally = job.keys[number :: job.in_flight] or job.keys, tallies[number]
-        while (now := time.time()) < end:
+        while time.time() < end:
             asked = time.perf_counter()
             tally.failed += not call(keys[tally.answered % len(keys)])
             waited = time.perf_counter() - asked
             tally.answered += 1
-            if job.begin_at <= now and time.time() < end:
+            if job.begin_at <= time.time() < end:
                 tally.waits.append(waited)
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(job.in_flight)]
