@@ -162,13 +162,17 @@ class Mail:
         To ask counts as doing something, also after it was given up: the answer may still come, and an attempt that
         starts anew would have it.
         """
-        if not self._steps.only_waits(self.waiting) or self._steps.to_be_told or self._posted:
-            return None
         if self._unanswered and not self._steps.answers_are_entries:
+            return None
+        return self.rests_until()
+
+    def rests_until(self) -> float | None:
+        """The same, also while an answer is waited for."""
+        if not self._steps.only_waits(self.waiting) or self._steps.to_be_told or self._posted:
             return None
         if any(waiter.done() for waiter in self._waiters):
             return None
-        return min(self.waiting.values())
+        return min(self.waiting.values(), default=None)
 
     def _sort(self) -> None:
         while self._posted:

@@ -25,6 +25,7 @@ from runtime.errors import BadResult, Cancelled, Rejected
 from runtime.failure import failure_of
 from runtime.heartbeats import BEAT, Beats, Source
 from runtime.sent import is_text
+from runtime.stubs import instead
 from schemas.wire import Failure
 
 T = TypeVar("T")
@@ -328,7 +329,7 @@ class Recorder(abc.ABC):
     ) -> None:
         """Runs a step's function once; what came of it goes into the entry. Raises what the function raises."""
         await self._keeper.confirm()
-        fn = self.stubs.get(name, fn)
+        fn = instead(self.stubs[name], fn) if name in self.stubs else fn
         self.working += 1
         loop = self._handlers()
         began = loop.time()

@@ -24,22 +24,27 @@ from typing import Any
 
 import msgspec
 
+from runtime.arguments import InvalidArguments
 from runtime.clock import ManualClock
 from runtime.entity import Entity
-from runtime.errors import BadDefinition, CallFailed, TroupeError
+from runtime.errors import BadDefinition, CallFailed, Rejected, TroupeError
+from runtime.flow.context import RUN
+from runtime.flow.state import RunState
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
-from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, NewEvent, Read
+from runtime.kind import SYSTEM_EVENT_PREFIX, Execution, Kind, NewEvent, Read
 from runtime.mail import SIGNAL, Message
 from runtime.scenario import body_of, named, unknown
 from runtime.sent import SetTimer
 from runtime.stubs import Steps, stubs_of
+from runtime.tokens import NO_SECRET
 from runtime.turn import Turn
 from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
 from schemas.address import Address, BadAddress, actor_id, encode_token
 from schemas.control import Ended
 from schemas.headers import MAX_ID_LENGTH, is_id, travelling
 from schemas.subjects import command as command_subject
-from schemas.wire import LogEvent
+from schemas.tokens import SIGNAL_PREFIX, BadToken, is_token, parse_token
+from schemas.wire import Failure, LogEvent
 
 MAX_TURNS = 10_000
 """Turns that one call may lead to; more are taken for actors that tell each other things for ever."""
@@ -83,6 +88,8 @@ class World:
         self._actors: dict[Address, Actor] = {}
         self._queue: deque[Command] = deque()
         self._timers: dict[tuple[Address, str], tuple[SetTimer, Command]] = {}
+        self._started: dict[tuple[Address, str], str] = {}
+        self._used: dict[str, tuple[bytes, str | None]] = {}
 
     def ask(
         self,
@@ -105,7 +112,8 @@ class World:
         the recorded answer. `principal` and `roles` are who asks, as the handler sees it; `sender` (kind, key) is the
         actor that does. `headers` are those that travel (schemas.headers).
         """
-        sent = self._send(kind, key, command, args, id, tenant, principal, roles, sender, headers)
+        sent = self._command(kind, key, command, args, id, tenant, principal, roles, sender, headers)
+        self._queue.append(sent)
         outcome = self._run(sent)
         if outcome is None:
             raise CallFailed("timeout", f"{sent.address} is paused: command {sent.id!r} waits until it is resumed")
@@ -124,7 +132,8 @@ class World:
         roles: tuple[str, ...] = (),
     ) -> str:
         """Sends a command, lets everything that follows happen, and returns its id. What became of it is not raised."""
-        sent = self._send(kind, key, command, args, id, tenant, principal, roles)
+        sent = self._command(kind, key, command, args, id, tenant, principal, roles)
+        self._queue.append(sent)
         self._run()
         return sent.id
 
@@ -133,12 +142,78 @@ class World:
     ) -> None:
         """Sends a signal to the run of the command with the id `run`, which is to be sent afterwards.
 
-        A World's handler runs to its end at once: what it waits for must have been said before.
+        A World's handler runs to its end at once: what it waits for must have been said before, or by one of its steps.
         """
         address, _ = self._address(kind, key, tenant)
-        command = Command(self.clock.token(16), address, "signal")
-        message = Message(run, command.id, name, msgspec.Raw(body_of(value) or b"null"))
-        self._append(command, [self._actor(address).say(SIGNAL, message)])
+        self._say(Command(self.clock.token(16), address, "signal"), run, name, value)
+
+    def signal_with_start(
+        self, kind: Kind | str, key: str, name: str, value: Any = None, args: Any = None, *,
+        id: str | None = None, tenant: str = "default",
+    ) -> str:  # fmt: skip
+        """Sends a signal to the workflow's run, which begins with `args` if none goes on, and gives that run's id.
+
+        As Client.signal_with_start: a run that has ended makes way. The same `id` again gives the same run, and says
+        nothing. What the run came to is what `ask` gives under its id. Raises Rejected when `on_existing` is "reject",
+        and CallFailed: `unknown_method` when the kind is no workflow, `invalid_arguments`.
+        """
+        address, known = self._address(kind, key, tenant)
+        start = Command(id or self.clock.token(16), address, "$start")
+        if (address, start.id) in self._started:
+            return self._started[address, start.id]
+        state, method = self._actor(address).state, known.methods.get(RUN)
+        if not isinstance(state, RunState) or not isinstance(method, Execution):
+            raise CallFailed("unknown_method", f"kind {known.name!r} is no workflow: send a command")
+        if state.status == "running":
+            self._say(start, state.run, name, value)
+            self._started[address, start.id] = state.run
+            return state.run
+        if (failure := known.follows(state)) is not None:
+            raise Rejected(failure.message)
+        try:
+            method.arguments.decode(body := body_of(args))
+        except InvalidArguments as error:
+            raise CallFailed("invalid_arguments", f"{address}.{RUN}: {error}", path=error.path) from error
+        run = self._started[address, start.id] = _digest(f"{_actor_id(address)}/{start.id}/start")
+        self._say(start, run, name, value)
+        self._queue.append(Command(run, address, RUN, body, start.id, start.id, follows=True))
+        self._run()
+        return run
+
+    def complete(self, token: str, value: Any = None, *, tenant: str = "default") -> None:
+        """Completes the step that handed out `token` (`ctx.external`): to be called by that step, or what it calls.
+
+        The same again does nothing. Raises Rejected when the token was used with something else, and CallFailed as
+        Client.complete does.
+        """
+        self._use(token, value, None, tenant)
+
+    def fail(self, token: str, reason: str, *, tenant: str = "default") -> None:
+        """Fails it: the run gets a StepFailed. Raises as `complete` does."""
+        self._use(token, None, reason, tenant)
+
+    def delete(
+        self, kind: Kind | str, key: str, *, by: str | None = None, reason: str = "", force: bool = False,
+        tenant: str = "default",
+    ) -> int:  # fmt: skip
+        """Deletes an actor with its history, as Client.delete does, and gives how many events were taken away.
+
+        Raises Rejected when commands wait for it, unless `force` ends these, and when it has no events.
+        """
+        address, _ = self._address(kind, key, tenant)
+        actor = self._actor(address)
+        waiting = [command for command in self.waiting if command.address == address]
+        if not actor.seq and not waiting:
+            raise Rejected(f"{address} has no events: there is nothing to delete")
+        if waiting and not force:
+            raise Rejected(f"{address} works: {len(waiting)} of its commands are not done; force ends them")
+        self.waiting = [command for command in self.waiting if command.address != address]
+        self.dead = [letter for letter in self.dead if letter.command.address != address]
+        self.log = [event for event in self.log if Address(event.tenant, event.kind, event.key) != address]
+        self._timers = {place: timer for place, timer in self._timers.items() if place[0] != address}
+        events = len(actor.log)
+        self._append(Command(self.clock.token(16), address, "delete"), [actor.delete(by, reason)])
+        return events
 
     def query(
         self, kind: Kind | str, key: str, query: Any, args: Any = None, *, tenant: str = "default", type: Any = Any
@@ -198,6 +273,33 @@ class World:
             if folded != actor.state:
                 raise AssertionError(f"{address} is {actor.state!r}, but its log folds to {folded!r}")
 
+    # -- what is said ---------------------------------------------------------------------------------------------
+
+    def _say(self, command: Command, run: str, name: str, value: Any, failed: Failure | None = None) -> None:
+        message = Message(run, command.id, name, msgspec.Raw(body_of(value) or b"null"), failed)
+        self._append(command, [self._actor(command.address).say(SIGNAL, message)])
+
+    def _use(self, text: str, value: Any, reason: str | None, tenant: str) -> None:
+        try:
+            token = parse_token(text)
+        except BadToken as error:
+            raise CallFailed("bad_request", str(error)) from error
+        if token.tenant != tenant:
+            raise CallFailed("forbidden", f"the token is of another tenant than {tenant!r}")
+        if not is_token(NO_SECRET, token) or token.address not in self._actors:
+            raise CallFailed("not_found", f"no run of {token.address} handed out this token")
+        said = body_of(value), reason
+        if (before := self._used.get(text)) is not None:
+            if before != said:
+                raise Rejected(f"this token of {token.address} was used already, with something else")
+            return
+        if not self._actors[token.address].goes_on(token.run):
+            raise CallFailed("not_running", f"run {token.run!r} of {token.address} is not running")
+        self._used[text] = said
+        failed = None if reason is None else Failure("handler_failed", reason)
+        command = Command(token.command_id, token.address, "complete")
+        self._say(command, token.run, SIGNAL_PREFIX + token.label, value, failed)
+
     # -- commands on their way ------------------------------------------------------------------------------------
 
     def _address(self, kind: Kind | str, key: str, tenant: str) -> tuple[Address, Kind]:
@@ -213,7 +315,7 @@ class World:
             )
         return address, self._kinds[name]
 
-    def _send(
+    def _command(
         self,
         kind: Kind | str,
         key: str,
@@ -237,7 +339,6 @@ class World:
             sent = dataclasses.replace(sent, sender=Address(tenant, *sender))
         if headers:
             sent = dataclasses.replace(sent, headers=travelling(headers))
-        self._queue.append(sent)
         return sent
 
     def _run(self, awaited: Command | None = None) -> Outcome | None:
@@ -337,8 +438,7 @@ class World:
             )
 
     def _carry(self, command: Command, turn: Turn) -> None:
-        tenant, kind, key = command.address
-        actor = actor_id(tenant, kind, encode_token(key))
+        actor = _actor_id(command.address)
         correlation_id = command.correlation_id or command.id
         for number, message in enumerate(turn.messages):
             id = message.id or _digest(f"{actor}/{command.id}/{number}")
@@ -351,6 +451,11 @@ class World:
                 id = _digest(f"{actor}/{timer.name}/{command.id}")
                 fired = Command(id, command.address, timer.method, timer.body, correlation_id, command.id)
                 self._timers[command.address, timer.name] = timer, fired.handed_on(command)
+
+
+def _actor_id(address: Address) -> str:
+    tenant, kind, key = address
+    return actor_id(tenant, kind, encode_token(key))
 
 
 def _digest(text: str) -> str:

@@ -19,7 +19,19 @@ from runtime.flow.sending import SentInTasks
 from runtime.flow.state import ENDED, STARTED, RunState
 from runtime.heartbeats import BEAT
 from runtime.journal import STEP, Entry, Steps
-from runtime.kind import SYSTEM_EVENT_PREFIX, Decided, Decision, Execution, Kind, Method, NewEvent, Read, StoredEvent
+from runtime.kind import (
+    BEGIN,
+    DELETED,
+    SYSTEM_EVENT_PREFIX,
+    Decided,
+    Decision,
+    Execution,
+    Kind,
+    Method,
+    NewEvent,
+    Read,
+    StoredEvent,
+)
 from runtime.mail import Mail, Message, Said
 from runtime.sent import Asker, Question
 from runtime.turn import Turn
@@ -54,6 +66,8 @@ class Command:
     sender: Address | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The caller's that travel."""
+    follows: bool = False
+    """Whether it begins a run behind the one before it, whatever that was."""
 
     def handed_on(self, cause: Command) -> Command:
         """The same for the principal of the command that led to it, with its roles and travelling headers."""
@@ -140,6 +154,14 @@ class Actor:
         self._inbox: dict[str, tuple[int, Outcome]] = {}
         self._refused: dict[tuple[str, int], Outcome] = {}
         self._clock = clock
+        self._erased = 0
+        self._deleted: set[str] = set()
+        self._mails: dict[str, Mail] = {}
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of its last event."""
+        return self._erased + len(self.log)
 
     def waits(self, command: Command) -> bool:
         """Whether the command has to wait until a person resumes this actor."""
@@ -150,15 +172,8 @@ class Actor:
 
     def process(self, command: Command) -> Done:
         """Takes a command to its end: a repeat is answered, a failing handler tried again by its policy, or parked."""
-        refusal = self._refused.get((command.id, command.digest))
-        if refusal is not None:
-            return Done(refusal)
-        if command.id in self._inbox:
-            digest, recorded = self._inbox[command.id]
-            if digest == command.digest:
-                return Done(recorded)
-            text = f"id {command.id!r} was used on {command.address} before, with another method or other arguments: "
-            return Done(Outcome.of("id_reused", text + "use a new id"))
+        if (answered := self._answered(command)) is not None:
+            return Done(answered)
         method = self.kind.methods.get(command.method)
         if method is None:
             known = ", ".join(sorted(self.kind.methods)) or "none"
@@ -177,17 +192,46 @@ class Actor:
             self._inbox[command.id] = command.digest, done.outcome
         return done
 
+    def _answered(self, command: Command) -> Outcome | None:
+        """The answer to a command whose id is known already."""
+        if command.id in self._deleted:
+            text = f"{command.address} was deleted after command {command.id!r} was done: its answer is gone with it"
+            return Outcome.of("deleted", text)
+        if command.id in self._inbox:
+            digest, recorded = self._inbox[command.id]
+            if digest == command.digest:
+                return recorded
+            text = f"id {command.id!r} was used on {command.address} before, with another method or other arguments: "
+            return Outcome.of("id_reused", text + "use a new id")
+        return self._refused.get((command.id, command.digest))
+
     def say(self, what: str, message: Message) -> NewEvent:
-        """Keeps a message for a run, and gives its event, which is to be appended."""
-        self._said.append(Said(len(self.log) + 1, what, message))
+        """Keeps a message for a run, and gives its event, which is to be appended; one that goes on hears it."""
+        said = Said(self.seq + 1, what, message)
+        self._said.append(said)
+        if message.run in self._mails:
+            self._mails[message.run].post(said)
         return NewEvent(SYSTEM_EVENT_PREFIX + what, 1, encode_json(message).decode())
+
+    def goes_on(self, run: str) -> bool:
+        """Whether the run of that id goes on."""
+        return run in self._mails
+
+    def delete(self, by: str | None, reason: str) -> NewEvent:
+        """Forgets all that was, and gives the event, to be appended, which begins a new life."""
+        self._erased, self.log = self.seq, []
+        self._deleted |= self._inbox.keys()
+        self._inbox, self._refused = {}, {}
+        self._steps, self._said = {}, []
+        self.state, self.paused = self.kind.initial(), False
+        return system_event(DELETED, {"by": by, "reason": reason})
 
     async def _sleep(self, seconds: float) -> None:
         self._clock.advance(seconds)
 
     def append(self, events: list[NewEvent]) -> list[StoredEvent]:
         """Adds events to the log and gives them with their places."""
-        stored = [StoredEvent(len(self.log) + n, *event) for n, event in enumerate(events, 1)]
+        stored = [StoredEvent(self.seq + n, *event) for n, event in enumerate(events, 1)]
         self.log += stored
         return stored
 
@@ -208,13 +252,16 @@ class Actor:
         if method.exclusive and (reason := chain.refusal(command.calls, call)) is not None:
             return Done(Outcome.of(CYCLE, reason))
         if isinstance(method, Execution):
-            admission = self.kind.admission(self.state, payload, command.id)
+            admission = BEGIN if command.follows else self.kind.admission(self.state, payload, command.id)
             if admission.what in ("answer", "refuse"):
                 return Done(Outcome(admission.result, admission.failure))
             started = self.kind.started(self.state, payload, self._turn(command, 1))
             if started is not None:
                 self._note(command, NewEvent(SYSTEM_EVENT_PREFIX + STARTED, 1, started.decode()))
-        done = self._attempts(method, payload, command)
+        try:
+            done = self._attempts(method, payload, command)
+        finally:
+            self._mails.pop(command.id, None)
         if isinstance(method, Execution) and done.dead is None:
             ended = self.kind.ended(command.id, done.outcome.result, done.outcome.failure)
             if ended is not None:
@@ -260,6 +307,7 @@ class Actor:
             turn.yields_through(Yields(command.id, turn.attempt, keeper, yielded))
             mail = Mail(steps, self._clock.now, self._sleep, alone=True)
             self._post(mail, command)
+            self._mails[command.id] = mail
             turn.steps_through(steps, mail)
 
             async def through() -> Decided:
@@ -285,6 +333,7 @@ class Actor:
             steps.stubs = self._stubs
             mail = Mail(steps, self._clock.now, time.pause, alone=True)
             self._post(mail, command, state)
+            self._mails[command.id] = mail
             turn.steps_through(steps, mail)
             attempt = FlowAttempt(partial(method.run, state, payload, turn), steps, mail, time)
             if self._always_replay:
@@ -306,7 +355,7 @@ class Actor:
 
         def keep(entry: Entry) -> None:
             event = NewEvent(SYSTEM_EVENT_PREFIX + STEP, 1, encode_json(entry).decode())
-            kept.append((len(self.log) + 1, entry))
+            kept.append((self.seq + 1, entry))
             self._note(command, event)
 
         return _Keeper(keep)
@@ -315,7 +364,7 @@ class Actor:
         """Adds an event of the engine's own to the log, at once."""
         self._record(command, [event])
         if event.type.removeprefix(SYSTEM_EVENT_PREFIX) in self.kind.watches:
-            self.state = self.kind.fold(self.state, [StoredEvent(len(self.log), *event)])
+            self.state = self.kind.fold(self.state, [StoredEvent(self.seq, *event)])
 
     def _post(self, mail: Mail, command: Command, state: RunState | None = None) -> None:
         for said in self._said:
@@ -344,7 +393,7 @@ class Actor:
         return Turn(
             command.address,
             command.id,
-            len(self.log),
+            self.seq,
             self._clock.now(),
             attempt=attempt,
             principal=command.principal,

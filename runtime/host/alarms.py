@@ -27,7 +27,7 @@ class Alarms:
     def __init__(self, put: Callable[[Late], None], later: Callable[[float], None]) -> None:
         self._put = put
         self._later = later
-        self._of: dict[Lane, dict[Hashable, tuple[float, asyncio.TimerHandle]]] = {}
+        self._of: dict[Lane, dict[Hashable, tuple[float, asyncio.TimerHandle, Late]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
@@ -59,12 +59,20 @@ class Alarms:
         if isinstance(item, Rerun) and item.row.method not in METHODS:
             # It is looked up again in its turn, and may wait for long.
             item.row = item.row._replace(headers="{}", body=b"")
-        alarms[place] = when, loop.call_at(when, self._due, place, item)
+        alarms[place] = when, loop.call_at(when, self._due, place, item), item
 
     def forget(self, lane: Lane) -> None:
         """A lane was lost."""
-        for _, alarm in self._of.pop(lane, {}).values():
+        for _, alarm, _ in self._of.pop(lane, {}).values():
             alarm.cancel()
+
+    def sooner(self, seconds: float) -> None:
+        """The log's clock has moved forward: everything is due so many seconds sooner."""
+        loop = asyncio.get_running_loop()
+        for alarms in self._of.values():
+            for place, (when, alarm, item) in alarms.items():
+                alarm.cancel()
+                alarms[place] = when - seconds, loop.call_at(when - seconds, self._due, place, item), item
 
     def clear(self) -> None:
         """Forgets all of them."""

@@ -12,9 +12,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
+from math import inf
 from typing import Any
 
 from runtime.errors import BadResult
+from runtime.flow.paced import PacedSteps
 from runtime.host import handling
 from runtime.host.command import Command
 from runtime.host.items import Finished, HandedOver, Start
@@ -95,11 +97,15 @@ class Executions:
         self._runs: dict[tuple[str, str], _Run] = {}
         self._innocent: dict[int, tuple[int, frozenset[tuple[str, str]]]] = {}
         self._threads = threads
-        self.loop = threads.handlers(lambda: list(self._running.values()))
+        self.loop = threads.handlers(self.running)
         self.left_behind = 0
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def running(self) -> list[str]:
+        """The handlers that run, as `kind.method`."""
+        return list(self._running.values())
 
     def start(self, start: Start) -> None:
         """Starts an execution whose acceptance is committed."""
@@ -152,6 +158,22 @@ class Executions:
         """Those that had no part in this lane's loss, if nobody else has had it since."""
         epoch, places = self._innocent.pop(lane.lane, (0, frozenset[tuple[str, str]]()))
         return places if epoch + 1 == lane.epoch else frozenset()
+
+    def rest_until(self) -> float | None:
+        """Until when all that runs here only waits (Unix seconds; inf for no time); None when something does not.
+
+        A step that waits for its next attempt is not counted. For the event loop of handlers.
+        """
+        soonest = inf
+        for run in self._runs.values():
+            steps = run.journal.steps if run.journal is not None else None
+            if isinstance(steps, PacedSteps) and steps.pausing:
+                continue
+            until = run.journal.mail.rests_until() if run.journal is not None and not run.suspended else None
+            if until is None:
+                return None
+            soonest = min(soonest, until)
+        return soonest
 
     def _is_innocent(self, place: tuple[str, str]) -> bool:
         """Whether nothing of an execution was being committed, which might have broken the connection to the log."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from runtime.clock import Clock
 from runtime.flow.paced import PacedSteps, paced_steps
@@ -24,7 +25,7 @@ from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
 from runtime.journal import STEP, Entry, Recorder, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Execution
-from runtime.mail import ANSWER, Mail, Said, said_of
+from runtime.mail import ANSWER, Mail, Pause, Said, said_of
 from runtime.suspension import Suspended, Suspension
 from runtime.tokens import NO_SECRET
 from runtime.yields import Yields, divided
@@ -40,6 +41,23 @@ FEW = 64
 """Events of a journal that are decoded sooner than a thread can be asked to."""
 
 
+class Handling(NamedTuple):
+    """What a test of users' code may put in the place of time that passes, and of what steps do.
+
+    Attributes:
+        rest: waits so many seconds, while an execution waits for a time or a message.
+        pause: waits so many seconds, between two attempts at a workflow's step.
+        stubs: what is run instead of the functions of steps, by the steps' names.
+    """
+
+    rest: Pause = asyncio.sleep
+    pause: Pause = asyncio.sleep
+    stubs: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+
+
+LIVE = Handling()
+
+
 class Journals:
     """Those of one pod's executions.
 
@@ -49,6 +67,7 @@ class Journals:
         certain: whether nobody else can own the pod's lanes yet, see Leases.certain; called from any thread.
         partitions: of the whole log.
         secret: what its runs' tokens are proved by.
+        handling: see Handling.
     """
 
     def __init__(
@@ -60,8 +79,10 @@ class Journals:
         certain: Callable[[], bool],
         partitions: int,
         secret: bytes = NO_SECRET,
+        handling: Handling = LIVE,
     ) -> None:
         self.secret = secret
+        self.handling = handling
         self._source = source
         self.put = put
         self.clock = clock
@@ -112,13 +133,14 @@ def _divided(events: list[tuple[int, str, str]], state: object) -> tuple[list[En
     return entries, said
 
 
-def _steps(start: Start, keeper: Sender, clock: Clock, entries: list[Entry]) -> Recorder:
+def _steps(start: Start, keeper: Sender, clock: Clock, entries: list[Entry], handling: Handling) -> Recorder:
     command, method = start.command, start.kind.methods[start.command.method]
     key = f"{command.actor}/{command.id}"
     if isinstance(method, Execution) and method.paced:
         return paced_steps(
-            start.state, str(command.address), key, command.id, start.attempt, keeper, entries, clock, method.step_retry
-        )
+            start.state, str(command.address), key, command.id, start.attempt, keeper, entries, clock,
+            method.step_retry, handling.pause,
+        )  # fmt: skip
     return Steps(str(command.address), key, command.id, start.attempt, keeper, entries)
 
 
@@ -142,12 +164,13 @@ class Journal:
         self._settled: asyncio.Future[None] | None = None
         self._closed = False
         steps, yielded = divided(entries)
-        self.steps = _steps(start, self, journals.clock, steps)
+        self.steps = _steps(start, self, journals.clock, steps, journals.handling)
+        self.steps.stubs = journals.handling.stubs
         self.yields = Yields(command.id, start.attempt, self, yielded)
         self.steps.begun |= yielded > 0
         self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
         self.steps.begun |= start.begun  # it may have asked somebody, of which there is nothing here before the answer
-        self.mail = Mail(self.steps, journals.clock.now)
+        self.mail = Mail(self.steps, journals.clock.now, journals.handling.rest)
         self._suspension = Suspension(self.steps, self.mail, journals.suspend_after_s)
         for message in said:
             self.mail.post(message)

@@ -12,6 +12,7 @@ from runtime.clock import Clock
 from runtime.host.archiver import Archiver
 from runtime.host.broker import CommandStream, Deliver, LaneReader, Publisher
 from runtime.host.front import Registered
+from runtime.host.journals import Handling
 from runtime.host.keeping import Keeping
 from runtime.host.ports import CommitLog, Ownership
 from runtime.host.reading import Groups, LogReader, Snapshots, TimerSource
@@ -55,6 +56,7 @@ class Parts:
     threads: Threads
     oldest_elsewhere: Callable[[], Awaitable[int | None]] = nothing_elsewhere
     first_partition: int = 0
+    handling: Handling = dataclasses.field(default_factory=Handling)
     archiver: Archiver | None = None
     """Moves old events to the archive, where the pod knows one."""
 

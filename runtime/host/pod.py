@@ -85,7 +85,7 @@ class Pod:
         if not self.kinds:
             raise Misconfigured("a pod needs at least one kind: name a module that defines an entity or a function")
         self.assembly: Assembly = assembly or Servers(settings, only(settings, self.kinds), self.kinds)
-        self.clock = LogTime(clock)
+        self.clock = clock if isinstance(clock, LogTime) else LogTime(clock)
         self.telemetry = telemetry
         self.id = f"{settings.group}-{clock.token(6)}"
         self.meter = Meter()
@@ -208,6 +208,7 @@ class Pod:
                 self.leases.certain,
                 settings.partitions,
                 secret,
+                parts.handling,
             ),
             self._background,
             settings.handler_timeout_s,
@@ -239,6 +240,12 @@ class Pod:
         self.retaining = Retaining(
             parts.archiver, self.kinds, lambda: list(self.lanes.values()), settings.archive_every_s
         )
+
+    def time_moved(self, seconds: float) -> None:
+        """The log's clock has moved forward by so many seconds: what is due by now is due at once."""
+        self.alarms.sooner(seconds)
+        self.sleepers.look()
+        self.timers.reread()
 
     async def stop(self) -> None:
         """Hands over: no new lanes, turns finished and committed, lanes released, then everything closed."""

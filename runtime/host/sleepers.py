@@ -46,6 +46,10 @@ class Sleepers:
         """Something that has no alarm is due after so many seconds; its row is committed."""
         self._note(self._clock.now() + delay_s)
 
+    def look(self) -> None:
+        """Counts anew how long there is to wait: the log's clock has moved."""
+        self._wake.set()
+
     def _note(self, due: float) -> None:
         if self._due is None or due < self._due:
             self._due = due

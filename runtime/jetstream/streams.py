@@ -135,6 +135,18 @@ async def ensure(connection: Connection, settings: StreamSettings) -> None:
             )
 
 
+async def delete_all(connection: Connection) -> None:
+    """Deletes CMD, INTENT and EV with all that is in them: for tests. Raises NotConnected."""
+    js = connection.jetstream(timeout=30)
+    for stream in (CMD_STREAM, INTENT_STREAM, EV_STREAM):
+        try:
+            await js.delete_stream(stream)
+        except NotFoundError:
+            pass
+        except (nats.errors.Error, ServerError, OSError, TimeoutError) as error:
+            raise NotConnected(f"stream {stream} cannot be deleted: {error!r}") from error
+
+
 async def _with_kinds(connection: Connection, settings: StreamSettings, found: StreamConfig) -> StreamConfig:
     """The settings of a stream of some kinds, with those that it lacks added, and as if it had no others of CMD's."""
     stream, wanted, has = settings.stream, set(subjects(settings)), set(found.subjects or [])

@@ -122,16 +122,19 @@ SELECT capability::text FROM kinds ORDER BY kind
 -- name: next_timer
 -- Only one that is due can have its command pending.
 SELECT extract(epoch FROM least(
-    (SELECT min(due_at) FROM timers WHERE lane = ANY(%(lanes)s) AND kind = ANY(%(kinds)s) AND due_at > now()),
-    (SELECT min(t.due_at) FROM timers t WHERE t.lane = ANY(%(lanes)s) AND t.kind = ANY(%(kinds)s) AND t.due_at <= now()
+    (SELECT min(due_at) FROM timers WHERE lane = ANY(%(lanes)s) AND kind = ANY(%(kinds)s)
+        AND due_at > now() + make_interval(secs => %(ahead_s)s)),
+    (SELECT min(t.due_at) FROM timers t WHERE t.lane = ANY(%(lanes)s) AND t.kind = ANY(%(kinds)s)
+        AND t.due_at <= now() + make_interval(secs => %(ahead_s)s)
         AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = t.actor AND p.command_id = t.fire_id))))::float8
 
 -- name: due_timers
 -- Due by the log's clock too: what a pod takes for it may be ahead by as long as an answer took.
 SELECT actor, name, lane, extract(epoch FROM due_at)::float8, fire_id, tenant, kind, key, method, headers, body
-FROM timers t WHERE lane = ANY(%s) AND kind = ANY(%s) AND due_at <= least(to_timestamp(%s), now())
+FROM timers t WHERE lane = ANY(%(lanes)s) AND kind = ANY(%(kinds)s)
+  AND due_at <= least(to_timestamp(%(now)s), now() + make_interval(secs => %(ahead_s)s))
   AND NOT EXISTS (SELECT FROM pending p WHERE p.actor = t.actor AND p.command_id = t.fire_id)
-ORDER BY due_at LIMIT %s
+ORDER BY due_at LIMIT %(limit)s
 
 -- name: waiting
 SELECT lane, actor, command_id, tenant, kind, key, method, digest, state, holds, attempts,
