@@ -90,6 +90,13 @@ def first_due(name: str, spec: Spec, due: float, oldest: float) -> float | None:
     return found
 
 
+def still_due(spec: Spec, due: float | None, now: float) -> float | None:
+    """What is next for a schedule that is changed now: what is due already and waits for its jitter, if it stays so."""
+    if due is not None and due <= now and next_due(spec, due - BEFORE_S) == due:
+        return due
+    return next_due(spec, now)
+
+
 def rfc3339(at: float) -> str:
     """A time in UTC, with milliseconds where it has some."""
     text = datetime.fromtimestamp(round(at, 3), UTC).isoformat(timespec="milliseconds")

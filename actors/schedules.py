@@ -32,7 +32,17 @@ from actors.schedule_state import (
     Skipped,
     apply,
 )
-from actors.schedule_times import BEFORE_S, checked, fires_at, first_due, next_due, run_args, run_id, run_key
+from actors.schedule_times import (
+    BEFORE_S,
+    checked,
+    fires_at,
+    first_due,
+    next_due,
+    run_args,
+    run_id,
+    run_key,
+    still_due,
+)
 from runtime import Rejected, Retention, RetryPolicy, Turn, entity
 from schemas.control import Ended
 from schemas.schedules import KIND, Backfill, Description, Firing, Overlap, Spec
@@ -64,7 +74,7 @@ def create(state: Schedule, ctx: Turn, spec: Spec, replace: bool = False) -> Eve
             return None
         if not replace:
             raise Rejected(f"there is a schedule {ctx.key!r} already: change it with replace, or delete it first")
-    due = None if state.paused else next_due(wanted, ctx.now)
+    due = None if state.paused else still_due(wanted, state.next_due, ctx.now)
     _arm(ctx, wanted, due)
     return Created(wanted, ctx.now, due) if state.spec is None else Changed(wanted, ctx.now, due)
 
@@ -81,11 +91,11 @@ def pause(state: Schedule, ctx: Turn, note: str = "") -> Paused | None:
 
 @schedule.command
 def resume(state: Schedule, ctx: Turn, note: str = "") -> Resumed | None:
-    """Goes on with the next due time, and with backfills."""
+    """Goes on with what is fired next, also if it is due already and waits for its jitter, and with backfills."""
     spec = _spec(state, ctx)
     if not state.paused:
         return None
-    due = next_due(spec, ctx.now)
+    due = first_due(ctx.key, spec, state.created_at, ctx.now + BEFORE_S)
     _arm(ctx, spec, due)
     if state.backfills:
         ctx.schedule("backfill", "go_on", after_s=0)

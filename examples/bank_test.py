@@ -17,7 +17,8 @@ from examples.bank import (
     customer,
     interest,
 )
-from runtime import Rejected, World
+from runtime import Rejected
+from runtime.testing import World
 
 
 def test_given_money_when_some_is_withdrawn_then_the_answer_says_what_is_left() -> None:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from examples.checkout import Order, Payment, Receipt, Stock, checkout, status, stock
-from runtime import Rejected, World
+from runtime import Rejected
+from runtime.testing import World
 
 
 def run(world: World, id: str, card: str = "4242", packed: bool | None = True) -> Any:

@@ -7,7 +7,7 @@ from examples.etl import DEFINITION, load, nightly_etl, read_orders, read_refund
 from examples.refund import refund
 from examples.subscription import Account, subscription
 from examples.thumbnails import thumbnails
-from runtime import World
+from runtime.testing import World
 
 
 def test_a_small_refund_needs_nobody() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors.schedules import schedule
 from runtime import KeyValue, Rejected, RetryPolicy, Turn, World, function, keyvalue
@@ -261,6 +262,31 @@ def test_given_somebody_else_who_says_that_it_is_due_when_it_is_not_then_nothing
     assert started(one) == []
     one.advance(MINUTE_S)
     assert len(started(one)) == 1
+
+
+@pytest.mark.parametrize("how", ["changed", "resumed"])
+def test_given_what_waits_for_its_jitter_when_the_schedule_is_touched_then_it_is_fired_once(how: str) -> None:
+    one = world()
+    spec = Spec("job", cron="0 13 * * *", jitter_s=HOUR_S)
+    create(one, spec)
+    fires = described(one).next[0]
+    assert fires > NOON + HOUR_S + 1
+    one.advance(HOUR_S + 1)  # it is due, and waits
+    touch(one, spec, how)
+    assert described(one).next[0] == fires
+    one.advance(fires - one.clock.now())
+    assert started(one) == ["s@2026-11-21T13:00:00Z"]
+    touch(one, spec, how)  # it was fired: the next one is tomorrow's
+    one.advance(HOUR_S)
+    assert started(one) == ["s@2026-11-21T13:00:00Z"]
+
+
+def touch(one: World, spec: Spec, how: str) -> None:
+    if how == "changed":
+        create(one, replace(spec, args={"label": str(one.clock.now())}), replace=True)
+    else:
+        one.ask(schedule, "s", "pause")
+        one.ask(schedule, "s", "resume")
 
 
 def test_given_more_jitter_than_is_caught_up_with_when_time_passes_then_nothing_is_passed_over() -> None:
