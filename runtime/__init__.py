@@ -20,7 +20,7 @@ What a program that defines or calls actors needs is here: `from runtime import 
     clock.py      all time and randomness
     scenario.py   tests of one entity: `account.given(...).when(...)`
     story.py      tests of one workflow: `checkout.given(...).when_done(charge).then_asks(...)`; stubs.py stubs of steps
-    testing.py    what a test imports; its World has workflows always replay
+    testing/      what a test imports: a World whose workflows always replay, and the same one on a pod
     ambient/      what handlers have around them: log, metrics, spans, secrets, configuration
     replaying/    what other code makes of a recorded log
     world.py      tests of several actors together, in memory; world_actor.py is one of them

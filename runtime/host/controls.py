@@ -17,7 +17,7 @@ from runtime.host import runs
 from runtime.host.command import Command, from_pending, is_delayed, to_pending
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow
-from runtime.kind import Execution
+from runtime.kind import Decision, Execution
 from runtime.mail import ANSWER, CANCEL, SIGNAL, UPDATE, Message, Said
 from schemas import codec, control
 from schemas.headers import is_id
@@ -99,14 +99,8 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
         return True
     assert not isinstance(body, control.Start), "of runtime.host.beginnings"
     run = pending_row(plan, found, work.actor, body.run)
-    if run is None:
-        if isinstance(body, control.Answered):
-            plan.succeed(work, command, NULL)  # its question was given up
-        elif isinstance(body, control.Complete):
-            # Not recorded: a token has but one id, and a run that is parked may be replayed.
-            plan.tell(work.lane, command, not_running(command, body.run), work.seq)
-        else:
-            plan.fail(work, command, not_running(command, body.run))
+    if run is None or _is_deaf(work, run, body):
+        _unheard(plan, work, command, body, run)
         return True
     if isinstance(body, control.Answered):
         result = msgspec.Raw(encode_json(body.result))
@@ -154,6 +148,29 @@ def not_running(command: Command, run: str) -> Failure:
         "not_running",
         f"{command}: run {run!r} of {command.address} is not running: it has ended, or its command has not arrived yet",
     )
+
+
+def _is_deaf(work: Work, run: PendingRow, body: Body) -> bool:
+    """Whether a message is for a decision or another message, which hear nothing; what waits can be cancelled."""
+    if run.method not in control.METHODS and not isinstance(work.kind.methods.get(run.method), Decision):
+        return False
+    waits = run.state != "running"
+    return not isinstance(body, control.Terminate) and not (isinstance(body, control.Cancel) and waits)
+
+
+def _unheard(plan: Plan, work: Work, command: Command, body: Body, run: PendingRow | None) -> None:
+    """Tells the sender that nobody hears it."""
+    assert not isinstance(body, control.Start), "of runtime.host.beginnings"
+    if isinstance(body, control.Answered):
+        plan.succeed(work, command, NULL)  # its question was given up
+    elif isinstance(body, control.Complete):
+        # Not recorded: a token has but one id, and a run that is parked may be replayed.
+        plan.tell(work.lane, command, not_running(command, body.run), work.seq)
+    elif run is None:
+        plan.fail(work, command, not_running(command, body.run))
+    else:
+        text = f"command {body.run!r} of {command.address} is no execution, and hears nothing: cancel it while it waits"
+        plan.fail(work, command, Failure("not_running", f"{command}: {text}"))
 
 
 def settle(plan: Plan, found: Found, work: Work, id: str, result: bytes, failure: Failure | None) -> None:

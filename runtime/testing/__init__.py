@@ -14,8 +14,8 @@
 This World has each workflow die after every entry of its journal and start anew (`always_replay`), so what code does
 otherwise in a replay is found here. Say always_replay=False where a test counts what steps side by side did.
 
-The same tests run on the real engine, a pod on NATS and Postgres with a time that skips as well, by `pytest
---engine=real`, TROUPE_TEST_ENGINE=real or World(..., engine="real"); see runtime.testing.real.
+The same tests run on the real engine, a pod on NATS and Postgres with a time that skips as well: with
+TROUPE_TEST_ENGINE=real in the environment, or World(..., engine="real"); see runtime.testing.real.
 """
 
 from __future__ import annotations

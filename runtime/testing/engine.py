@@ -1,8 +1,8 @@
 """What the Worlds of tests run on: an in-memory world, or a pod on real servers.
 
-    pytest --engine=real                # where the package is installed, pytest knows this option
     TROUPE_TEST_ENGINE=real pytest
-    World(checkout, engine="real")      # one test only
+    pytest -p runtime.testing.plugin --engine=real
+    World(checkout, engine="real")                     # one test only
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A World on the real engine: the same calls, answered by a pod on NATS and Postgres, in a time that skips.
 
-    pytest --engine=real, TROUPE_TEST_ENGINE=real, or World(..., engine="real")
+    TROUPE_TEST_ENGINE=real pytest
+    pytest -p runtime.testing.plugin --engine=real
+    World(checkout, engine="real")                     # one test only
 
 The pod lives in a thread of this process. Each World has an empty log; one lives at a time. Where it differs from the
 one in memory: a run waits for what has no time-out, until it is said (`ask` raises CallFailed `timeout` then), the

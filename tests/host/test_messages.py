@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,30 @@ def test_given_a_held_key_when_signals_come_then_the_execution_gets_them_and_oth
     assert lines(path) == ["value 1", "value 2", "value 3"], "each signal once, also after two failures"
     types = [row[0] for row in system.sql("SELECT payload->>'name' FROM log WHERE payload->>'name' = 'put'")]
     assert types == ["put"]
+
+
+def test_given_a_message_for_what_hears_nothing_then_its_sender_is_told(system: System, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with system.pod(waiter), system.client() as client:
+            collecting = await running(system, client, "collect", {"path": str(tmp_path / "notes"), "count": 1})
+            putting = await client.submit(waiter, "w", "put", {"value": 9}, id="decision")
+            asking = asyncio.ensure_future(collecting.update("nobody answers", 1, id="update"))
+            await until(lambda: system.sql("SELECT count(*) FROM pending") == [(3,)])
+            for run_id, say in product(("decision", "update"), (Run.signal, Run.update)):
+                with pytest.raises(CallFailed, match="not_running.*is no execution, and hears nothing"):
+                    await say(Run(client, "waiter", "w", run_id), "value", 1)
+            with pytest.raises(CallFailed, match="not_running.*is no execution, and hears nothing"):
+                await Run(client, "waiter", "w", "update").cancel()
+            await putting.cancel("as it waits")
+            with pytest.raises(CallFailed, match="cancelled before it ran: as it waits"):
+                await putting.result()
+            await collecting.signal("value", 1)
+            assert await collecting.result() == [1]
+            with pytest.raises(CallFailed, match="not_running"):
+                await asking
+
+    run(scenario())
+    assert (said(system, "signal"), said(system, "update"), said(system, "cancel")) == (1, 1, 0)
 
 
 def test_given_pods_killed_between_signals_then_each_is_taken_once_and_in_order(system: System, tmp_path: Path) -> None:
