@@ -1,4 +1,4 @@
-"""For pytest: `pytest -p runtime.testing.plugin --engine=real` runs the Worlds of all tests on a pod and real servers."""
+"""For pytest: `-p runtime.testing.plugin --engine=real` runs the Worlds of all tests on a pod and real servers."""
 
 from __future__ import annotations
 
