@@ -124,6 +124,10 @@ class Scene:
             held["gateway"] = resident_bytes(self._gateway.pid)
         return held
 
+    def logs(self) -> list[str]:
+        """What each pod has written to stderr so far, also those that were killed."""
+        return [path.read_text() for path in self._logs.values()]
+
     def await_owners(self) -> None:
         """Returns when the pods share all lanes."""
         end = time.monotonic() + TAKEN_WITHIN_S

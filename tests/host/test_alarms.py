@@ -23,6 +23,23 @@ def waiting(id: str, method: str = "run") -> PendingRow:
     return PendingRow(1, "actor", id, "default", "kind", "k", method, 0, "waiting", False, 0, None, "{}", b"body")
 
 
+def test_given_alarms_when_the_logs_clock_moves_then_they_come_as_much_sooner_in_their_order() -> None:
+    async def scenario() -> None:
+        put: list[Late] = []
+        alarms, lane = Alarms(put.append, lambda _: None), lane_of(1)
+        alarms.set(LONG_S - 1.0, Rerun(lane, waiting("second")))
+        alarms.set(LONG_S - 2.0, Rerun(lane, waiting("first")))
+        alarms.set(LONG_S + FAR_S, Rerun(lane, waiting("later", "$update")))
+        alarms.sooner(LONG_S)
+        await until(lambda: len(put) == 2)
+        assert [item.row.command_id for item in put if isinstance(item, Rerun)] == ["first", "second"]
+        assert len(alarms) == 1
+        alarms.sooner(FAR_S)
+        await until(lambda: len(put) == 3)
+
+    run(scenario())
+
+
 def test_given_many_alarms_of_one_place_then_the_earliest_is_kept() -> None:
     async def scenario() -> None:
         put: list[Late] = []
