@@ -105,7 +105,8 @@ def test_given_a_checkout_when_time_skips_then_both_engines_say_the_same(engine:
 
 def test_given_stubs_tokens_and_retries_then_both_engines_say_the_same(engine: Engine) -> None:
     tries.clear()
-    world = World(ride, stubborn, engine=engine, steps={"taxi": lambda to, token: world.complete(token, "cab 7")})
+    stubs = {"taxi": lambda to, token: world.complete(token, "cab 7")}
+    world: World = World(ride, stubborn, engine=engine, steps=stubs)
     assert world.ask(ride, "r", "run", {"to": "Elm 3"}) == "to Elm 3 by cab 7"
     began = world.clock.now()
     assert world.ask(stubborn, "f", "run", {"works_at": 3}) == 3
@@ -148,7 +149,7 @@ def test_given_a_subscription_when_it_is_cancelled_after_years_then_it_has_paid_
             world.signal(subscription, "ann", "ann-1", "cancel")
         return amount
 
-    world = World(subscription, engine=engine, steps={"charge": charge}, always_replay=False)
+    world: World = World(subscription, engine=engine, steps={"charge": charge}, always_replay=False)
     assert world.ask(subscription, "ann", "run", {"plan": "pro"}, id="ann-1") == 20 * MONTHS
     assert world.query(subscription, "ann", "account", type=Account) == Account(MONTHS, 20 * MONTHS, "pro")
     assert [round(at - charged[0]) for at in charged] == [month * MONTH_S for month in range(MONTHS)]

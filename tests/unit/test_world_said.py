@@ -49,18 +49,20 @@ notes = keyvalue("notes")
 @notes.write
 def note(ctx: KeyValue, text: str) -> list[str]:
     """Keeps a text."""
-    ctx.set("texts", [*ctx.get("texts", []), text])
-    return ctx.get("texts")
+    texts = [*ctx.get("texts", [], type=list[str]), text]
+    ctx.set("texts", texts)
+    return texts
 
 
 @engines
 def test_given_a_token_when_its_step_completes_it_then_the_run_has_the_value(always_replay: bool) -> None:
-    world = World(ride, always_replay=always_replay, steps={"taxi": lambda to, token: world.complete(token, "cab 7")})
+    stubs = {"taxi": lambda to, token: world.complete(token, "cab 7")}
+    world: World = World(ride, always_replay=always_replay, steps=stubs)
     assert world.ask(ride, "r", "run", {"to": "Elm 3"}, id="r-1") == "to Elm 3 by cab 7"
 
 
 def test_given_a_token_when_it_is_failed_then_the_step_has_failed() -> None:
-    world = World(ride, steps={"taxi": lambda to, token: world.fail(token, "no cab is free")})
+    world: World = World(ride, steps={"taxi": lambda to, token: world.fail(token, "no cab is free")})
     assert "no cab is free" in world.ask(ride, "r", "run", {"to": "Elm 3"})
 
 
