@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from examples.checkout import Order, Payment, Receipt, Stock, checkout, status, stock
@@ -23,11 +18,13 @@ from runtime import (
     keyvalue,
     workflow,
 )
+from runtime.stubs import Steps
 from runtime.testing import World
-from runtime.testing.engine import NATS_URL, POSTGRES_URL, Engine
+from runtime.testing.engine import NATS_URL, POSTGRES_URL, VARIABLE, Engine
 from tests.support.servers import Servers
 
-ROOT = Path(__file__).parents[2]
+pytest_plugins = ["pytester"]
+
 MONTHS = 3 * MONTHS_A_JOURNAL + 1
 """Of a subscription, which continues as new each year."""
 
@@ -105,7 +102,7 @@ def test_given_a_checkout_when_time_skips_then_both_engines_say_the_same(engine:
 
 def test_given_stubs_tokens_and_retries_then_both_engines_say_the_same(engine: Engine) -> None:
     tries.clear()
-    stubs = {"taxi": lambda to, token: world.complete(token, "cab 7")}
+    stubs: Steps = {"taxi": lambda to, token: world.complete(token, "cab 7")}
     world: World = World(ride, stubborn, engine=engine, steps=stubs)
     assert world.ask(ride, "r", "run", {"to": "Elm 3"}) == "to Elm 3 by cab 7"
     began = world.clock.now()
@@ -170,13 +167,21 @@ def test_given_what_only_one_engine_knows_then_the_other_says_so(
     second.close()
 
 
-def test_given_the_option_of_pytest_then_the_worlds_of_a_test_ask_for_the_real_servers(servers: Servers) -> None:
-    command = [
-        sys.executable, "-m", "pytest", "-p", "runtime.testing.plugin", "--engine=real", "-p", "no:cacheprovider",
-        "examples/checkout_test.py", "-k", "nobody_who_packs_it",
-    ]  # fmt: skip
-    away = {NATS_URL: servers.nats_url, POSTGRES_URL: "postgresql://nobody@127.0.0.1:1/none"}
-    environment = {**os.environ, **away, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Postgres at postgresql://nobody@127.0.0.1:1/none cannot be reached" in done.stdout
+def test_given_the_option_of_pytest_then_worlds_are_on_the_engine_that_it_names(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "")  # so that it is as before when this test ends
+    pytester.makepyfile("""
+        from runtime.testing import World
+        from runtime.testing.engine import chosen
+
+        def test_one():
+            assert chosen() == "real"
+
+        def test_one_that_says_it_itself():
+            assert World(engine="memory").log == []
+    """)
+    pytester.runpytest_inprocess("-p", "runtime.testing.plugin", "--engine=real").assert_outcomes(passed=2)
+    monkeypatch.setenv(VARIABLE, "imaginary")
+    with pytest.raises(ValueError, match="it must be memory or real"):
+        World(desk)

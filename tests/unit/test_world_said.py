@@ -8,6 +8,7 @@ import pytest
 
 from runtime import CallFailed, Rejected, StepFailed, Workflow, keyvalue, workflow
 from runtime.keyvalue import KeyValue
+from runtime.stubs import Steps
 from runtime.testing import World
 
 engines = pytest.mark.parametrize("always_replay", [False, True])
@@ -56,7 +57,7 @@ def note(ctx: KeyValue, text: str) -> list[str]:
 
 @engines
 def test_given_a_token_when_its_step_completes_it_then_the_run_has_the_value(always_replay: bool) -> None:
-    stubs = {"taxi": lambda to, token: world.complete(token, "cab 7")}
+    stubs: Steps = {"taxi": lambda to, token: world.complete(token, "cab 7")}
     world: World = World(ride, always_replay=always_replay, steps=stubs)
     assert world.ask(ride, "r", "run", {"to": "Elm 3"}, id="r-1") == "to Elm 3 by cab 7"
 
