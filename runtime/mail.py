@@ -38,6 +38,11 @@ LONGEST_NAP_S = 30.0
 """A wall clock may be set: the time to wait is counted anew so often."""
 
 
+MOST_UNTAKEN = 10_000
+MOST_UNTAKEN_BYTES = 64 * 1024**2
+"""Messages that a run holds without having taken them; no more is said to it then."""
+
+
 class Message(msgspec.Struct, omit_defaults=True):
     """One message, as its event says. `run` is whom it is for, `id` the command that said it.
 
@@ -132,6 +137,7 @@ class Mail:
         self._delivered: set[int] = set()
         self._given_back: dict[int, tuple[str, Taken]] = {}
         steps.left_over = self._give_back
+        self._untaken = self._untaken_bytes = 0
         self._unanswered = 0
         self.posted = self.heard = 0
         self.waiting: dict[asyncio.Task[Any], float] = {}
@@ -150,6 +156,11 @@ class Mail:
         """To be called in the handler's event loop before the handler runs."""
         self._loop = asyncio.get_running_loop()
         self._sort()
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as much that its handler has not taken as one may. From any thread."""
+        return self._untaken + len(self._posted) >= MOST_UNTAKEN or self._untaken_bytes >= MOST_UNTAKEN_BYTES
 
     @property
     def idle(self) -> bool:
@@ -187,6 +198,8 @@ class Mail:
                 self._answers.setdefault(said.message.id, said.message)
             elif said.seq not in self._taken:
                 self._kept[said.what, said.message.name].append(said)
+                self._untaken += 1
+                self._untaken_bytes += len(memoryview(said.message.value))
         self._wake()
 
     def _wake(self) -> None:
@@ -277,6 +290,8 @@ class Mail:
                 kept = self._kept[what, name]
                 if kept:
                     said = kept.popleft()
+                    self._untaken -= 1
+                    self._untaken_bytes -= len(memoryview(said.message.value))
                     self._taken.add(said.seq)
                     return Taken(said.seq, said.message.id, said.message.value, said.message.error)
                 if due is not None and due <= self.now():

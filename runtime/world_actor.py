@@ -194,6 +194,8 @@ class Actor:
 
     def _answered(self, command: Command) -> Outcome | None:
         """The answer to a command whose id is known already."""
+        if (refusal := self._refused.get((command.id, command.digest))) is not None:
+            return refusal
         if command.id in self._deleted:
             text = f"{command.address} was deleted after command {command.id!r} was done: its answer is gone with it"
             return Outcome.of("deleted", text)
@@ -203,7 +205,7 @@ class Actor:
                 return recorded
             text = f"id {command.id!r} was used on {command.address} before, with another method or other arguments: "
             return Outcome.of("id_reused", text + "use a new id")
-        return self._refused.get((command.id, command.digest))
+        return None
 
     def say(self, what: str, message: Message) -> NewEvent:
         """Keeps a message for a run, and gives its event, which is to be appended; one that goes on hears it."""

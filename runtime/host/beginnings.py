@@ -72,6 +72,9 @@ class Beginnings(Attempts):
         found = controls.pending_row(plan, self._found, work.actor, run)
         if found is None:  # the actor was not in memory: which run to look up is known only now
             return self._look_again(work, command, row, 0.0 if row is None else LOOK_AGAIN_S)
+        if row is None and controls.is_full(work, run):
+            plan.tell(work.lane, command, controls.too_many(command, run), work.seq)
+            return True
         message = Message(run, command.id, body.name, msgspec.Raw(encode_json(body.value)))
         controls.say(plan, work, command, SIGNAL, message, found)
         plan.succeed(work, command, encode_json({"run": run, "started": run != state.run}))

@@ -18,7 +18,7 @@ from runtime.host.command import Command, from_pending, is_delayed, to_pending
 from runtime.host.plan import Plan, Work
 from runtime.host.ports import Found, PendingRow
 from runtime.kind import Decision, Execution
-from runtime.mail import ANSWER, CANCEL, SIGNAL, UPDATE, Message, Said
+from runtime.mail import ANSWER, CANCEL, MOST_UNTAKEN, SIGNAL, UPDATE, Message, Said
 from schemas import codec, control
 from schemas.headers import is_id
 from schemas.tokens import SIGNAL_PREFIX, BadToken, parse_token
@@ -99,7 +99,8 @@ def carry_out(plan: Plan, found: Found, work: Work, command: Command, row: Pendi
         return True
     assert not isinstance(body, control.Start), "of runtime.host.beginnings"
     run = pending_row(plan, found, work.actor, body.run)
-    if run is None or _is_deaf(work, run, body):
+    full = row is None and isinstance(body, control.Signal) and is_full(work, body.run)
+    if run is None or full or _is_deaf(work, run, body):
         _unheard(plan, work, command, body, run)
         return True
     if isinstance(body, control.Answered):
@@ -158,6 +159,18 @@ def _is_deaf(work: Work, run: PendingRow, body: Body) -> bool:
     return not isinstance(body, control.Terminate) and not (isinstance(body, control.Cancel) and waits)
 
 
+def is_full(work: Work, run: str) -> bool:
+    """Whether a run that goes on here holds so many messages which it has not taken that it is said no more."""
+    mail = work.lane.mails.get((work.actor, run))
+    return mail is not None and mail.full
+
+
+def too_many(command: Command, run: str) -> Failure:
+    """The failure of what is said to such a run; not to be recorded: it may take them, and hear this then."""
+    text = f"run {run!r} of {command.address} holds {MOST_UNTAKEN} messages, or too large ones, that it has not taken"
+    return Failure("too_many_requests", f"{command}: {text}: send it again later, or look for what the run waits for")
+
+
 def _unheard(plan: Plan, work: Work, command: Command, body: Body, run: PendingRow | None) -> None:
     """Tells the sender that nobody hears it."""
     assert not isinstance(body, control.Start), "of runtime.host.beginnings"
@@ -168,6 +181,8 @@ def _unheard(plan: Plan, work: Work, command: Command, body: Body, run: PendingR
         plan.tell(work.lane, command, not_running(command, body.run), work.seq)
     elif run is None:
         plan.fail(work, command, not_running(command, body.run))
+    elif not _is_deaf(work, run, body):
+        plan.tell(work.lane, command, too_many(command, body.run), work.seq)
     else:
         text = f"command {body.run!r} of {command.address} is no execution, and hears nothing: cancel it while it waits"
         plan.fail(work, command, Failure("not_running", f"{command}: {text}"))

@@ -231,6 +231,7 @@ class Executions:
                 for said in run.early:
                     journal.mail.post(said)
                 run.journal = journal
+                command.lane.mails[command.actor, command.id] = journal.mail
                 start.turn.asks_through(self._asker(start, journal.mail))
                 start.turn.steps_through(journal.steps, journal.mail)
                 start.turn.yields_through(journal.yields)
@@ -254,6 +255,7 @@ class Executions:
                 raised.__traceback__ = None  # else the attempt stays in memory until a collection finds the cycle
         finally:
             self._running.pop(id(start), None)
+            command.lane.mails.pop((command.actor, command.id), None)
             start.turn.release()
             self._ended((command.actor, command.id), run)
         if run.stopped and not isinstance(error, HandedOver):  # what came of its being stopped says nothing

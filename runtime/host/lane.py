@@ -14,6 +14,7 @@ from schemas.address import Address
 
 if TYPE_CHECKING:
     from runtime.host.command import Command
+    from runtime.mail import Mail
 
 MAILBOX_LIMIT = 512
 """Messages a lane holds in memory before it asks the broker for no more."""
@@ -51,6 +52,7 @@ class Lane:
         resting: those of them whose next pending command waits for its time: until then they need not be in memory.
         refusals: whether commands of its partition were refused, within the inbox's window.
         active: executions that run in this pod, by (actor, command id).
+        mails: what was said to each of them that has heard of it, by the same.
         excused: those that had no part in the lane's loss before it was taken again: they are not to blame for it.
         careful: messages still to be tried one by one after an unclean death.
         backlog: messages held back while the lane is careful, or behind one whose body is still in the object store.
@@ -74,6 +76,7 @@ class Lane:
         "lane",
         "loose",
         "mailboxes",
+        "mails",
         "outbox",
         "outbox_ord",
         "partition",
@@ -104,6 +107,7 @@ class Lane:
         self.sending = False
         self.refusals = taken.refusals
         self.active: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.mails: dict[tuple[str, str], Mail] = {}
         self.excused: frozenset[tuple[str, str]] = frozenset()
         self.careful = careful
         self.probe_seq = taken.probe_seq

@@ -13,6 +13,7 @@ import msgspec
 import nats
 import pytest
 
+from runtime import mail
 from runtime.client import Client
 from runtime.client.runs import Run
 from runtime.errors import CallFailed, Rejected
@@ -101,6 +102,32 @@ def test_given_a_message_for_what_hears_nothing_then_its_sender_is_told(system: 
 
     run(scenario())
     assert (said(system, "signal"), said(system, "update"), said(system, "cancel")) == (1, 1, 0)
+
+
+def test_given_a_run_that_does_not_take_what_is_said_then_no_more_is_said_to_it_until_it_does(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "MOST_UNTAKEN", 3)
+
+    async def scenario() -> None:
+        async with system.pod(waiter), system.client() as client:
+            collecting = await running(system, client, "collect", {"path": str(tmp_path / "notes"), "count": 2})
+            for number in range(2):
+                await collecting.signal("other", number)
+            await collecting.signal("value", 0)
+            await until(lambda: lines(tmp_path / "notes") == ["value 0"])
+            await collecting.signal("other", 2)
+            refused = pytest.raises(CallFailed, match="too_many_requests.*messages, or too large ones")
+            with refused:
+                await collecting.signal("other", 3, id="refused")
+            with refused:
+                await collecting.update("other", 3)
+            await collecting.cancel("it is told of that all the same")
+            with pytest.raises(CallFailed, match="cancelled"):
+                await collecting.result()
+
+    run(scenario())
+    assert said(system, "signal") == 4
 
 
 def test_given_pods_killed_between_signals_then_each_is_taken_once_and_in_order(system: System, tmp_path: Path) -> None:
