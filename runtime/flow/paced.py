@@ -61,8 +61,10 @@ class PacedSteps(Delivery):
         clock: Clock,
         pause: Pause = asyncio.sleep,
         retry: RetryPolicy | None = None,
+        heard: int = 0,
     ) -> None:
         super().__init__(actor, key, run, attempt, keeper, recorded, began=began, clock=clock)
+        self._heard = heard
         self._pause = pause
         self._retry = retry or RetryPolicy()
         self._patched = {
@@ -172,13 +174,16 @@ class PacedSteps(Delivery):
         await self.wait(name, wait, seconds)
 
     async def continue_as_new(self, again: ContinueAsNew, heard: int, kept: list[int]) -> None:
-        """Records that the run goes on as new. Raises Cancelled when it is to be cancelled."""
+        """Records that the run goes on as new. Raises Cancelled when it is to be cancelled.
+
+        Where nothing was heard since it did so last, what was heard before that is not to be heard again.
+        """
         if self.to_be_told:
             raise self._cancelled()
         self._complete = True
         args = self._encoded("continue_as_new", again.given)
         entry = Entry(self._run, CONTINUED, 0, self._attempt, at=int(self._clock.now() * 1000))
-        entry.result = msgspec.Raw(encode_json(Continued(args, heard, kept)))
+        entry.result = msgspec.Raw(encode_json(Continued(args, max(heard, self._heard), kept)))
         await self._keeper.keep(entry)
 
     def _value(self, entry: Entry, returns: Any) -> Any:
@@ -206,5 +211,6 @@ def paced_steps(
     own = f"{key}/{state.generation}" if state.generation else key
     began = state.began / 1000
     return PacedSteps(
-        actor, own, run, attempt, keeper, recorded, began=began, clock=clock, pause=pause, retry=retry
-    )
+        actor, own, run, attempt, keeper, recorded,
+        began=began, clock=clock, pause=pause, retry=retry, heard=state.heard,
+    )  # fmt: skip

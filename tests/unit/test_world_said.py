@@ -153,3 +153,21 @@ def test_given_an_actor_when_it_is_deleted_then_a_new_life_begins_and_its_answer
     ]  # fmt: skip
     assert len(world.events(notes, "n")) == 1
     world.replay()
+
+
+@engines
+def test_given_a_run_that_continues_as_new_twice_in_a_row_then_what_it_has_taken_before_is_not_heard_again(
+    always_replay: bool,
+) -> None:
+    @workflow("twice", on_existing="join")
+    async def twice(ctx: Workflow, at: int = 0, got: Any = None) -> list[Any]:
+        """Takes a word, and continues as new before there is another."""
+        if at == 0:
+            got = await ctx.signal("said")
+        if at < 2:
+            ctx.continue_as_new({"at": at + 1, "got": got})
+        return [got, await ctx.signal("said", timeout_s=1, default="nothing")]
+
+    world = World(twice, always_replay=always_replay)
+    run = world.signal_with_start(twice, "t", "said", "once", id="s-1")
+    assert world.ask(twice, "t", "run", id=run) == ["once", "nothing"]
