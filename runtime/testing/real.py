@@ -26,7 +26,8 @@ from runtime.client.envelope import Envelope
 from runtime.client.runs import Run
 from runtime.clock import ManualClock
 from runtime.entity import Entity
-from runtime.errors import BadDefinition, CallFailed, TroupeError
+from runtime.errors import BadDefinition, CallFailed, NotConnected, TroupeError
+from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings
 from runtime.jetstream.streams import delete_all
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
@@ -273,6 +274,7 @@ class RealWorld(World):
         reply = asyncio.ensure_future(self._call(client, sent))
         self._asked += 1
         try:
+            await self._arrived(client, sent, reply)
             await self._say_held(client, sent, reply)
             await self._drive(reply, sent)
             answer = await reply
@@ -287,6 +289,7 @@ class RealWorld(World):
         reply = asyncio.ensure_future(self._call(client, sent))
         self._asked += 1
         try:
+            await self._arrived(client, sent, reply)
             await self._say_held(client, sent, reply)
             await self._settle()
         finally:
@@ -306,6 +309,13 @@ class RealWorld(World):
         envelope = Envelope(headers=given or None)
         return client.call(kind, key, sent.method, sent.body, id=sent.id, timeout_s=PATIENCE_S, envelope=envelope)
 
+    async def _arrived(self, client: Client, sent: Command, reply: asyncio.Future[Any]) -> None:
+        """Returns when the pod knows of the command: before that, all may be still although it is on its way."""
+        _, kind, key = sent.address
+        run = client.run_of(kind, key, sent.method, sent.body, sent.id)
+        while not reply.done() and (await run.status(timeout_s=PATIENCE_S)).status == "unknown":
+            await asyncio.sleep(LOOK_S)
+
     async def _say_held(self, client: Client, sent: Command, reply: asyncio.Future[Any]) -> None:
         """Says what was said to the run before it began, in order; none of it reaches one that has ended by then."""
         for name, value in self._held.pop((sent.address, sent.id), []):
@@ -321,7 +331,8 @@ class RealWorld(World):
 
     async def _said(self, client: Client, address: Address, run: str, name: str, value: Any) -> bool:
         try:
-            await Run(client, address.kind, address.key, run).signal(name, value, id=self.clock.token(16))
+            one = Run(client, address.kind, address.key, run)
+            await one.signal(name, value, id=self.clock.token(16), timeout_s=PATIENCE_S)
         except CallFailed as error:
             if error.code != "not_running":
                 raise
@@ -330,21 +341,25 @@ class RealWorld(World):
 
     async def _signal_with_start(self, address: Address, name: str, value: Any, args: Any, id: str) -> str:
         client = await self._client(address.tenant)
-        run = await client.signal_with_start(address.kind, address.key, name, value, args, id=id)
+        run = await client.signal_with_start(
+            address.kind, address.key, name, value, args, id=id, timeout_s=PATIENCE_S
+        )
         await self._settle_unless_asked()
         return run.command_id
 
     async def _complete(self, token: str, value: Any, reason: str | None, tenant: str) -> None:
         client = await self._client(tenant)
         if reason is None:
-            await client.complete(token, value)
+            await client.complete(token, value, timeout_s=PATIENCE_S)
         else:
-            await client.fail(token, reason)
+            await client.fail(token, reason, timeout_s=PATIENCE_S)
         await self._settle_unless_asked()
 
     async def _delete(self, address: Address, by: str | None, reason: str, force: bool) -> int:
         client = await self._client(address.tenant)
-        deleted = await client.delete(address.kind, address.key, by=by, reason=reason, force=force)
+        deleted = await client.delete(
+            address.kind, address.key, by=by, reason=reason, force=force, timeout_s=PATIENCE_S
+        )
         await self._settle()
         return deleted.events
 
@@ -363,7 +378,7 @@ class RealWorld(World):
         """Returns when nothing goes on but what waits for its time, and everybody has heard all that was said."""
         ends = time.monotonic() + PATIENCE_S
         await self._pod.skip(self.clock.now())  # the test may have moved the clock itself
-        while not await self._pod.still():
+        while not await self._is_still():
             if self._pod.pod.failed.is_set():
                 raise TroupeError("the world's pod has failed: see its log")
             if time.monotonic() > ends:
@@ -374,6 +389,12 @@ class RealWorld(World):
         for client in self._clients.values():
             await client.connection.flush()
         await asyncio.sleep(LOOK_S)
+
+    async def _is_still(self) -> bool:
+        try:
+            return await self._pod.still()
+        except (NotConnected, LogUnavailable):  # a server that is slow to answer is asked again
+            return False
 
     async def _drive(self, reply: asyncio.Future[Any], sent: Command) -> None:
         """Lets time pass until there is an answer."""

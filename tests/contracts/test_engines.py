@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from examples.checkout import Order, Payment, Receipt, Stock, checkout, status, stock
@@ -21,6 +23,7 @@ from runtime import (
 from runtime.stubs import Steps
 from runtime.testing import World
 from runtime.testing.engine import NATS_URL, POSTGRES_URL, VARIABLE, Engine
+from runtime.testing.real import close_open
 from tests.support.servers import Servers
 
 pytest_plugins = ["pytester"]
@@ -69,17 +72,31 @@ def rung(ctx: KeyValue) -> int:
 
 
 @desk.write
+def measure(ctx: KeyValue, text: str) -> int:
+    """Is given a text that no message holds: it is still on its way when all else is still."""
+    return len(text)
+
+
+@desk.write
 def break_it(ctx: KeyValue) -> None:
     """Never works."""
     raise ArithmeticError("broken")
 
 
+@pytest.fixture
+def at_servers(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Worlds on the real engine use the servers of this run, and end with the test."""
+    monkeypatch.setenv(NATS_URL, servers.nats_url)
+    monkeypatch.setenv(POSTGRES_URL, servers.postgres_url)
+    yield
+    close_open()
+
+
 @pytest.fixture(params=["memory", "real"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """One test each."""
     if request.param == "real":
-        servers: Servers = request.getfixturevalue("servers")
-        monkeypatch.setenv(NATS_URL, servers.nats_url)
-        monkeypatch.setenv(POSTGRES_URL, servers.postgres_url)
+        request.getfixturevalue("at_servers")
     found: Engine = request.param
     return found
 
@@ -124,6 +141,7 @@ def test_given_timers_pauses_and_deletions_then_both_engines_say_the_same(engine
     assert world.state(desk, "d") == {}
     world.advance(1)
     assert world.state(desk, "d") == {"times": 1, "by": ["ann", "clerk"]}
+    assert world.ask(desk, "d", "measure", {"text": "x" * 3_000_000}) == 3_000_000
     with pytest.raises(CallFailed, match="broken"):
         world.ask(desk, "d", "break_it")
     with pytest.raises(CallFailed, match="^timeout.* is paused"):
@@ -153,11 +171,8 @@ def test_given_a_subscription_when_it_is_cancelled_after_years_then_it_has_paid_
     world.close()
 
 
-def test_given_what_only_one_engine_knows_then_the_other_says_so(
-    servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(NATS_URL, servers.nats_url)
-    monkeypatch.setenv(POSTGRES_URL, servers.postgres_url)
+@pytest.mark.usefixtures("at_servers")
+def test_given_what_only_one_engine_knows_then_the_other_says_so() -> None:
     first = World(ride, engine="real", steps={"taxi": None})
     with pytest.raises(TroupeError, match=r"World.waiting is not known on the real engine"):
         _ = first.waiting
