@@ -31,16 +31,17 @@ from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings
 from runtime.jetstream.streams import delete_all
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
-from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, Read, StoredEvent
+from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, Read
 from runtime.limits import with_limiters
 from runtime.postgres.databases import copy_migrated, drop
 from runtime.scenario import named, unknown
 from runtime.stubs import Steps, stubs_of
 from runtime.testing import World, servers
+from runtime.testing.looking import Looking, actor_of
 from runtime.testing.skipping import LOOK_S, SkippingPod
 from runtime.world_actor import Command, DeadLetter, Outcome
 from schemas import subjects
-from schemas.address import Address, actor_id, encode_token
+from schemas.address import Address
 from schemas.wire import LogEvent, Reply
 
 T = TypeVar("T")
@@ -55,7 +56,6 @@ DATABASE = "troupe_world"
 TEMPLATE = "troupe_world_template"
 SIGNING_KEY = "a key of the tests' own, for principals that nobody else believes"
 LEASE_S = 600.0
-PAGE = 1000
 
 _open: RealWorld | None = None
 
@@ -184,14 +184,15 @@ class RealWorld(World):
 
     def state(self, kind: Kind | str, key: str, *, tenant: str = "default") -> Any:
         address, known = self._address(kind, key, tenant)
-        state = self._do(self._state(address, known))
+        state = self._do(self._looking.state(address, known))
         if isinstance(known, KeyValueEntity):
             return {name: msgspec.json.decode(value) for name, value in state.items()}
         return state
 
     def events(self, kind: Kind | str, key: str, *, tenant: str = "default") -> list[Any]:
         address, known = self._address(kind, key, tenant)
-        stored = [one for one in self._do(self._stored(address)) if not one.type.startswith(SYSTEM_EVENT_PREFIX)]
+        every = self._do(self._looking.stored(address))
+        stored = [event for event in every if not event.type.startswith(SYSTEM_EVENT_PREFIX)]
         if isinstance(known, Entity):
             return [known.read(event) for event in stored]
         types: dict[str, Any] = {"ValueSet": ValueSet, "ValueDeleted": ValueDeleted}
@@ -205,17 +206,17 @@ class RealWorld(World):
         self._do(self._resume(address))
 
     def replay(self) -> None:
-        self._do(self._replay())
+        self._do(self._looking.replay(self._kinds))
 
     @property
     def log(self) -> list[LogEvent]:  # type: ignore[override]  # it is read, not kept
         """Every event of every actor, in the order of their commit."""
-        return self._do(self._log())
+        return self._do(self._looking.log())
 
     @property
     def dead(self) -> list[DeadLetter]:  # type: ignore[override]  # it is read, not kept
         """The commands that were parked."""
-        return self._do(self._dead())
+        return self._do(self._looking.dead(self._clients))
 
     @property
     def waiting(self) -> list[Command]:  # type: ignore[override]  # see below
@@ -250,6 +251,7 @@ class RealWorld(World):
         kinds = {kind.name: kind for kind in with_limiters(list(self._kinds.values()))}
         self._pod = SkippingPod(settings, kinds, self.clock, stubs)
         await self._pod.start()
+        self._looking = Looking(self._pod.pod)
         client = await Client.connect(found.nats_url, tenant="default", clock=self._pod.clock, connect_timeout_s=30)
         self._clients["default"] = client
 
@@ -430,60 +432,15 @@ class RealWorld(World):
         raise TroupeError(f"{MAX_SKIPS} times came within {seconds:g} s: is it a loop?")
 
     async def _why(self, sent: Command) -> str:
-        actor = _actor(sent.address)
+        actor = actor_of(sent.address)
         if any(actor in lane.paused for lane in self._pod.pod.lanes.values()):
             return f"{sent.address} is paused: command {sent.id!r} waits until it is resumed"
         return "say what it waits for before"
-
-    # -- looking --------------------------------------------------------------------------------------------------
-
-    async def _log(self) -> list[LogEvent]:
-        events: list[LogEvent] = []
-        reached: dict[int, int] = {}
-        while True:
-            found, reached = await self._pod.pod.reader.after(reached, PAGE)
-            events += found
-            if len(found) < PAGE:
-                return events
-
-    async def _stored(self, address: Address) -> list[StoredEvent]:
-        return [event async for page in self._pod.pod.reader.stored(_actor(address), 0, 0) for event in page]
-
-    async def _state(self, address: Address, kind: Kind) -> Any:
-        live = self._pod.pod.activations.get(_actor(address))
-        return live.state if live is not None else kind.fold(kind.initial(), await self._stored(address))
-
-    async def _dead(self) -> list[DeadLetter]:
-        reader, letters = self._pod.pod.reader, []
-        for tenant in self._clients:
-            for row in await reader.dead_letters(tenant, None, None, "parked", 0, PAGE):
-                whole = await reader.dead_letter(row["id"], tenant) or row
-                command = Command(
-                    row["command_id"], Address(tenant, row["kind"], row["key"]), row["method"], whole["body"]
-                )
-                cause = CallFailed(row["code"], row["error"])
-                letters.append(DeadLetter(command, row["code"], row["error"], row["attempts"], cause))
-        return letters
 
     async def _resume(self, address: Address) -> None:
         client = await self._client(address.tenant)
         await orders.order(client, address.kind, address.key, "resume", None, "", timeout_s=PATIENCE_S)
         await self._settle()
-
-    async def _replay(self) -> None:
-        for address in {Address(event.tenant, event.kind, event.key): None for event in await self._log()}:
-            kind = self._kinds.get(address.kind)
-            if kind is None:
-                continue
-            folded = kind.initial()
-            for event in await self._stored(address):
-                folded = kind.decode_state(kind.encode_state(kind.fold(folded, [event])))
-            if folded != (state := await self._state(address, kind)):
-                raise AssertionError(f"{address} is {state!r}, but its log folds to {folded!r}")
-
-
-def _actor(address: Address) -> str:
-    return actor_id(address.tenant, address.kind, encode_token(address.key))
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
