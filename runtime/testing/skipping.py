@@ -163,7 +163,7 @@ class SkippingPod:
         for lane in lanes:
             if not await pod.commands.caught_up(lane.feed, last):
                 return False
-        # The log may show what a batch has written before the pod knows of it: then that one is in hand, and counts now.
+        # The log may show what a batch has written before the pod knows of it: that one is still in hand.
         await pod.committer.settled()
         return pod.meter.batches == batches and not len(pod.committer) and not any(lane.queued for lane in lanes)
 

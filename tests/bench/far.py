@@ -17,6 +17,7 @@ from pathlib import Path
 import uvloop
 
 from runtime.client import Client
+from runtime.client.runs import Run
 from runtime.infra import Infra
 from tests.bench.processor import resident_bytes
 from tests.bench.stage import Miscounted, Scene, Stage
@@ -97,7 +98,7 @@ async def _submit(scene: Scene, kind: str, wanted: list[tuple[str, bytes]]) -> N
 
 async def _result(scene: Scene) -> int:
     async with await Client.connect(scene.system.nats_url) as client:
-        return int(await client.run_of("lengthy", "l", "run", b"", "run-l").result(timeout_s=LONGEST_S))
+        return int(await Run(client, "lengthy", "l", "run-l").result(timeout_s=LONGEST_S))
 
 
 def _await(scene: Scene, counting: str, wanted: int) -> None:
