@@ -7,6 +7,9 @@ WORKERS ?= 4
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Where Python is told to keep no compiled modules, each of the hundreds of processes of a test run would compile all.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check chaos chaos-planted linear soak rules simulate bench bench-peers scale docs clean
 
@@ -27,7 +30,7 @@ demo: setup ## the main job for real: servers, two pods, a gateway, thousands of
 	@$(BIN)/python examples/demo.py
 
 test: setup ## every test: unit, contracts, acceptance with real processes, examples; ARGS= goes to pytest, WORKERS= at a time
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## ruff, mypy --strict, and the contracts between the rooms of the house
 	@$(BIN)/ruff check .

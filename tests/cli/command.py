@@ -11,13 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
+from tests.cli.warm import Warm
 from tests.support.system import ROOT
 
 TIMEOUT_S = 120.0
 COMMAND = (sys.executable, "-P", "-m", "runtime")
 """As the script `runtime` does, it does not look for modules in the present directory."""
+
+_warm = Warm()
 
 
 class Ended(NamedTuple):
@@ -46,19 +50,16 @@ class Runtime:
         self.directory = directory
 
     def __call__(self, *words: str, stdin: str = "") -> Ended:
-        """Runs one command to its end."""
-        done = subprocess.run(
-            [*COMMAND, *words],
-            env=self.environment,
-            cwd=self.directory,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
+        """Runs one command to its end, in a process of its own."""
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write(stdin.encode())
+            given.seek(0)
+            code = _warm.run(words, self.environment, self.directory, (given, out, err), TIMEOUT_S)
+            out.seek(0)
+            err.seek(0)
+            ended = Ended(code, out.read().decode(), err.read().decode())
+        assert "Traceback" not in ended.err, ended.err
+        return ended
 
     def ok(self, *words: str, stdin: str = "") -> Ended:
         """Runs a command that must work, and has nothing to complain of."""

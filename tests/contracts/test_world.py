@@ -64,8 +64,8 @@ def pass_on(state: int, ctx: Turn, to: str, amount: int) -> Added:
 
 
 @ledger.command
-def add_soon(state: int, ctx: Turn, amount: int) -> None:
-    ctx.schedule("soon", "add", {"amount": amount}, after_s=0.05)
+def add_soon(state: int, ctx: Turn, amount: int, after_s: float = 0.05) -> None:
+    ctx.schedule("soon", "add", {"amount": amount}, after_s=after_s)
 
 
 @ledger.command
@@ -175,7 +175,7 @@ SCRIPT: list[Step] = [
     ("query", "ledger", "nobody", "value", None, ""),
     ("ask", "ledger", "a", "pass_on", {"to": "é.*> b", "amount": 2}, "13"),
     ("ask", "ledger", "a", "add_soon", {"amount": 100}, "14"),
-    ("ask", "ledger", "c", "add_soon", {"amount": 100}, "15"),
+    ("ask", "ledger", "c", "add_soon", {"amount": 100, "after_s": 3600}, "15"),
     ("ask", "ledger", "c", "never", None, "16"),
     ("ask", "box", "p", "put", {"name": "x", "value": [1, {"y": "\0"}]}, "20"),
     ("ask", "box", "p", "put", {"name": "x", "value": [1, {"y": "\0"}]}, "21"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import msgspec
 
 from tests.gateway.process import GatewayProcess, error_of
+from tests.support.system import run, until
 
 NOBODY = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -16,6 +18,11 @@ def cursor(since: str, actor: str) -> str:
     return base64.urlsafe_b64encode(msgspec.msgpack.encode((since, actor, "x"))).rstrip(b"=").decode()
 
 
+def whats(described: dict[str, Any]) -> list[str]:
+    """What happened in a run, in order."""
+    return [moment["what"] for moment in described["timeline"]]
+
+
 def test_given_runs_when_they_are_listed_over_http_then_each_is_there_in_its_state(
     shared_gateway: GatewayProcess,
 ) -> None:
@@ -23,6 +30,7 @@ def test_given_runs_when_they_are_listed_over_http_then_each_is_there_in_its_sta
     body = {"kind": "clerk", "method": "serve", "tags": ["listed"], "run_timeout_s": 3600}
     first, second = (http.post("/runs", json=body | {"key": key}).json()["run_id"] for key in ("one", "two"))
     assert http.post(f"/runs/{first}/signal", json={"name": "limit", "value": 10}).status_code == 200
+    run(until(lambda: whats(http.get(f"/runs/{first}/timeline").json()) == ["signal", "step"]))
     assert http.post(f"/runs/{first}/update", json={"name": "take", "value": 7}).status_code == 200
     assert http.post(f"/runs/{second}/signal", json={"name": "limit", "value": "no number"}).status_code == 200
     assert error_of(http.post(f"/runs/{first}/retry", json={})) == (409, "rejected")
@@ -36,7 +44,7 @@ def test_given_runs_when_they_are_listed_over_http_then_each_is_there_in_its_sta
     assert [one["run_id"] for one in parked] == [second]
     described = http.get(f"/runs/{first}/timeline").json()
     assert (described["status"], described["tags"]) == ("running", ["listed"])
-    assert [moment["what"] for moment in described["timeline"]] == ["signal", "step", "update", "step", "step"]
+    assert whats(described) == ["signal", "step", "update", "step", "step"]
     assert http.post(f"/runs/{second}/retry", json={"reason": "again"}).status_code == 200
     forked = http.post(f"/runs/{first}/fork", json={"at_step": 2, "key": "fork", "id": "fork"})
     assert (forked.status_code, forked.json()["status"]) == (202, "accepted")
