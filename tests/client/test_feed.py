@@ -50,7 +50,7 @@ async def test_given_many_watchers_then_the_broker_keeps_one_cursor_and_none_whe
         assert await take(watcher, 2) == [number + 1, number + 51]
     for watcher in watchers:
         await watcher.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await cursors(connection):
             await asyncio.sleep(0.01)
     again = await watch(feed, "s0", 1)
@@ -112,7 +112,7 @@ async def test_given_a_slow_watcher_of_a_quiet_session_when_the_stream_is_trimme
     assert await take(other, 5) == [2, 3, 4, 5, 6]
     await connection.jetstream().purge_stream("EV", seq=6)
     await asyncio.gather(*[peer.publish("acme", "quiet", "a") for _ in range(MOST_ENTRIES + 2)])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not quiet._behind:
             await asyncio.sleep(0.001)
     assert await take(quiet, MOST_ENTRIES + 2) == list(range(7, MOST_ENTRIES + 9))

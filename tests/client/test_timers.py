@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from runtime.client.timers import Timers
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +21,7 @@ async def test_given_items_in_any_order_then_each_is_handed_over_once_in_the_ord
     start = loop.time()
     for number, delay_s in enumerate((0.3, 0.1, 0.2, 0.1, 0.0)):
         timers.add(delay_s, (start + delay_s, number))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(due) < 5:
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
@@ -38,7 +39,7 @@ async def test_given_an_item_that_adds_another_then_both_are_handed_over() -> No
 
     timers: Timers[str] = Timers(again)
     timers.add(0.0, "first")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(due) < 2:
             await asyncio.sleep(0.01)
     assert due == ["first", "second"]
@@ -59,7 +60,7 @@ async def test_given_an_item_that_is_taken_out_then_only_the_others_are_handed_o
     waiting = timers.add(0.0, "taken out")
     del waiting["taken out"]
     timers.add(0.05, "later")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not due:
             await asyncio.sleep(0.01)
     assert due == ["later"]

@@ -26,6 +26,7 @@ from schemas.subjects import CMD_STREAM, EV_STREAM
 from tests.simulation.broker import Broker
 from tests.simulation.scheduler import Node, Scheduler, SimulatedClock
 from tests.simulation.wire import SimulatedStream, Wire
+from tests.support.patience import PATIENCE_S
 from tests.support.system import System, run, until
 
 PARTITIONS = 2
@@ -390,7 +391,7 @@ def test_given_requests_to_a_consumer_then_each_gets_what_it_asked_for_and_hears
         await box.open()
         request = msgspec.json.encode({"stream_name": CMD_STREAM, "config": config, "action": "create"})
         create = f"$JS.API.CONSUMER.CREATE.{CMD_STREAM}.c1.{config['filter_subject']}"
-        assert "error" not in msgspec.json.decode(await box.request(create, request, timeout_s=5))
+        assert "error" not in msgspec.json.decode(await box.request(create, request, timeout_s=PATIENCE_S))
 
         def pull(name: str, batch: int, **more: int) -> None:
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{CMD_STREAM}.{name}"
@@ -450,15 +451,15 @@ def test_given_subjects_when_messages_come_then_one_of_a_queue_gets_each_and_nob
         await box.open()
         for number in range(20):
             block = header_block({"Say": str(number)})
-            assert await box.request("svc.default.x.y", b"heard", block, timeout_s=5) == b"heard %d" % number
+            assert await box.request("svc.default.x.y", b"heard", block, timeout_s=PATIENCE_S) == b"heard %d" % number
         assert len(heard) == 20
         await second.unsubscribe()
         await two.flush()
         heard.clear()
-        await box.request("svc.default.x.y", b"", header_block({"Say": "last"}), timeout_s=5)
+        await box.request("svc.default.x.y", b"", header_block({"Say": "last"}), timeout_s=PATIENCE_S)
         assert heard == ["one"]
         with pytest.raises(NoResponders):
-            await box.request("svc.default.z.y", b"", timeout_s=5)
+            await box.request("svc.default.z.y", b"", timeout_s=PATIENCE_S)
         await one.close()
         with pytest.raises(NotConnected):
             one.post("svc.default.x.y", b"")

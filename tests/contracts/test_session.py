@@ -8,6 +8,7 @@ import pytest
 
 from runtime.host.ports import LogUnavailable
 from runtime.postgres.session import Session
+from tests.support.patience import PATIENCE_S
 from tests.support.system import System, run, until
 
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
@@ -25,7 +26,7 @@ def test_given_a_session_in_use_when_it_is_closed_then_its_user_is_told_and_othe
         await using.close()
         assert await other.run("SELECT 1") == [(1,)]
         with pytest.raises(LogUnavailable):
-            await asyncio.wait_for(waiting, 20)
+            await asyncio.wait_for(waiting, PATIENCE_S)
         await other.close()
 
     run(scenario())
