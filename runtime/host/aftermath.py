@@ -68,7 +68,7 @@ class Aftermath:
             pod.lose(lane)
         for lane in lanes:
             if lane.alive:
-                pod.commands.pull(lane.feed)
+                self._pull(lane)
         if plan.answers:
             pod.connection.write_posted()
 
@@ -133,6 +133,8 @@ class Aftermath:
                 if item.stream_seq:
                     if item.lane.alive:
                         item.lane.committed(item.size, item.fetched)
+                        if item.lane.shares is not None:
+                            item.lane.shares.left(item)
                     lanes[item.lane] = None
                 elif item.timer is not None:
                     pod.timers.done(item)
@@ -143,6 +145,11 @@ class Aftermath:
             elif isinstance(item, Finished):
                 pod.executions.committed(item.command)
         return lanes
+
+    def _pull(self, lane: Lane) -> None:
+        self._pod.commands.pull(lane.feed)
+        for feed in lane.feed.apart.values():
+            self._pod.commands.pull(feed)
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         """Publishes replies; those of one caller that wants them so share a message."""

@@ -16,15 +16,30 @@ from runtime.host.ports import OutboxRow
 class Feed:
     """The cursor of one lane. `taken` is the stream sequence of the last message handed on, `taken_at` its time (ns).
 
-    `room` says how many more messages the lane can hold now. All else belongs to the reader.
+    `room` says how many more messages the lane can hold now. All else belongs to the reader, but for what
+    runtime.host.shares reads a lane's tenants apart with:
+
+    Attributes:
+        tenant: the one whose messages alone it brings (as a token); None for all.
+        apart: tenants whose messages it leaves to feeds of their own, each from `taken` on as it was when they began.
+        left: the sequence of the last message that was left to this feed.
+        behind: how many messages waited in the broker behind the last one that came.
+        crowded: told the tenant of each message that is handed on while many wait.
+        went_back: told that the broker went back in time, when the lane has several feeds.
+        batch: messages asked for at a time; 0 for as many as the reader usually does.
     """
 
     __slots__ = (
+        "apart",
+        "batch",
+        "behind",
         "closed",
         "consumer",
+        "crowded",
         "delivered",
         "generation",
         "last_seen",
+        "left",
         "name",
         "outstanding",
         "partition",
@@ -33,14 +48,33 @@ class Feed:
         "room",
         "taken",
         "taken_at",
+        "tenant",
+        "went_back",
     )
 
-    def __init__(self, name: str, partition: int, taken: int, taken_at: int, room: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        partition: int,
+        taken: int,
+        taken_at: int,
+        room: Callable[[], int],
+        *,
+        tenant: str | None = None,
+        batch: int = 0,
+    ) -> None:
         self.name = name
         self.partition = partition
         self.taken = taken
         self.taken_at = taken_at
         self.room = room
+        self.tenant = tenant
+        self.batch = batch
+        self.apart: dict[str, Feed] = {}
+        self.left = 0
+        self.behind = 0
+        self.crowded: Callable[[str], None] | None = None
+        self.went_back: Callable[[], None] | None = None
         self.consumer: str | None = None
         self.delivered = 0
         self.generation = 0

@@ -21,6 +21,7 @@ from schemas.runs import RUN_HEADERS
 from schemas.wire import Failure
 
 if TYPE_CHECKING:
+    from runtime.host.broker import Feed
     from runtime.host.lane import Lane
 
 _REPLY = re.compile(r"[!-)+-=?-~]{1,500}\Z")
@@ -40,6 +41,7 @@ class Command:
         actor: the actor's id in the log.
         digest: of method and body, signed 32 bits: tells a repeat from another command with the same id.
         stream_seq, stream_at: its place in CMD; 0 when it does not come from there.
+        feed: what brought it from there.
         size: bytes of its message.
         absent: its body is still in the object store; `fetched` are the bytes it has there.
         problem: why it cannot be processed; `parks` when it must be kept for a person to see.
@@ -60,6 +62,7 @@ class Command:
         "digest",
         "doomed",
         "dropped",
+        "feed",
         "fetched",
         "headers",
         "id",
@@ -97,6 +100,7 @@ class Command:
         self.id = headers.get(names.ID, "")
         self.stream_seq = 0
         self.stream_at = 0
+        self.feed: Feed | None = None
         self.size = self.fetched = 0
         self.absent = False
         self.attempts = 0

@@ -297,6 +297,8 @@ class Committer:
         for lane, fence in zip(lanes, wanted.fences, strict=True):
             if lane.lane in held:
                 lane.checkpoint, lane.checkpoint_at = fence.checkpoint, fence.checkpoint_at
+                if lane.shares is not None:
+                    lane.shares.committed()
             if lane.loose:
                 lane.loose.difference_update([item.stream_seq for item in batch if type(item) is Command])
         for item in batch:

@@ -112,7 +112,11 @@ class Housekeeping:
     async def move_anchors(self) -> None:
         """Moves the checkpoints of lanes without traffic to the stream's end, so that they do not hold up trimming."""
         upto = (await self._stream.state()).last_seq
-        idle = [lane for lane in self._lanes() if lane.queued == 0 and lane.checkpoint < upto and not lane.draining]
+        idle = [
+            lane
+            for lane in self._lanes()
+            if lane.queued == 0 and lane.checkpoint < upto and not lane.draining and lane.shares is None
+        ]
         if not idle:
             return
         last = await self._stream.message_time(upto)

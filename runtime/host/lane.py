@@ -14,6 +14,7 @@ from schemas.address import Address
 
 if TYPE_CHECKING:
     from runtime.host.command import Command
+    from runtime.host.shares import Shares
     from runtime.mail import Mail
 
 MAILBOX_LIMIT = 512
@@ -57,6 +58,7 @@ class Lane:
         careful: messages still to be tried one by one after an unclean death.
         backlog: messages held back while the lane is careful, or behind one whose body is still in the object store.
         loose: sequences of messages that are done in another order than the stream's; the checkpoint waits for them.
+        shares: tenants whose messages are read apart; None when there are none.
     """
 
     __slots__ = (
@@ -89,6 +91,7 @@ class Lane:
         "refusals",
         "resting",
         "sending",
+        "shares",
     )
 
     def __init__(self, taken: Taken, name: str, careful: int, mailboxes: Mailboxes) -> None:
@@ -114,6 +117,7 @@ class Lane:
         self.probe_count = taken.probe_count
         self.backlog: deque[Command] = deque()
         self.loose: set[int] = set()
+        self.shares: Shares | None = None
         self.queued = 0
         self.bytes = self.fetched = 0
         self.reads: list[Unsubscribable] = []
@@ -121,8 +125,12 @@ class Lane:
         self.draining = False
         self.feed = Feed(name, taken.partition, taken.checkpoint, taken.checkpoint_at, self._room)
 
+    def room(self, limit: int, queued: int) -> int:
+        """How many messages a feed of the lane may bring that has brought `queued` of at most `limit`."""
+        return 0 if self.mailboxes.bytes > MAX_MAILBOX_BYTES else limit - queued
+
     def _room(self) -> int:
-        return 0 if self.mailboxes.bytes > MAX_MAILBOX_BYTES else MAILBOX_LIMIT - self.queued
+        return self.room(MAILBOX_LIMIT, self.queued if self.shares is None else self.shares.queued)
 
     def arrived(self, size: int) -> None:
         """A message of `size` bytes was taken from the broker."""

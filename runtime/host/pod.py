@@ -41,6 +41,7 @@ from runtime.host.residence import Residence
 from runtime.host.retaining import Retaining
 from runtime.host.services import Services
 from runtime.host.settings import PodSettings
+from runtime.host.shares import Sharing
 from runtime.host.sleepers import Sleepers
 from runtime.host.tasks import Tasks
 from runtime.host.timers import Timers
@@ -144,6 +145,7 @@ class Pod:
             self.housekeeping.run(),
             self.residence.run(),
             self.watchdog.tick(),
+            self.sharing.run(),
             *self.retaining.jobs(),
         ):
             self._tasks.append(asyncio.ensure_future(self._guard(job)))
@@ -179,6 +181,10 @@ class Pod:
             tasks=self._background,
         )
         self.leases.lanes = self.lanes
+        self.sharing = Sharing(
+            self.commands, parts.stream, self._by_feed.__setitem__, lambda feed: self._by_feed.pop(feed, None),
+            self._on_divided_back,
+        )  # fmt: skip
         self.aftermath = Aftermath(self)
         self.committer = Committer(
             parts.log,
@@ -316,6 +322,7 @@ class Pod:
             self.lanes[lane.lane] = lane
             self._by_feed[lane.feed] = lane
             self._by_partition[lane.partition] = lane
+            self.sharing.watch(lane, one.unclean)
             self.commands.start(lane.feed)
             self._background.start(self._subscribe(lane), f"subscribing to the reads of lane {lane.lane}")
             # Another version of this group's pods may serve kinds that this one does not: theirs wait for such a pod.
@@ -336,6 +343,7 @@ class Pod:
         """Stops everything of a lane at once; nothing of it is written any more."""
         lane.lose()
         self.commands.stop(lane.feed)
+        self.sharing.stop(lane)
         self.executions.cancel(lane)
         self.alarms.forget(lane)
         self.activations.drop_lane(lane)
@@ -350,10 +358,17 @@ class Pod:
         """Reads no more for a lane, and returns when nothing of it is in hand."""
         lane.draining = True
         self.commands.stop(lane.feed)
+        self.sharing.stop(lane)
         await self.executions.hand_over(lane, self.settings.drain_s)
         deadline = self.clock.monotonic() + self.settings.drain_s
         while lane.alive and (lane.queued or lane.active or lane.sending) and self.clock.monotonic() < deadline:
             await asyncio.sleep(0.005)
+
+    def _on_divided_back(self, lane: Lane) -> None:
+        """The broker went back in time, and each feed of a lane may have gone another way: it begins anew as one."""
+        _log.warning("lane %d is given up and taken again: the broker went back in time", lane.lane)
+        self.lose(lane)
+        self.leases.look_now()
 
     async def _on_log_lost(self, error: Exception) -> None:
         self._forget_all(str(error))
@@ -401,6 +416,9 @@ class Pod:
         lane.arrived(len(body))
         command = from_stream(lane, subject, seq, at, block, body)
         command.size = len(body)
+        if lane.shares is not None:
+            command.feed = feed
+            lane.shares.arrived(feed)
         if names.OBJECT in command.headers and command.problem is None:
             self.bodies.fetch(command)
         self.committer.put(command)

@@ -37,6 +37,9 @@ CREATE_AT_ONCE = 16
 REQUEST_ENDED = ("Message Size Exceeds MaxBytes", "Batch Completed")
 """Descriptions of status 409 that only say that a request is over."""
 
+CROWDED = 1000
+"""Messages of a lane that wait in the broker, behind what the lane holds, at which tenants are looked at."""
+
 MAX_PULL_BYTES = 16 * 1024**2
 """Bytes one request may bring; more than the largest message, or a lane would never get past it."""
 
@@ -71,7 +74,7 @@ class CommandReader:
         self._inbox = connection.new_inbox()
         self._feeds: dict[str, Feed] = {}
         self._by_consumer: dict[str, Feed] = {}
-        self._by_number: dict[str, Feed] = {}
+        self._by_inbox: dict[str, Feed] = {}
         self._creating = asyncio.Semaphore(CREATE_AT_ONCE)
         self._background: set[asyncio.Task[None]] = set()
         self._generations = 0
@@ -84,7 +87,7 @@ class CommandReader:
     def start(self, feed: Feed) -> None:
         """Starts reading a lane."""
         self._feeds[feed.name] = feed
-        self._by_number[str(feed.partition)] = feed
+        self._by_inbox[feed.name] = feed
         self._restart(feed, "started")
 
     def stop(self, feed: Feed) -> None:
@@ -93,7 +96,7 @@ class CommandReader:
         feed.reading = False
         if self._feeds.get(feed.name) is feed:
             del self._feeds[feed.name]
-            del self._by_number[str(feed.partition)]
+            del self._by_inbox[feed.name]
         if feed.restart is not None:
             feed.restart.cancel()
         self._drop_consumer(feed)
@@ -106,18 +109,18 @@ class CommandReader:
     def pull(self, feed: Feed) -> None:
         """Asks for more messages when the lane has room for a batch of them."""
         room = feed.room() - feed.outstanding
-        if not feed.reading or room < self._batch:
+        if not feed.reading or room < (feed.batch or self._batch):
             return
         feed.outstanding += room
         request = b'{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}' % (
             room,
-            MAX_PULL_BYTES,
+            MAX_PULL_BYTES if feed.tenant is None else 2 * self._connection.max_payload,
             EXPIRES_S * 10**9,
             int(HEARTBEAT_S * 1e9),
         )
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{feed.consumer}"
         try:
-            self._connection.post(subject, request, reply=f"{self._inbox}.{feed.partition}.{feed.generation}")
+            self._connection.post(subject, request, reply=f"{self._inbox}.{feed.name}.{feed.generation}")
         except NotConnected:
             feed.last_seen = 0.0  # the watch makes a new consumer once the connection is back
 
@@ -144,8 +147,8 @@ class CommandReader:
         """
         if not feed.reading:
             return False
-        everything = f"p.{feed.partition}.>"
-        each = [f"p.{feed.partition}.*.{kind}.*.*" for kind in sorted(self._kinds)]
+        everything = f"p.{feed.partition}.{'' if feed.tenant is None else f'{feed.tenant}.'}>"
+        each = [f"p.{feed.partition}.{feed.tenant or '*'}.{kind}.*.*" for kind in sorted(self._kinds)]
         after = feed.taken + 1
         try:
             if not await self._holds(everything, after, upto):
@@ -173,7 +176,7 @@ class CommandReader:
             self._on_status(subject, headers)
             return
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>; longer with domains
-        _, consumer, _, stored, delivered, at, _ = reply.rsplit(".", 6)
+        _, consumer, _, stored, delivered, at, behind = reply.rsplit(".", 6)
         feed = self._by_consumer.get(consumer)
         if feed is None or not feed.reading:
             return  # a late message of a consumer that was given up
@@ -193,13 +196,20 @@ class CommandReader:
         feed.taken = stream_seq
         feed.taken_at = int(at)
         feed.outstanding -= 1
+        feed.behind = int(behind)
+        if feed.apart and (apart := feed.apart.get(subject.split(".", 3)[2])) is not None:
+            apart.left = stream_seq
+            self.pull(feed)
+            return
         self._deliver(feed, subject, stream_seq, feed.taken_at, headers, body)
+        if feed.behind >= CROWDED and feed.crowded is not None:
+            feed.crowded(subject.split(".", 3)[2])
         if feed.outstanding < self._batch:
             self.pull(feed)
 
     def _on_status(self, subject: str, block: bytes) -> None:
-        number, generation = subject.rsplit(".", 2)[1:]
-        feed = self._by_number.get(number)
+        name, generation = subject.rsplit(".", 2)[1:]
+        feed = self._by_inbox.get(name)
         if feed is None or feed.generation != int(generation) or not feed.reading:
             return
         feed.last_seen = self._clock.monotonic()
@@ -231,6 +241,9 @@ class CommandReader:
             try:
                 async with self._creating:
                     await self._check_anchor(feed)
+                    for one in list(feed.apart.values()):
+                        # Before this feed leaves them anything: what they have done may be gone from the stream.
+                        await self._check_anchor(one)
                     name = await self._new_consumer(feed)
                 break
             except (nats.errors.Error, OSError, TimeoutError, NotConnected) as error:
@@ -262,6 +275,8 @@ class CommandReader:
                 "gone" if found is None else "another one",
             )
             feed.taken = feed.taken_at = 0
+            if feed.went_back is not None:
+                feed.went_back()
 
     async def _new_consumer(self, feed: Feed) -> str:
         name = f"troupe_{feed.name}_{self._clock.token(6)}"
@@ -276,7 +291,7 @@ class CommandReader:
             inactive_threshold=30,
             mem_storage=True,
             num_replicas=1,
-            filter_subject=f"p.{feed.partition}.>" if kind is None else f"p.{feed.partition}.*.{kind}.*.*",
+            filter_subject=_filter(feed, kind),
         )
         await self._connection.jetstream(timeout=2).add_consumer(self.stream, config)
         return name
@@ -291,6 +306,12 @@ class CommandReader:
                 self._connection.post(f"$JS.API.CONSUMER.DELETE.{self.stream}.{name}", b"", reply=f"{self._inbox}.x.0")
         except NotConnected:
             pass  # the broker forgets it by itself after a while
+
+
+def _filter(feed: Feed, kind: str | None) -> str:
+    if kind is not None:
+        return f"p.{feed.partition}.{feed.tenant or '*'}.{kind}.*.*"
+    return f"p.{feed.partition}.>" if feed.tenant is None else f"p.{feed.partition}.{feed.tenant}.>"
 
 
 async def message_time(connection: Connection, seq: int, stream: str = CMD_STREAM) -> int | None:

@@ -18,11 +18,12 @@ import msgspec
 
 from runtime.client import Client
 from runtime.errors import NotConnected, TroupeError
-from runtime.host import committer, housekeeping
+from runtime.host import committer, housekeeping, shares
 from runtime.host import pod as pods
 from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings
+from runtime.jetstream import reader
 from schemas.address import actor_id
 from tests.simulation import verify
 from tests.simulation.assembly import SimulatedAssembly
@@ -54,6 +55,10 @@ housekeeping.EVERY_S = 0.7
 # It has dozens of batches: after one that could not be committed in one round trip, few of them take two.
 committer.WARY_BATCHES = 4
 
+USUAL = (reader.CROWDED, shares.WINDOW, shares.ROOM_APART, shares.LOOK_S)
+DIVIDED = (0, 3, 2, 0.1)
+"""The same constants in histories whose lanes are divided again and again (docs/adr/0026)."""
+
 # A process has one pod, as a rule; here it has thousands, all with the same kinds.
 pods._capability = lru_cache(pods._capability)
 
@@ -83,11 +88,23 @@ class ClientNode:
 class History:
     """Builds everything from a seed; `run` lets it happen.
 
-    `only` names faults that take turns, else all may be; `surely` a kind that clients command in any case.
+    `only` names faults that take turns, else all may be; `surely` a kind that clients command in any case. In
+    `divided` ones, by default those of each fourth seed, lanes are divided though there is a single tenant.
     """
 
-    def __init__(self, seed: int, *, trace: bool = False, only: Sequence[str] = (), surely: str = "") -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        trace: bool = False,
+        only: Sequence[str] = (),
+        surely: str = "",
+        divided: bool | None = None,
+    ) -> None:
         self.seed = seed
+        self.divided = seed % 4 == 3 if divided is None else divided
+        constants = DIVIDED if self.divided else USUAL
+        reader.CROWDED, shares.WINDOW, shares.ROOM_APART, shares.LOOK_S = constants
         rng = random.Random(seed)
         self.sessions = draw_sessions(rng)
         self.program = draw_program(rng, CLIENTS, EACH, self.sessions, surely)

@@ -97,7 +97,8 @@ def catch(planted: Planted) -> Outcome | None:
     """The first history that catches a planted bug."""
     with planted.sown(), _quiet():
         for seed in range(planted.near, planted.near + PLANTED_WITHIN):
-            problems = History(seed, only=planted.only, surely=planted.surely).run()
+            history = History(seed, only=planted.only, surely=planted.surely, divided=planted.divided)
+            problems = history.run()
             if problems:
                 return Outcome(seed, problems)
     return None
