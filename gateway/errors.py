@@ -73,7 +73,8 @@ def respond(failure: Failure, status: int | None = None, headers: dict[str, str]
     status = status_of(failure) if status is None else status
     headers = dict(headers or {})
     if status in _RETRY_LATER:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        known = failure.details.get("retry_after_s") if isinstance(failure.details, dict) else None
+        headers["Retry-After"] = str(known if isinstance(known, int) else RETRY_AFTER_S)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Json(encode_failure(failure), status, headers)

@@ -9,6 +9,7 @@
     commits.<group>                                 core NATS, after each commit: how far each lane of the log has come
     lanes.<group>                                   core NATS, between pods: lanes were released
     _INBOX.<tenant>.>                               where that tenant's replies go
+    _INBOX.<tenant>.backlog                         core NATS, from pods: how much of that tenant waits
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def events(tenant: str, session: str) -> str:
 def inbox_prefix(tenant: str) -> str:
     """The prefix that every reply subject of `tenant` must have (without the final dot)."""
     return f"_INBOX.{check_name(tenant, 'tenant')}"
+
+
+def backlog(tenant: str) -> str:
+    """Where pods say how much of `tenant` waits; `*` for all tenants."""
+    return f"_INBOX.{tenant}.backlog"
 
 
 def commits(group: str) -> str:

@@ -26,6 +26,7 @@ from runtime.client.kinds import Kinds
 from runtime.client.large import LargeReplies
 from runtime.client.ordered import OrderedReader
 from runtime.client.orders import Deleted
+from runtime.client.quota import Quota
 from runtime.client.runs import Run
 from runtime.client.schedules import Schedules
 from runtime.client.sending import Sending
@@ -72,7 +73,8 @@ class Client:
         self._signing_key = signing_key
         self._nonce = clock.token(8)
         self._calls = Calls(connection, tenant, self._nonce, self._on_silence)
-        self._sending = Sending(connection, self._calls, Packing(connection, tenant, clock, signing_key))
+        self._quota = Quota(connection, tenant, clock.monotonic)
+        self._sending = Sending(connection, self._calls, Packing(connection, tenant, clock, signing_key), self._quota)
         self._kinds = Kinds(self.capabilities)
         self._inbox = self._calls.inbox
         self._large = LargeReplies(connection)
@@ -122,6 +124,7 @@ class Client:
     async def open(self) -> None:
         """Begins to listen for replies; `connect` and `for_tenant` have done it."""
         await self._inbox.open()
+        await self._quota.open()
 
     async def for_tenant(self, tenant: str) -> Self:
         """A client for another tenant over the same connection; close it before this one."""
@@ -141,6 +144,7 @@ class Client:
             await self._owned.close()
         else:
             await self._inbox.close()
+            await self._quota.close()
 
     async def __aenter__(self) -> Self:
         return self

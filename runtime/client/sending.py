@@ -9,6 +9,7 @@ from runtime.client.calls import END, Calls
 from runtime.client.connection import Connection
 from runtime.client.envelope import PLAIN, Envelope, Packing
 from runtime.client.failures import checked_id
+from runtime.client.quota import Quota
 from runtime.client.store import store
 from schemas import headers as h
 from schemas.wire import Reply
@@ -17,9 +18,10 @@ from schemas.wire import Reply
 class Sending:
     """The way out of one client."""
 
-    def __init__(self, connection: Connection, calls: Calls, packing: Packing) -> None:
+    def __init__(self, connection: Connection, calls: Calls, packing: Packing, quota: Quota) -> None:
         self._connection = connection
         self._calls = calls
+        self._quota = quota
         self._packing = packing
 
     def fits(self, body: bytes) -> bool:
@@ -29,7 +31,12 @@ class Sending:
     def call(
         self, subject: str, body: bytes, timeout_s: float, id: str | None, envelope: Envelope
     ) -> Awaitable[Reply]:
-        """The reply to a command, whatever it says; without an `id` it gets a new one."""
+        """The reply to a command, whatever it says; without an `id` it gets a new one.
+
+        Raises CallFailed (too_many_requests) at once when too much of the tenant waits.
+        """
+        if self._quota.full:
+            self._quota.check(subject)
         given = id is not None
         id = checked_id(id) if id is not None else self._calls.new_id()
         if tracing.active is not None:
@@ -42,7 +49,9 @@ class Sending:
     async def publish(
         self, subject: str, id: str, body: bytes, envelope: Envelope, timeout_s: float, *, watched: bool
     ) -> None:
-        """Stores a message; `watched`: its reply comes to the shared inbox."""
+        """Stores a message; `watched`: its reply comes to the shared inbox. Raises as `call` does."""
+        if self._quota.full:
+            self._quota.check(subject)
         if tracing.active is None:
             await self._store(subject, id, body, envelope, timeout_s, watched)
             return

@@ -78,8 +78,15 @@ class Lookups:
             elif (kind := self._kind_of(item)) is not None:
                 cold[actor] = Cold(actor, lane.partition, kind.fold_version)
         lanes = sorted(checkpoints, key=lambda lane: lane.lane)
-        checkpoints.update({lane: lane.shares.after(batch) for lane in lanes if lane.shares is not None})
-        wanted.fences = [Fence(lane.lane, lane.epoch, *checkpoints[lane], lane.position) for lane in lanes]
+        wanted.fences = [
+            Fence(
+                lane.lane,
+                lane.epoch,
+                *(checkpoints[lane] if lane.shares is None else lane.shares.after(batch)),
+                lane.position,
+            )
+            for lane in lanes
+        ]
         wanted.cold = list(cold.values())
         wanted.next_pending = list(nexts)
         early: list[Item] = [

@@ -36,6 +36,7 @@ from runtime.host.outbox import Outbox
 from runtime.host.parts import Assembly
 from runtime.host.places import only
 from runtime.host.ports import LogUnavailable, Taken
+from runtime.host.quotas import Backlogs, Quotas
 from runtime.host.reads import Reads
 from runtime.host.residence import Residence
 from runtime.host.retaining import Retaining
@@ -146,6 +147,7 @@ class Pod:
             self.residence.run(),
             self.watchdog.tick(),
             self.sharing.run(),
+            Backlogs(self.id, Quotas(settings.tenant_backlog), self.sharing.waiting, self._post).run(),
             *self.retaining.jobs(),
         ):
             self._tasks.append(asyncio.ensure_future(self._guard(job)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from runtime.errors import Misconfigured
 from runtime.host.places import places_of
+from runtime.host.quotas import Quotas
 from schemas.address import BadAddress, check_name
 
 PREFIX = "RUNTIME_"
@@ -21,6 +22,7 @@ class PodSettings:
     Attributes:
         nats_url, postgres_url: the servers. Several Postgres URLs, separated by spaces, share the partitions, in this
             order and for ever (runtime.host.places).
+        tenant_backlog: how many commands of a tenant may wait, as `100000 acme=5000`; 0 or nothing for any number.
         cmd_streams: streams for the commands of some kinds, as `ORDERS=order,shipment BANK=account`; CMD has the rest.
         group: pods of one group serve the same kinds and share their lanes; one whose kinds are another's stands by.
         partitions: fixed when the stream is made; a group has at most so many working pods (docs/adr/0006).
@@ -64,6 +66,7 @@ class PodSettings:
     archive_url: str | None = None
     archive_every_s: float = 3600.0
     signing_key: str | None = None
+    tenant_backlog: str = ""
     cmd_streams: str = ""
 
 
@@ -93,4 +96,5 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: Any)
     if settings.heartbeat_s * 3 > settings.lease_ttl_s:
         raise Misconfigured("lease_ttl_s must be at least three times heartbeat_s, or one lost heartbeat loses lanes")
     places_of(settings)
+    Quotas(settings.tenant_backlog)
     return settings

@@ -173,6 +173,15 @@ class Sharing:
         """Those of tenants that are read apart now."""
         return [feed for lane in self.divided for feed in lane.feed.apart.values()]
 
+    def waiting(self) -> dict[str, int]:
+        """How many messages wait of each tenant that is read apart, by its token."""
+        found: Counter[str] = Counter()
+        for lane in self.divided:
+            for feed, apart in lane.shares.by_feed.items() if lane.shares is not None else ():
+                assert feed.tenant is not None, "it is a tenant's"
+                found[feed.tenant] += apart.queued + (0 if feed.closed else feed.behind)
+        return dict(found)
+
     async def run(self) -> None:
         """Looks at what is divided, for ever."""
         while True:
@@ -197,11 +206,11 @@ class Sharing:
             return
         last = (await self._stream.state()).last_seq
         for lane, upto in list(self._whole.items()):
-            upto = upto or last
-            if lane.feed.taken >= upto or await self._reader.caught_up(lane.feed, upto):
+            until = upto or last
+            if lane.feed.taken >= until or await self._reader.caught_up(lane.feed, until):
                 self._whole.pop(lane, None)
             elif lane in self._whole:
-                self._whole[lane] = upto
+                self._whole[lane] = until
 
     def _judge(self, lane: Lane, seen: Counter[str]) -> None:
         if lane in self._whole or not lane.alive or lane.draining or len(lane.feed.apart) >= MOST_APART:

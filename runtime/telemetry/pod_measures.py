@@ -49,7 +49,8 @@ class PodMeasures:
 
     async def look_at_lag(self) -> None:
         """Asks the broker how many commands it holds for this pod's lanes. Raises what the request raises."""
-        own = {lane.feed.consumer for lane in self._pod.lanes.values()}
+        feeds = [feed for lane in self._pod.lanes.values() for feed in (lane.feed, *lane.feed.apart.values())]
+        own = {feed.consumer for feed in feeds}
         lag = offset = 0
         while True:
             request = msgspec.json.encode({"offset": offset})
@@ -101,6 +102,15 @@ class PodMeasures:
             Measure("troupe_outbox_messages", "gauge", "Messages to be sent.", sum(len(one.outbox) for one in lanes)),
             Measure("troupe_lag_commands", "gauge", "Commands the broker holds for these lanes.", self._lag_commands),
             Measure("troupe_lag_seconds", "gauge", "Age of the oldest command of the last batch.", lag_s),
+            *self._of_tenants(),
+        ]
+
+    def _of_tenants(self) -> list[Measure]:
+        text = "Commands that wait of a tenant that is read apart from others."
+        waiting = sorted(self._pod.sharing.waiting().items())
+        return [
+            Measure("troupe_tenant_backlog_commands", "gauge", text, count, (("tenant", tenant),))
+            for tenant, count in waiting
         ]
 
     def _histograms(self) -> list[Measure]:

@@ -24,7 +24,7 @@ from runtime.jetstream.publisher import JetStreamPublisher
 from runtime.jetstream.reader import CommandReader
 from runtime.mail import Mail
 from schemas import headers as names
-from tests.simulation import beside, history, straying
+from tests.simulation import beside, dividing, history, straying
 from tests.simulation.beside import Patch
 from tests.simulation.log import (
     SimulatedCommitLog,
@@ -40,6 +40,7 @@ class Planted:
     """One bug: what it is, what it puts in place of what, and the seed from which on it is looked for.
 
     `only` names faults, when it takes several at once that seldom meet; `surely` the kind that shows it.
+    `divided`: in histories whose lanes are divided.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Planted:
     near: int = 0
     only: tuple[str, ...] = ()
     surely: str = ""
+    divided: bool = False
 
     @contextmanager
     def sown(self) -> Iterator[None]:
@@ -305,6 +307,8 @@ PLANTED = (
     Planted("a run that starts anew has not heard that it was cancelled", lambda: _untold("troupe.cancel"), near=20),
     Planted("a run that starts anew is told again what it took", _told_again, near=15),
     Planted("an older copy of the log is taken for the same one", _copy_believed, near=5),
+    Planted("a divided lane's checkpoint is where the farthest is", dividing.checkpoint_of_the_farthest, divided=True),
+    Planted("a tenant's feed is closed before it has come to the others'", dividing.joined_too_early, divided=True),
     Planted("an anchor takes a checkpoint back", beside.anchor_back, near=30040),
     Planted("a session's reader ignores gaps", beside.facts_with_gaps, near=25),
     Planted("who comes to a session late is not shown what there was", beside.nothing_caught_up, near=15),

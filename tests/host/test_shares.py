@@ -1,0 +1,99 @@
+"""A lane that one tenant floods: the others are answered meanwhile, nothing is lost, and each key keeps its order."""
+
+from __future__ import annotations
+
+import nats
+import pytest
+
+from runtime.host.pod import Pod
+from tests.support.kinds import Add, counter
+from tests.support.system import System, run, until
+
+FLOOD = 8_000
+KEYS = 10
+OTHERS = ("umbrella", "initech", "hooli")
+
+
+@pytest.fixture
+def narrow(system: System) -> System:
+    """All keys share one lane."""
+    system.partitions = 1
+    return system
+
+
+async def flood(system: System) -> None:
+    """Stores commands of tenant `acme`, whose amounts grow, while no pod runs."""
+    async with system.pod(counter):
+        pass  # the stream is there now
+    connection = await nats.connect(system.nats_url)
+    js = connection.jetstream()
+    for amount in range(1, FLOOD + 1):
+        await connection.publish(f"cmd.acme.counter.k{amount % KEYS}.add", b'{"amount":%d}' % amount)
+        if amount % 500 == 0:
+            await connection.flush(60)
+
+    async def stored() -> bool:
+        return (await js.stream_info("CMD")).state.messages == FLOOD
+
+    await until(stored)
+    await connection.close()
+
+
+async def ask_others(system: System, expected: int) -> None:
+    """Each of the others asks, one after the other, and is answered."""
+    for tenant in OTHERS:
+        async with system.client(tenant) as client:
+            assert await client.ask(counter, "k1", Add(1), timeout_s=300) == expected
+
+
+def done(system: System, tenant: str) -> int:
+    """How many events a tenant has."""
+    ((count,),) = system.sql("SELECT count(*) FROM events WHERE tenant = %s", tenant)
+    return int(count)
+
+
+def check_flood(system: System) -> None:
+    """Each command of the flood is done, once, and those of a key in their order."""
+    rows = system.sql("SELECT key, (payload->>'amount')::int FROM log WHERE tenant = 'acme' ORDER BY key, seq")
+    assert rows == sorted((f"k{amount % KEYS}", amount) for amount in range(1, FLOOD + 1))
+
+
+def test_given_a_lane_that_a_tenant_floods_when_others_ask_then_they_are_answered_while_the_flood_still_waits(
+    narrow: System,
+) -> None:
+    async def joined(pod: Pod) -> bool:
+        return not pod.sharing.divided and all(lane.shares is None for lane in pod.lanes.values())
+
+    async def scenario() -> None:
+        await flood(narrow)
+        async with narrow.pod(counter) as pod:
+            await ask_others(narrow, 1)
+            assert done(narrow, "acme") < FLOOD
+            await ask_others(narrow, 2)
+            await until(lambda: done(narrow, "acme") == FLOOD, timeout_s=300)
+            await until(lambda: joined(pod))
+            await ask_others(narrow, 3)
+            (lane,) = pod.lanes.values()
+            await until(lambda: lane.queued == 0)
+            assert lane.checkpoint == lane.feed.taken == FLOOD + 3 * len(OTHERS)
+        check_flood(narrow)
+
+    run(scenario())
+
+
+def test_given_a_divided_lane_when_its_pod_is_killed_then_nothing_is_lost_and_each_key_keeps_its_order(
+    narrow: System,
+) -> None:
+    async def scenario() -> None:
+        await flood(narrow)
+        first = narrow.start_pod()
+        await ask_others(narrow, 1)
+        assert done(narrow, "acme") < FLOOD
+        first.kill()
+        narrow.start_pod()
+        await ask_others(narrow, 2)
+        await until(lambda: done(narrow, "acme") >= FLOOD, timeout_s=300)
+        check_flood(narrow)
+        assert [done(narrow, tenant) for tenant in OTHERS] == [2] * len(OTHERS)
+
+    run(scenario())
