@@ -107,9 +107,9 @@ class PodMeasures:
 
     def _of_tenants(self) -> list[Measure]:
         text = "Commands that wait of a tenant that is read apart from others."
-        waiting = sorted(self._pod.sharing.waiting().items())
+        waiting = sorted(self._pod.sharing.waiting().items()) or [("", 0)]
         return [
-            Measure("troupe_tenant_backlog_commands", "gauge", text, count, (("tenant", tenant),))
+            Measure("troupe_tenant_backlog_commands", "gauge", text, count, (("tenant", tenant),) if tenant else ())
             for tenant, count in waiting
         ]
 

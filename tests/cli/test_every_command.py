@@ -55,6 +55,7 @@ ENDING: dict[str, Words] = {
     "log segments": (),
     "log show": ("counter", "walked"),
     "partitions": (),
+    "tenants": (),
     "replay": ("--against", KINDS),
     "runs show": (encode_run_id("counter", "walked", "one"),),
     "runs signal": (RUNNING, "limit", "10"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from msgspec import Struct
 
 from runtime.entity import entity
 from runtime.policy import RetryPolicy
 from schemas.address import partition_of
+from tests.host.deadly import mine
 from tests.host.test_versions import order
 from tests.support.kinds import counter
 from tests.support.system import System, run, until
@@ -62,6 +64,30 @@ def test_given_a_key_that_backs_off_for_long_when_another_of_its_lane_is_asked_t
 
     run(scenario())
     assert system.sql("SELECT key FROM log") == [(other,)]
+
+
+def test_given_a_run_that_waits_and_one_that_fails_when_others_of_their_lane_are_asked_then_they_are_answered_meanwhile(
+    system: System, tmp_path: Path
+) -> None:
+    system.partitions = 1
+    path = tmp_path / "go on"
+
+    async def scenario() -> None:
+        async with system.pod(mine, weary, counter), system.client() as client:
+            waits = asyncio.ensure_future(client.ask(mine, "waits", "hold", {"path": str(path)}, timeout_s=300))
+            await until(lambda: system.sql("SELECT state FROM pending WHERE kind = 'mine'") == [("running",)])
+            behind = asyncio.ensure_future(client.ask(mine, "waits", "step", timeout_s=300))
+            await client.tell(weary, "fails", "fail")
+            await client.tell(counter, "fails", "boom")
+            await until(lambda: system.sql("SELECT count(*) FROM pending WHERE kind = 'weary'") == [(1,)])
+            for n in range(50):
+                assert await client.ask(mine, f"k{n}", "step", timeout_s=60) == 1
+            await until(lambda: system.sql("SELECT key FROM dead_letters") == [("fails",)])
+            assert not waits.done() and not behind.done()
+            path.write_text("")
+            assert (await waits, await behind) == ("held", 1)
+
+    run(scenario())
 
 
 def test_given_an_actor_that_is_paused_when_another_of_its_lane_is_asked_then_it_answers_at_once(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from runtime.client import Client
 from schemas.schedules import MODULE, Spec
+from tests.support.patience import PATIENCE_S
 from tests.support.system import KINDS, System, run, until
+
+SCHEDULES = 200
+EVERY_S = 5.0
 
 
 def fired(system: System) -> list[float]:
@@ -37,6 +42,47 @@ def test_given_a_schedule_whose_pods_are_killed_again_and_again_then_each_due_ti
             dues = fired(system)
             assert dues == [dues[0] + n for n in range(len(dues))], "none is left out, and none comes twice"
             await until(lambda: _is(client, len(dues)))
+
+    run(scenario())
+
+
+def test_given_hundreds_of_schedules_over_three_pods_when_one_is_killed_then_each_fires_once_for_each_due_time(
+    system: System,
+) -> None:
+    def times() -> dict[str, list[float]]:
+        """The due times that each schedule has fired for, in order."""
+        rows = system.sql("SELECT key, payload->>'due' FROM log WHERE type = 'Fired' ORDER BY key, seq")
+        found: dict[str, list[float]] = {f"s{n}": [] for n in range(SCHEDULES)}
+        for key, due in rows:
+            found[key].append(float(due))
+        return found
+
+    def all_fired(at_least: int) -> bool:
+        return min(len(dues) for dues in times().values()) >= at_least
+
+    def counted() -> dict[str, tuple[int, int]]:
+        """How many commands have counted for each of them, and how many different ones."""
+        rows = system.sql("SELECT key, count(*), count(DISTINCT command_id) FROM log WHERE type = 'Added' GROUP BY key")
+        return {key: (commands, ids) for key, commands, ids in rows}
+
+    async def scenario() -> None:
+        pods = [system.start_pod(KINDS, MODULE) for _ in range(3)]
+        owners = "SELECT count(DISTINCT owner) FROM partitions"
+        await until(lambda: system.sql(owners) == [(len(pods),)])
+        async with system.client() as client:
+            spec = Spec("counter", "add", "{schedule}", {"amount": 1}, every_s=EVERY_S, overlap="allow")
+            create = partial(client.schedules.create, spec=spec, timeout_s=PATIENCE_S)
+            await asyncio.gather(*[create(f"s{n}") for n in range(SCHEDULES)])
+            await until(lambda: all_fired(1))
+            pods[0].kill()
+            await until(lambda: all_fired(2))
+            found = times()
+            for dues in found.values():
+                since = [round(due - dues[0], 3) for due in dues]
+                assert since == [EVERY_S * n for n in range(len(dues))], "none is left out, and none comes twice"
+            await until(lambda: all(counted().get(name, (0, 0))[0] >= len(dues) for name, dues in found.items()))
+            counts, since_then = counted(), times()
+            assert all(commands == ids <= len(since_then[name]) for name, (commands, ids) in counts.items())
 
     run(scenario())
 

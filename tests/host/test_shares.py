@@ -5,11 +5,13 @@ from __future__ import annotations
 import nats
 import pytest
 
+from runtime.errors import CallFailed
+from runtime.host import quotas
 from runtime.host.pod import Pod
 from tests.support.kinds import Add, counter
 from tests.support.system import System, run, until
 
-FLOOD = 8_000
+FLOOD = 5_000
 KEYS = 10
 OTHERS = ("umbrella", "initech", "hooli")
 
@@ -95,5 +97,34 @@ def test_given_a_divided_lane_when_its_pod_is_killed_then_nothing_is_lost_and_ea
         await until(lambda: done(narrow, "acme") >= FLOOD, timeout_s=300)
         check_flood(narrow)
         assert [done(narrow, tenant) for tenant in OTHERS] == [2] * len(OTHERS)
+
+    run(scenario())
+
+
+def test_given_a_quota_when_more_of_a_tenant_waits_then_it_alone_is_refused_until_less_does(
+    narrow: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "SAID_EVERY_S", 0.05)
+
+    async def scenario() -> None:
+        await flood(narrow)
+        async with narrow.client("acme") as client:
+
+            async def refused() -> bool:
+                try:
+                    await client.tell(counter, "more", Add(1), timeout_s=300)
+                except CallFailed as error:
+                    assert error.code == "too_many_requests"
+                    assert error.details["waiting"] >= error.details["limit"] == 500
+                    return True
+                return False
+
+            async def taken() -> bool:
+                return not await refused()
+
+            async with narrow.pod(counter, tenant_backlog="10 acme=500"):
+                await until(refused)
+                await ask_others(narrow, 1)
+                await until(taken, timeout_s=300)
 
     run(scenario())

@@ -309,6 +309,7 @@ PLANTED = (
     Planted("an older copy of the log is taken for the same one", _copy_believed, near=5),
     Planted("a divided lane's checkpoint is where the farthest is", dividing.checkpoint_of_the_farthest, divided=True),
     Planted("a tenant's feed is closed before it has come to the others'", dividing.joined_too_early, divided=True),
+    Planted("what a feed has brought does not hold the checkpoint", dividing.forgotten_in_hand, near=190, divided=True),
     Planted("an anchor takes a checkpoint back", beside.anchor_back, near=30040),
     Planted("a session's reader ignores gaps", beside.facts_with_gaps, near=25),
     Planted("who comes to a session late is not shown what there was", beside.nothing_caught_up, near=15),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.errors import respond
 from runtime.client.connection import Connection
 from runtime.client.quota import Quota
 from runtime.errors import CallFailed, Misconfigured
 from runtime.host.quotas import Backlogs, Quotas
 from schemas.backlog import BELIEVED_S, Backlog
+from schemas.wire import Failure
 
 SUBJECT = "cmd.acme.counter.a.add"
 
@@ -100,3 +102,8 @@ def test_given_a_tenant_that_is_read_with_the_others_again_then_its_pod_says_onc
 def decoded(body: bytes) -> Backlog:
     """What was said."""
     return msgspec.json.decode(body, type=Backlog)
+
+
+def test_given_a_full_quota_when_it_is_told_over_http_then_it_says_when_to_come_again() -> None:
+    response = respond(Failure("too_many_requests", "much waits", details={"retry_after_s": 8}))
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "8")
