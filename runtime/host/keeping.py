@@ -54,6 +54,9 @@ class Keeping(Protocol):
     async def known_kinds(self) -> set[str]:
         """Kinds that were served once."""
 
+    async def several_tenants(self) -> bool:
+        """Whether the actors here are of more than one tenant."""
+
     async def park_unknown(self, command: UnknownCommand) -> None:
         """Keeps a command of a kind that nobody serves among the dead letters."""
 

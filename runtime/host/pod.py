@@ -184,8 +184,8 @@ class Pod:
         )
         self.leases.lanes = self.lanes
         self.sharing = Sharing(
-            self.commands, parts.stream, self._by_feed.__setitem__, lambda feed: self._by_feed.pop(feed, None),
-            self._on_divided_back,
+            self.commands, parts.stream, parts.keeping, self._by_feed.__setitem__,
+            lambda feed: self._by_feed.pop(feed, None), self._on_divided_back,
         )  # fmt: skip
         self.aftermath = Aftermath(self)
         self.committer = Committer(

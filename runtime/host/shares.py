@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 from runtime.errors import NotConnected
 from runtime.host.broker import CommandStream, Feed, LaneReader
 from runtime.host.command import Command
+from runtime.host.ports import LogUnavailable
 
 if TYPE_CHECKING:
     from runtime.host.items import Item
+    from runtime.host.keeping import Keeping
     from runtime.host.lane import Lane
 
 _log = logging.getLogger("troupe.shares")
@@ -119,6 +121,7 @@ class Sharing:
 
     Args:
         reader: reads the feeds of `stream`.
+        keeping: says whether there are several tenants: where there is one, nothing is divided.
         opened: told a feed that begins for a tenant, and its lane.
         closed: told a feed when none of its messages is in hand any more.
         went_back: told a lane when the broker has gone back in time while it was divided.
@@ -128,6 +131,7 @@ class Sharing:
         self,
         reader: LaneReader,
         stream: CommandStream,
+        keeping: Keeping,
         opened: Callable[[Feed, Lane], None],
         closed: Callable[[Feed], object],
         went_back: Callable[[Lane], None],
@@ -137,9 +141,13 @@ class Sharing:
         self._opened = opened
         self._closed = closed
         self._went_back = went_back
-        self._number = 0
+        self._keeping = keeping
+        self._crowded = self._several = False
         self._whole: dict[Lane, int] = {}
+        self._leading: dict[Lane, tuple[str, float]] = {}
         self.divided: dict[Lane, None] = {}
+        self.divisions = 0
+        """How often a tenant was read apart."""
 
     def watch(self, lane: Lane, unclean: bool) -> None:
         """Divides a lane from now on when it is crowded.
@@ -163,6 +171,7 @@ class Sharing:
         """Reads a lane no more."""
         self.divided.pop(lane, None)
         self._whole.pop(lane, None)
+        self._leading.pop(lane, None)
         lane.feed.crowded = lane.feed.went_back = None
         for feed in list(lane.shares.by_feed) if lane.shares is not None else ():
             feed.went_back = None
@@ -174,13 +183,15 @@ class Sharing:
         return [feed for lane in self.divided for feed in lane.feed.apart.values()]
 
     def waiting(self) -> dict[str, int]:
-        """How many messages wait of each tenant that is read apart, by its token."""
+        """How many messages wait of each tenant that is read apart, or would be in a lane that is to stay whole."""
         found: Counter[str] = Counter()
+        for lane, (tenant, share) in self._leading.items():
+            found[tenant] += int(share * (lane.feed.behind + lane.queued))
         for lane in self.divided:
             for feed, apart in lane.shares.by_feed.items() if lane.shares is not None else ():
                 assert feed.tenant is not None, "it is a tenant's"
                 found[feed.tenant] += apart.queued + (0 if feed.closed else feed.behind)
-        return dict(found)
+        return {tenant: waiting for tenant, waiting in found.items() if waiting}
 
     async def run(self) -> None:
         """Looks at what is divided, for ever."""
@@ -189,7 +200,9 @@ class Sharing:
             self.look()
             try:
                 await self._release()
-            except NotConnected as error:
+                if self._crowded and not self._several:
+                    self._several = await self._keeping.several_tenants()
+            except (NotConnected, LogUnavailable) as error:
                 _log.warning("lanes stay whole: %s", error)
 
     def look(self) -> None:
@@ -213,9 +226,13 @@ class Sharing:
                 self._whole[lane] = until
 
     def _judge(self, lane: Lane, seen: Counter[str]) -> None:
-        if lane in self._whole or not lane.alive or lane.draining or len(lane.feed.apart) >= MOST_APART:
+        self._crowded = True
+        if not lane.alive or lane.draining or len(lane.feed.apart) >= MOST_APART:
             return
         ((tenant, messages),) = seen.most_common(1)
+        if lane in self._whole or not self._several:
+            self._leading[lane] = (tenant, messages / WINDOW)
+            return
         known = {feed.tenant for feed in lane.shares.by_feed} if lane.shares is not None else set()
         if messages >= LARGE_SHARE * WINDOW and tenant not in known:
             self._divide(lane, tenant)
@@ -225,9 +242,10 @@ class Sharing:
         if lane.shares is None:
             lane.shares = Shares(lane)
         shares = lane.shares
-        self._number += 1
+        self._leading.pop(lane, None)
+        self.divisions += 1
         feed = Feed(
-            f"{own.name}_{self._number}", lane.partition, own.taken, own.taken_at,
+            f"{own.name}_{self.divisions}", lane.partition, own.taken, own.taken_at,
             lambda: lane.room(ROOM_APART, apart.queued), tenant=tenant, batch=ROOM_APART // 2,
         )  # fmt: skip
         apart = shares.by_feed[feed] = Apart(feed)

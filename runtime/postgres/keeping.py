@@ -56,6 +56,10 @@ class PostgresKeeping:
         """Kinds that were served once."""
         return {row[0] for row in await self._session.run(query("known_kinds"))}
 
+    async def several_tenants(self) -> bool:
+        """See the port."""
+        return bool((await self._session.run(query("several_tenants")))[0][0])
+
     async def park_unknown(self, command: UnknownCommand) -> None:
         """Keeps a command of a kind that nobody serves among the dead letters."""
         text = f"no pod serves kind {command.kind!r}: deploy one and replay this, or drop it"

@@ -177,6 +177,10 @@ GROUP BY g.name ORDER BY g.name
 -- name: known_kinds
 SELECT kind FROM kinds
 
+-- name: several_tenants
+-- From both ends of an index.
+SELECT coalesce(min(tenant) <> max(tenant), false) FROM actors
+
 -- name: oldest_unsent
 -- When the oldest message was written that some outbox has still to send; those of retired groups do not count.
 SELECT min(o.at) FROM outbox o JOIN partitions p ON p.lane = o.lane JOIN groups g ON g.name = p.group_name

@@ -224,6 +224,9 @@ class SeveralKeepings:
     async def known_kinds(self) -> set[str]:
         return set().union(*await _each(self._keepings, lambda one: one.known_kinds()))
 
+    async def several_tenants(self) -> bool:
+        return await self._own.several_tenants()
+
     async def park_unknown(self, command: UnknownCommand) -> None:
         try:
             token = encode_token(command.key)

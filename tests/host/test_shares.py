@@ -26,19 +26,33 @@ def narrow(system: System) -> System:
 async def flood(system: System) -> None:
     """Stores commands of tenant `acme`, whose amounts grow, while no pod runs."""
     async with system.pod(counter):
-        pass  # the stream is there now
+        before = await _stored(system)
     connection = await nats.connect(system.nats_url)
-    js = connection.jetstream()
     for amount in range(1, FLOOD + 1):
         await connection.publish(f"cmd.acme.counter.k{amount % KEYS}.add", b'{"amount":%d}' % amount)
         if amount % 500 == 0:
             await connection.flush(60)
+    await connection.close()
 
     async def stored() -> bool:
-        return (await js.stream_info("CMD")).state.messages == FLOOD
+        return await _stored(system) == before + FLOOD
 
     await until(stored)
-    await connection.close()
+
+
+async def _stored(system: System) -> int:
+    """The last message's place in the stream."""
+    connection = await nats.connect(system.nats_url)
+    try:
+        return (await connection.jetstream().stream_info("CMD")).state.last_seq
+    finally:
+        await connection.close()
+
+
+async def known(system: System) -> None:
+    """The others are tenants before there is a flood."""
+    async with system.pod(counter):
+        await ask_others(system, 1)
 
 
 async def ask_others(system: System, expected: int) -> None:
@@ -67,17 +81,18 @@ def test_given_a_lane_that_a_tenant_floods_when_others_ask_then_they_are_answere
         return not pod.sharing.divided and all(lane.shares is None for lane in pod.lanes.values())
 
     async def scenario() -> None:
+        await known(narrow)
         await flood(narrow)
         async with narrow.pod(counter) as pod:
-            await ask_others(narrow, 1)
-            assert done(narrow, "acme") < FLOOD
             await ask_others(narrow, 2)
+            assert done(narrow, "acme") < FLOOD
             await until(lambda: done(narrow, "acme") == FLOOD, timeout_s=300)
             await until(lambda: joined(pod))
             await ask_others(narrow, 3)
             (lane,) = pod.lanes.values()
             await until(lambda: lane.queued == 0)
             assert lane.checkpoint == lane.feed.taken == FLOOD + 3 * len(OTHERS)
+            assert pod.sharing.divisions >= 1
         check_flood(narrow)
 
     run(scenario())
@@ -87,16 +102,17 @@ def test_given_a_divided_lane_when_its_pod_is_killed_then_nothing_is_lost_and_ea
     narrow: System,
 ) -> None:
     async def scenario() -> None:
+        await known(narrow)
         await flood(narrow)
         first = narrow.start_pod()
-        await ask_others(narrow, 1)
+        await ask_others(narrow, 2)
         assert done(narrow, "acme") < FLOOD
         first.kill()
         narrow.start_pod()
-        await ask_others(narrow, 2)
+        await ask_others(narrow, 3)
         await until(lambda: done(narrow, "acme") >= FLOOD, timeout_s=300)
         check_flood(narrow)
-        assert [done(narrow, tenant) for tenant in OTHERS] == [2] * len(OTHERS)
+        assert [done(narrow, tenant) for tenant in OTHERS] == [3] * len(OTHERS)
 
     run(scenario())
 
@@ -107,6 +123,7 @@ def test_given_a_quota_when_more_of_a_tenant_waits_then_it_alone_is_refused_unti
     monkeypatch.setattr(quotas, "SAID_EVERY_S", 0.05)
 
     async def scenario() -> None:
+        await known(narrow)
         await flood(narrow)
         async with narrow.client("acme") as client:
 
@@ -124,7 +141,20 @@ def test_given_a_quota_when_more_of_a_tenant_waits_then_it_alone_is_refused_unti
 
             async with narrow.pod(counter, tenant_backlog="10 acme=500"):
                 await until(refused)
-                await ask_others(narrow, 1)
+                await ask_others(narrow, 2)
                 await until(taken, timeout_s=300)
+
+    run(scenario())
+
+
+def test_given_a_tenant_alone_when_much_of_it_waits_then_nothing_is_divided_and_nothing_read_twice(
+    narrow: System,
+) -> None:
+    async def scenario() -> None:
+        await flood(narrow)
+        async with narrow.pod(counter) as pod:
+            await until(lambda: done(narrow, "acme") == FLOOD, timeout_s=300)
+            assert pod.sharing.divisions == 0
+        check_flood(narrow)
 
     run(scenario())

@@ -24,6 +24,7 @@ from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings
 from runtime.jetstream import reader
+from runtime.suspension import Suspended
 from schemas.address import actor_id
 from tests.simulation import verify
 from tests.simulation.assembly import SimulatedAssembly
@@ -374,7 +375,7 @@ class History:
                             self.problems.append(f"{node.name}: a task failed: {error!r}")
                     else:
                         task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch
-                        with node.entered(), contextlib.suppress(RuntimeError):  # it would wait while it ends
+                        with node.entered(), contextlib.suppress(RuntimeError, Suspended):  # it would wait
                             task.get_coro().close()
         sys.unraisablehook = hook
         outside.end()

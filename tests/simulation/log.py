@@ -424,6 +424,10 @@ class SimulatedKeeping:
     async def known_kinds(self) -> set[str]:
         return await self._line.ask(lambda: set(self._line.store.kinds))  # type: ignore[no-any-return]  # as asked
 
+    async def several_tenants(self) -> bool:
+        """There is one, and lanes are divided all the same."""
+        return True
+
     async def park_unknown(self, command: UnknownCommand) -> None:
         self._line.store.anomalies.append(f"{command.kind} is served, and its command {command.command_id} was parked")
 
