@@ -206,7 +206,8 @@ class Sharing:
                 _log.warning("lanes stay whole: %s", error)
 
     def look(self) -> None:
-        """Joins what can be joined."""
+        """Joins what can be joined, and forgets who led in lanes where nothing waits any more."""
+        self._leading = {lane: led for lane, led in self._leading.items() if lane.feed.behind}
         for lane in list(self.divided):
             for tenant, feed in list(lane.feed.apart.items()):
                 if feed.reading and feed.left <= feed.taken <= lane.feed.taken:
