@@ -178,10 +178,6 @@ class Sharing:
             self._reader.stop(feed)
             self._closed(feed)
 
-    def feeds(self) -> list[Feed]:
-        """Those of tenants that are read apart now."""
-        return [feed for lane in self.divided for feed in lane.feed.apart.values()]
-
     def waiting(self) -> dict[str, int]:
         """How many messages wait of each tenant that is read apart, or would be in a lane that is to stay whole."""
         found: Counter[str] = Counter()
