@@ -191,15 +191,16 @@ class Sharing:
 
     async def run(self) -> None:
         """Looks at what is divided, for ever."""
+        self._crowded = True  # so that a lane that is crowded from the beginning need not wait for the answer
         while True:
-            await asyncio.sleep(LOOK_S)
-            self.look()
             try:
                 await self._release()
                 if self._crowded and not self._several:
-                    self._several = await self._keeping.several_tenants()
+                    self._several, self._crowded = await self._keeping.several_tenants(), False
             except (NotConnected, LogUnavailable) as error:
                 _log.warning("lanes stay whole: %s", error)
+            await asyncio.sleep(LOOK_S)
+            self.look()
 
     def look(self) -> None:
         """Joins what can be joined, and forgets who led in lanes where nothing waits any more."""
