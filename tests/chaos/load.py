@@ -129,7 +129,8 @@ class Load:
         chance = random.Random(f"sample/{self._plan.seed}")
         letters = [letter for letter in self._keys if letter not in RUNS + LIVES]
         actors = [f"{tenant}/counter/{key}" for tenant in TENANTS for letter in letters for key in self._keys[letter]]
-        await sample(self._calls, actors, chance, 1 / SAMPLES_PER_S)
+        if actors:
+            await sample(self._calls, actors, chance, 1 / SAMPLES_PER_S)
 
 
 async def main(plan: LoadPlan) -> None:
