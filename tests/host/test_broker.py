@@ -231,9 +231,18 @@ def test_given_a_checkpoint_that_goes_down_when_trimmed_then_what_is_needed_now_
             await until(lambda: system.sql("SELECT min(checkpoint) FROM partitions") == [(30,)])
             assert await pod.housekeeping.trim() == 0, "it lags behind"
             system.sql("UPDATE partitions SET checkpoint = 10 WHERE partition = 1")
-            pod.housekeeping._trim_lag_s = 0.0  # as if so much time had passed
-            await until(pod.housekeeping.trim)
-            return int((await pod.connection.jetstream().stream_info("CMD")).state.messages)
+            samples = pod.housekeeping._samples  # as if so much time had passed since they were taken
+            samples.extend([(at - 3600.0, upto) for at, upto in [samples.popleft() for _ in range(len(samples))]])
+
+            async def kept() -> int:
+                return int((await pod.connection.jetstream().stream_info("CMD")).state.messages)
+
+            async def trimmed() -> bool:
+                await pod.housekeeping.trim()
+                return await kept() < 30
+
+            await until(trimmed)
+            return await kept()
 
     assert run(scenario()) == 21
 

@@ -31,6 +31,7 @@ def _grows(pattern: str, why: str) -> Bound:
 
 BOUNDS = (
     Bound("* memory MB", 30.0, 0.15, "allocators keep what they once had; a leak a command would be far more"),
+    Bound("gateway open files", 6.0, 0.15, "without connections that a caller holds: what it leaves is closed"),
     Bound("* open files", 6.0, 0.15, "connections are made anew after faults, and closed"),
     Bound("* threads", 3.0, 0.15, "a thread is left behind only by a handler that never returns"),
     Bound("* tasks", 10.0, 0.15, "tasks end with what they wait for"),

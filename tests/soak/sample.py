@@ -25,7 +25,7 @@ LEAST_EVENTS = 500
 
 MORE_LOOKS = 5
 LOOK_AGAIN_S = 0.5
-"""Of open files the least of several looks counts: callers whose answers a fault holds up have a connection each."""
+"""Of open files the least of several looks counts, while faults make connections come and go."""
 
 METRICS_PORTS = 32
 """How many ports a pod tries; see docs/observability.md."""
@@ -66,16 +66,28 @@ def take(system: System, elder: int, metrics_port: int) -> dict[str, float]:
 
 def _processes(elder: int) -> dict[str, float]:
     roles: dict[str, list[psutil.Process]] = {}
+    callers = [psutil.Process()]
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             role = "elder pod" if process.pid == elder else _role(process)
             if role:
                 roles.setdefault(role, []).append(process)
+            else:
+                callers.append(process)
     found: dict[str, float] = {}
     for role, processes in roles.items():
         with suppress(psutil.Error):
             found |= _of_postgres(processes) if role == "postgres" else _of_role(role, processes)
+    if gateways := roles.get("gateway"):
+        with suppress(psutil.Error):
+            found["gateway open files"] = max(process.num_fds() - held(process, callers) for process in gateways)
     return found
+
+
+def held(process: psutil.Process, callers: Iterable[psutil.Process]) -> int:
+    """How many of its connections callers hold at their end: they keep as many as they once needed at the same time."""
+    ends = {(one.laddr, one.raddr) for caller in callers for one in caller.net_connections("tcp") if one.raddr}
+    return sum((one.raddr, one.laddr) in ends for one in process.net_connections("tcp") if one.raddr)
 
 
 def _role(process: psutil.Process) -> str | None:
