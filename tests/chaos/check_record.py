@@ -8,9 +8,9 @@ import msgspec
 
 from tests.chaos import check_flows
 from tests.chaos.evidence import Evidence, Verdict
-from tests.chaos.lives import DELETE, Lives
+from tests.chaos.lives import Lives
 from tests.chaos.log import Event
-from tests.chaos.record import TOO_LATE, Entry
+from tests.chaos.record import DELETE, TOO_LATE, Entry
 from tests.chaos.rewritten import Rewritten, caused_by
 
 STEP, ANSWER, SIGNAL, CANCEL = "troupe.step", "troupe.answer", "troupe.signal", "troupe.cancel"

@@ -13,10 +13,7 @@ import msgspec
 from schemas.wire import Failure
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.log import Event
-from tests.chaos.record import Entry
-
-DELETE = "delete"
-"""The method of an order to delete."""
+from tests.chaos.record import DELETE, Entry
 
 DELETED = "troupe.deleted"
 

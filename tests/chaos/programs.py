@@ -21,8 +21,7 @@ from typing import Any
 
 from schemas import control
 from tests.chaos.calls import Calls, address_of, entry_of
-from tests.chaos.lives import DELETE
-from tests.chaos.record import Entry, Via
+from tests.chaos.record import DELETE, Entry, Via
 
 IN_FLIGHT = 4
 LONGEST_PAUSE_S = 3.0

@@ -13,6 +13,9 @@ import msgspec
 TOO_LATE = "too-late"
 """The method of what is said to a run that has ended, and meant to be refused."""
 
+DELETE = "delete"
+"""The method of an order to delete the actor, which is no command."""
+
 Outcome = Literal["done", "rejected", "cancelled", "terminated", "timed_out", "failed", "stuck", "stored", "unknown"]
 Via = Literal["client", "raw", "http", "publish"]
 
