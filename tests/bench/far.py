@@ -73,6 +73,7 @@ def sleepers(stage: Stage, runs: int) -> str:
         wanted = [(str(number), b'{"due":%f}' % (due + SPREAD_S * spread.random())) for number in range(runs)]
         uvloop.run(_submit(scene, "dozing", wanted))
         began_s = time.monotonic() - begun
+        time.sleep(max(due - 10.0 - time.time(), 0.0))
         waiting = scene.system.sql("SELECT count(*) FROM pending WHERE state = 'waiting'")[0][0]
         early = due - time.time()
         _await(scene, "SELECT count(*) FROM inbox", runs)
