@@ -1,0 +1,316 @@
+"""A conversation: what was said, who is at work on an answer, and what waits behind that.
+
+    await client.ask(session, "s1", "say", {"text": "I was charged twice", "agent": "billing"})
+
+A message begins a run of an agent (or of the router, which finds one) under the message's own id: who says it twice
+under one id has said it once. The engine tells the session what became of that run, whatever it was. Somebody who
+speaks while a run goes on is heard after it (`queue`), instead of it (`interrupt`), or not at all (`reject`).
+
+What a run adds are its messages, once, when it has ended. What it said is in the log of its own steps before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from actors.models.wire import Message
+from actors.sessions.transcript import Line, Transcript
+from runtime import Rejected, Turn, entity
+from schemas.address import Address
+from schemas.control import Ended as Told
+from schemas.wire import Failure
+
+KIND = "session"
+ROUTER = "router"
+"""The kind that is asked where no agent is named."""
+
+MAX_TEXT_BYTES = 262_144
+MAX_WAITING = 100
+"""Messages that wait behind a run; who says more is refused."""
+
+MAX_PAGE = 1000
+MAX_STATE_BYTES = 65_536
+
+WhenBusy = Literal["queue", "interrupt", "reject"]
+
+
+class Work(Struct, frozen=True, omit_defaults=True):
+    """A run that answers a message. `number` is the message's, `id` the run's and its command's."""
+
+    id: str
+    agent: str
+    number: int
+
+
+class Session(Struct, frozen=True, omit_defaults=True):
+    """The state of a conversation. `running` is at work; `waiting` are behind it, in order."""
+
+    transcript: Transcript = Transcript()
+    running: Work | None = None
+    waiting: tuple[Work, ...] = ()
+    state: dict[str, msgspec.Raw] = {}
+
+
+class Said(Struct, frozen=True, omit_defaults=True):
+    """Somebody has said something. `work` is what it is to begin."""
+
+    message: Message
+    at: float
+    work: Work | None = None
+    by: str | None = None
+    important: bool = False
+
+
+class Began(Struct, frozen=True):
+    """A run is at work."""
+
+    work: Work
+
+
+class Over(Struct, frozen=True, omit_defaults=True):
+    """The run that was at work has ended: with what it has said, or with an error."""
+
+    id: str
+    at: float
+    messages: tuple[Message, ...] = ()
+    error: Failure | None = None
+
+
+class Withdrawn(Struct, frozen=True):
+    """A run that waited will not begin."""
+
+    id: str
+
+
+class StateSet(Struct, frozen=True):
+    """A value of the session's state; `null` takes it away."""
+
+    name: str
+    value: msgspec.Raw
+
+
+class Pruned(Struct, frozen=True):
+    """Only these are remembered, and a summary of what was before."""
+
+    kept: tuple[int, ...]
+    summary: str
+    how: str
+
+
+Event = Said | Began | Over | Withdrawn | StateSet | Pruned
+
+
+def apply(state: Session, event: Event) -> Session:
+    """The fold."""
+    match event:
+        case Said(message, at, work, by, important):
+            run = "" if work is None else work.id
+            line = Line(state.transcript.said + 1, message, at, run, by, important)
+            waiting = state.waiting if work is None else (*state.waiting, work)
+            return replace(state, transcript=state.transcript.add(line), waiting=waiting)
+        case Began(work):
+            return replace(state, running=work, waiting=tuple(one for one in state.waiting if one.id != work.id))
+        case Over(id, at, messages):
+            transcript = state.transcript
+            for message in messages:
+                transcript = transcript.add(Line(transcript.said + 1, message, at, id))
+            return replace(state, transcript=transcript, running=None)
+        case Withdrawn(id):
+            return replace(state, waiting=tuple(one for one in state.waiting if one.id != id))
+        case StateSet(name, value):
+            rest = {one: kept for one, kept in state.state.items() if one != name}
+            return replace(state, state=rest if bytes(value) == b"null" else rest | {name: value})
+        case Pruned(kept, summary):
+            numbers = frozenset(kept)
+            lines = [line for line in state.transcript if line.number in numbers]
+            return replace(state, transcript=state.transcript.keep(lines, summary))
+
+
+session = entity(KIND, initial=Session(), apply=apply, version="1")
+
+
+class Task(Struct, frozen=True, omit_defaults=True):
+    """What a run is begun with: an agent reads the conversation itself, up to the message that it answers."""
+
+    session: str
+    upto: int
+    text: str = ""
+
+
+class Answer(Struct, frozen=True, omit_defaults=True):
+    """What an agent's run results in: its last words, and all that it adds to the conversation."""
+
+    text: str
+    messages: tuple[Message, ...] = ()
+    agent: str = ""
+
+
+class Heard(Struct, frozen=True):
+    """What comes of saying something: the message's number, and the run that answers it, by its kind, key and id."""
+
+    number: int
+    run: str
+    agent: str
+    status: Literal["running", "queued"]
+
+
+def run_key(ctx: Turn, work: Work) -> str:
+    """The key of the actor of a run: runs of one session are told apart, and found, by it."""
+    return f"{ctx.key}/{work.id}"
+
+
+# -- what people say ----------------------------------------------------------------------------------------------
+
+
+@session.command
+def say(state: Session, ctx: Turn, text: str, agent: str = ROUTER, when_busy: WhenBusy = "queue") -> list[Event]:
+    """A person says something. The result is a `Heard`."""
+    if not text.strip():
+        raise Rejected("there is nothing to answer: the text is empty")
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        raise Rejected(f"a message has at most {MAX_TEXT_BYTES} bytes")
+    busy = state.running is not None
+    if busy and when_busy == "reject":
+        raise Rejected(f"session {ctx.key} is at work on message {state.running.number}", {"run": state.running.id})  # type: ignore[union-attr]  # see busy
+    if len(state.waiting) >= MAX_WAITING:
+        raise Rejected(f"{MAX_WAITING} messages of session {ctx.key} wait already: wait for an answer")
+    work = Work(ctx.command_id, agent, state.transcript.said + 1)
+    events: list[Event] = [Said(Message("user", text), ctx.now, work, ctx.principal)]
+    if state.running is not None and when_busy == "interrupt":
+        events += [Withdrawn(one.id) for one in state.waiting]
+        running = state.running
+        ctx.cancel_run(running.agent, run_key(ctx, running), running.id, f"message {work.number} interrupts it")
+    if not busy:
+        events.append(_begin(ctx, work, text))
+    ctx.reply(Heard(work.number, work.id, agent, "queued" if busy else "running"))
+    return events
+
+
+@session.command
+def cancel(state: Session, ctx: Turn, run: str | None = None) -> Withdrawn | None:
+    """Cancels the run that is at work, or that of a message that waits. The result is whether there was one."""
+    running = state.running
+    if running is not None and run in (None, running.id):
+        ctx.cancel_run(running.agent, run_key(ctx, running), running.id, "the session's user cancelled it")
+        ctx.reply(True)
+        return None
+    if run is not None and any(one.id == run for one in state.waiting):
+        ctx.reply(True)
+        return Withdrawn(run)
+    ctx.reply(False)
+    return None
+
+
+@session.command
+def over(state: Session, ctx: Turn, told: Told) -> list[Event] | None:
+    """A run has ended: the engine says so, on behalf of the run itself and of nobody else."""
+    running = state.running
+    if running is None or running.id != told.id:
+        return None
+    if ctx.sender != Address(ctx.address.tenant, running.agent, run_key(ctx, running)):
+        raise Rejected(f"only the run {told.id} says that it is over")
+    messages: tuple[Message, ...] = ()
+    error = told.error
+    if error is None:
+        try:
+            answer = msgspec.convert(told.result, Answer)
+            messages = answer.messages or (Message("assistant", answer.text, name=answer.agent),)
+        except msgspec.ValidationError as wrong:
+            error = Failure("bad_result", f"{running.agent} gives what is no answer: {wrong}")
+    events: list[Event] = [Over(told.id, ctx.now, messages, error)]
+    if state.waiting:
+        following = state.waiting[0]
+        line = next(iter(state.transcript.after(following.number - 1, 1)), None)
+        events.append(_begin(ctx, following, line.message.content if line is not None else ""))
+    return events
+
+
+def _begin(ctx: Turn, work: Work, text: str) -> Began:
+    task = Task(ctx.key, work.number, text)
+    ctx.tell(work.agent, run_key(ctx, work), "run", task, id=work.id, then="over")
+    return Began(work)
+
+
+# -- state --------------------------------------------------------------------------------------------------------
+
+
+@session.command
+def set_state(state: Session, ctx: Turn, name: str, value: Any) -> StateSet | None:
+    """Sets a value of the session, anything with a JSON form; None takes it away."""
+    encoded = msgspec.json.encode(value)
+    size = len(encoded) + sum(len(kept) for one, kept in state.state.items() if one != name)
+    if size > MAX_STATE_BYTES:
+        raise Rejected(f"the state of session {ctx.key} would have {size} bytes: {MAX_STATE_BYTES} is the limit")
+    known = state.state.get(name, msgspec.Raw(b"null"))
+    return None if bytes(known) == encoded else StateSet(name, msgspec.Raw(encoded))
+
+
+@session.command
+def prune(
+    state: Session, ctx: Turn, how: Literal["keep_last", "sliding_window", "keep_important"], keep: int = 50,
+    summary: str = "",
+) -> Pruned | None:  # fmt: skip
+    """Forgets messages, which stay in the log: all but the last `keep`, and with `keep_important` the important ones.
+
+    `sliding_window` leaves no answer of a tool, and no answer to nobody, at its beginning: it begins with what a person
+    said. `summary` is what is remembered of the rest. The result is how many were forgotten.
+    """
+    if keep < 1:
+        raise Rejected("keep is how many of the last messages stay: at least 1")
+    lines = list(state.transcript)
+    kept = lines[-keep:]
+    if how == "sliding_window":
+        first = next((at for at, line in enumerate(kept) if line.message.role == "user"), 0)
+        kept = kept[first:]
+    elif how == "keep_important":
+        kept = [line for line in lines[:-keep] if line.important] + kept
+    ctx.reply(len(lines) - len(kept))
+    if len(kept) == len(lines):
+        return None
+    return Pruned(tuple(line.number for line in kept), summary or state.transcript.summary, how)
+
+
+# -- queries ------------------------------------------------------------------------------------------------------
+
+
+class Status(Struct, frozen=True):
+    """Who is at work, and what waits. `messages` are those that are remembered, `said` all that ever were."""
+
+    messages: int
+    said: int
+    running: Work | None
+    waiting: tuple[Work, ...]
+
+
+@session.query
+def status(state: Session) -> Status:
+    """How the session is."""
+    return Status(len(state.transcript), state.transcript.said, state.running, state.waiting)
+
+
+@session.query
+def history(state: Session, after: int = 0, limit: int = 100) -> list[Line]:
+    """At most `limit` messages behind a number, in order."""
+    return state.transcript.after(after, _page(limit))
+
+
+@session.query
+def window(state: Session, upto: int, limit: int = 100) -> tuple[str, list[Line]]:
+    """What an agent is told: the summary of what was forgotten, and the last messages up to a number, in order."""
+    return state.transcript.summary, state.transcript.last(_page(limit), upto)
+
+
+@session.query
+def values(state: Session) -> dict[str, msgspec.Raw]:
+    """The session's state."""
+    return state.state
+
+
+def _page(limit: int) -> int:
+    if not 0 < limit <= MAX_PAGE:
+        raise Rejected(f"limit is 1 to {MAX_PAGE}")
+    return limit
