@@ -56,7 +56,8 @@ class CancelTimer:
 class Question:
     """A command whose answer an execution waits for. `id` is the same however often the execution starts anew.
 
-    `asked` is what it is made of beside who asks, for a run that may use another one's answers (see question_id).
+    `asked` is what it is made of beside who asks, for a run that may use another one's answers (see question_id). With
+    `reads` it is a query, whose answer nobody records.
     """
 
     address: Address
@@ -65,6 +66,7 @@ class Question:
     id: str
     timeout_s: float
     asked: str = ""
+    reads: bool = False
 
 
 def question_id(actor: str, command_id: str, asked: str) -> str:

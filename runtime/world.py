@@ -379,7 +379,8 @@ class World:
             Ended(command.id, kind, key, command.method, msgspec.Raw(outcome.result), outcome.failure)
         )
         id = _digest(f"{command.address}/{command.id}/then/{method}/{body!r}")
-        self._queue.append(Command(id, address, method, body, command.correlation_id, command.id))
+        told = Command(id, address, method, body, command.correlation_id, command.id, sender=command.address)
+        self._queue.append(told)
 
     def _answer(self, command: Command) -> Outcome:
         """What a handler that waits for it is answered."""

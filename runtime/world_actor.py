@@ -377,6 +377,10 @@ class Actor:
         calls = (*command.calls, Call.of(command.address, command.method, holds=method.exclusive))
 
         async def ask(question: Question) -> bytes:
+            if question.reads:
+                read = self._answer(Command(QUERY, question.address, question.method, question.body))
+                read.value(Any)
+                return read.result
             if len(calls) > MAX_CALLS:
                 raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
             correlation = command.correlation_id or command.id

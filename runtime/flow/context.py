@@ -262,6 +262,22 @@ class Workflow(Ambient):
         asking = partial(self._asking, question, address, method, body, due)
         return await self._answer(f"{name}.{method}", asked, asking, type)
 
+    async def look(
+        self, kind: Kind | str, key: str, query: str, args: Any = None, *, type: Any = Any, timeout_s: float = 30.0
+    ) -> Any:
+        """Within a step: what a query of another actor of this tenant answers now, read as `type`.
+
+        Nothing of it is recorded: what follows from it is the step's result. Raises BadResult outside of a step, where
+        a replay could be answered otherwise (`ask` records its answers); Rejected and CallFailed as `ask`.
+        """
+        if self.step_id is None:
+            raise BadResult("ctx.look is for steps: outside of one, ask (ctx.ask), whose answer is recorded")
+        name, method, payload = method_and_payload(kind, query, args)
+        address = Address(self.address.tenant, name, key)
+        body = b"" if payload is None else guard.checked(encode_json(payload), f"a question to {name}.{method}")
+        answer = await self._asker(Question(address, method, body, "", timeout_s, reads=True))
+        return json_decoder(type).decode(answer)
+
     async def task(
         self, function: Kind | str, args: Any = None, *, key: str | None = None, returns: Any = Any,
         timeout_s: float | None = None,

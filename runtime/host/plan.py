@@ -327,6 +327,7 @@ class Plan:
         subject = subjects.command(address, method)
         if self.identity is not None:
             principal = self.identity.principal_of(command)
+            passed |= self.identity.prove(command.address, subject, id, body)
             if command.sender == address:  # no signature covers where this goes: else it would be anybody's choice
                 passed |= self.identity.hand_on(subject, id, body, principal, command.roles)
         self._post(command.lane, id, subject, _encode(passed).decode(), body)

@@ -1,0 +1,11 @@
+"""Agents: models that work with tools, as workflows.
+
+    agent.py      an agent and its run: model calls and tool calls, each a step
+    tools.py      tools: from functions, from other agents, from other actors' methods
+    thinking.py   what a model is told of a conversation, and the step that asks it
+"""
+
+from actors.agents.agent import Agent, Limits
+from actors.agents.tools import Tool, ToolContext, hosted, tool
+
+__all__ = ["Agent", "Limits", "Tool", "ToolContext", "hosted", "tool"]

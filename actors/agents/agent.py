@@ -1,0 +1,226 @@
+"""Agents: a model, what it is told, and the tools that it may use.
+
+    billing = Agent("billing", instructions="You are kind and exact.", tools=[refund, lookup])
+
+An agent is a kind of actor: a run of it is a workflow's run, which answers one message of a session (or one sentence
+without any). Each model call and each tool call is a step of it, so none of them is paid for or done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from actors.agents.thinking import Thought, think
+from actors.agents.tools import BadCall, Hosted, Tool, ToolContext, told
+from actors.models.fleet import SLOTS, Slot, SlotSettings
+from actors.models.wire import Message, ToolCall, ToolSpec, Usage
+from actors.sessions.session import Answer, Task
+from runtime import BadDefinition, CallFailed, Rejected, StepFailed, Workflow
+from runtime.kind import Behaviour
+from runtime.policy import RetryPolicy
+from runtime.workflow import WorkflowKind
+
+HAND_OFF = "transfer_to_"
+"""Begins the names of the tools by which an agent gives the conversation to another one."""
+
+MODEL_TRIES = RetryPolicy(max_attempts=3)
+"""Of a model call in which nobody has answered."""
+
+
+class Limits(Struct, frozen=True):
+    """What one run may take. None is no limit.
+
+    Attributes:
+        bad_calls: tool calls whose arguments do not fit, or of tools that are not there, in a row.
+    """
+
+    tokens: int | None = None
+    cost_usd: float | None = None
+    bad_calls: int = 3
+
+
+UNLIMITED = Limits()
+
+
+class LimitReached(Rejected):
+    """The run has taken what it may take."""
+
+
+class Agent(WorkflowKind):
+    """A kind of actor whose runs answer messages.
+
+    Args:
+        name: the kind's.
+        model: a slot of the fleet, or a model by its name.
+        instructions: what it is told first.
+        tools: what it may call; agents are called as children, and answer as a tool.
+        hands_off_to: agents that it may give the conversation to; they go on with all of it.
+        max_iterations: model calls of one run.
+        context_tokens: of a prompt, about; the oldest messages are left out.
+        run_timeout_s: of one run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: str = "generate",
+        instructions: str = "",
+        tools: Sequence[Tool | Hosted | Agent] = (),
+        hands_off_to: Sequence[Agent] = (),
+        max_iterations: int = 10,
+        limits: Limits = UNLIMITED,
+        context_tokens: int = 16_000,
+        run_timeout_s: float | None = 600.0,
+    ) -> None:
+        super().__init__(name, self._answer, "join", None, Behaviour(), run_timeout_s)
+        if max_iterations < 1:
+            raise BadDefinition(f"agent {name!r}: max_iterations is at least 1")
+        self.description = instructions
+        self.instructions = instructions
+        self.max_iterations = max_iterations
+        self.limits = limits
+        self.context_tokens = context_tokens
+        self.slot: Slot = model if model in SLOTS else "generate"
+        self.override = None if model in SLOTS else SlotSettings(model=model)
+        self.tools: dict[str, Tool | Hosted | Agent] = {one.name: one for one in tools}
+        self.hands_off_to = {HAND_OFF + one.name: one for one in hands_off_to}
+        if len(self.tools) < len(tools) or self.tools.keys() & self.hands_off_to.keys():
+            raise BadDefinition(f"agent {name!r} has two tools of one name")
+        self.specs = [_spec(one) for one in self.tools.values()] + [_hand_off(one) for one in hands_off_to]
+
+    async def _answer(self, ctx: Workflow, task: Task) -> Answer:
+        """Answers a message."""
+        return await _Run(self, ctx, task).through()
+
+
+class _Run:
+    """One run: whose turn it is, and what was said so far."""
+
+    def __init__(self, agent: Agent, ctx: Workflow, task: Task) -> None:
+        self.agent = agent
+        self.ctx = ctx
+        self.task = task
+        self.own: list[Message] = []
+        self.usage = Usage()
+        self.bad_calls = 0
+
+    async def through(self) -> Answer:
+        limits = self.agent.limits
+        for number in range(1, self.agent.max_iterations + 1):
+            agent, said = self.agent, tuple(self.own)
+            thinking = partial(
+                think, self.ctx, self.task, agent.instructions, said, agent.specs, agent.slot, agent.override,
+                agent.context_tokens,
+            )  # fmt: skip
+            thought: Thought = await self.ctx.step(
+                "model", _asked(thinking), agent.name, number, returns=Thought, retry=MODEL_TRIES
+            )
+            message = msgspec.structs.replace(thought.message, name=agent.name)
+            self.own.append(message)
+            self.usage += thought.usage
+            if not message.tool_calls:
+                return Answer(message.content, tuple(self.own), agent.name)
+            self._check(limits)
+            answers = await asyncio.gather(*[self._call(call) for call in message.tool_calls])
+            self.own += answers
+            if self.bad_calls > limits.bad_calls:
+                raise LimitReached(f"agent {agent.name!r} called its tools wrongly {self.bad_calls} times in a row")
+        raise LimitReached(
+            f"agent {self.agent.name!r} has asked its model {self.agent.max_iterations} times, and has no answer"
+        )
+
+    def _check(self, limits: Limits) -> None:
+        tokens, cost = self.usage.prompt_tokens + self.usage.completion_tokens, self.usage.cost_usd or 0.0
+        if limits.tokens is not None and tokens > limits.tokens:
+            raise LimitReached(f"agent {self.agent.name!r} took {tokens} tokens: {limits.tokens} is the limit")
+        if limits.cost_usd is not None and cost > limits.cost_usd:
+            raise LimitReached(f"agent {self.agent.name!r} cost {cost:.4f} USD: {limits.cost_usd:g} is the limit")
+
+    async def _call(self, call: ToolCall) -> Message:
+        """What the model is told of a call that it wanted."""
+        try:
+            text = await self._result(call)
+            self.bad_calls = 0
+        except BadCall as error:
+            self.bad_calls += 1
+            text = f"error: {error}"
+        except (StepFailed, CallFailed, Rejected) as error:
+            text = f"error: {error}"
+        return Message("tool", text, tool_call_id=call.id, name=call.name)
+
+    async def _result(self, call: ToolCall) -> str:
+        if call.name in self.agent.hands_off_to:
+            self.agent = self.agent.hands_off_to[call.name]
+            return f"{self.agent.name} goes on with the conversation"
+        found = self.agent.tools.get(call.name)
+        if found is None:
+            known = ", ".join([*self.agent.tools, *self.agent.hands_off_to]) or "none"
+            raise BadCall(f"there is no tool {call.name!r}; there is {known}")
+        if isinstance(found, Tool):
+            return await self._function(found, call)
+        given = _object(call)
+        if isinstance(found, Agent):
+            key = f"{self.ctx.key}/{call.id}"
+            answer = await self.ctx.child(found, key, Task("", 0, str(given.get("request", ""))), returns=Answer)
+            return str(answer.text)
+        key = found.key if found.key is not None else str(given.pop("key", ""))
+        if not key:
+            raise BadCall(f"{call.name} needs to know which: key is empty")
+        return told(await self.ctx.ask(found.kind, key, found.method, given))
+
+    async def _function(self, tool: Tool, call: ToolCall) -> str:
+        given = tool.decode(call.arguments)
+        if tool.confirmation:
+            payload = {"agent": self.agent.name, "tool": tool.name, "arguments": given}
+            outcome = await self.ctx.human.approval(tool.name, payload, required_roles=tool.required_roles)
+            if not outcome.approved:
+                why = f": {outcome.comment}" if outcome.comment else ""
+                return f"a person has not approved this call ({outcome.status}{why}); do not repeat it"
+        turn = self.ctx.turn
+        key = f"{self.ctx.key}/{turn.command_id}/{call.id}"
+        context = ToolContext(self.agent.name, self.task.session, turn.command_id, key, turn.principal, turn.roles)
+
+        async def called(_: str, arguments: str) -> str:
+            return told(await tool.call(arguments, context))
+
+        return str(
+            await self.ctx.step(
+                f"tool {tool.name}", called, call.id, call.arguments, retry=tool.retry, timeout_s=tool.timeout_s
+            )
+        )
+
+
+def _asked(thinking: Any) -> Any:
+    """The step's function: what it is called with tells it from others, and is nothing that grows."""
+
+    async def ask(_: str, __: int) -> Thought:
+        return await thinking()  # type: ignore[no-any-return]  # it is a partial of `think`
+
+    return ask
+
+
+def _object(call: ToolCall) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(call.arguments, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise BadCall(f"the arguments of {call.name} are no JSON object: {error}") from error
+
+
+def _spec(one: Tool | Hosted | Agent) -> ToolSpec:
+    if not isinstance(one, Agent):
+        return one.spec
+    parameters = {"type": "object", "properties": {"request": {"type": "string"}}, "required": ["request"]}
+    return ToolSpec(one.name, f"Asks the agent {one.name}: {one.instructions}", parameters)
+
+
+def _hand_off(agent: Agent) -> ToolSpec:
+    nothing: dict[str, Any] = {"type": "object", "properties": {}}
+    text = f"Hands the conversation over to {agent.name}: {agent.instructions}"
+    return ToolSpec(HAND_OFF + agent.name, text, nothing)

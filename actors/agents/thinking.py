@@ -1,0 +1,91 @@
+"""One question to a model: what it is told of a conversation, and what of that is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from actors.models.current import models
+from actors.models.fleet import CHARACTERS_A_TOKEN, Slot, SlotSettings
+from actors.models.wire import Completion, Message, ModelRequest, ToolSpec, Usage
+from actors.sessions.session import KIND as SESSION
+from actors.sessions.session import Task
+from actors.sessions.transcript import Line
+from runtime import Workflow
+
+WINDOW = 200
+"""Messages of a session that are looked at for a prompt, at most."""
+
+
+class Prompt(Struct, frozen=True, omit_defaults=True):
+    """What a model was told, so that it can be made again: the session's messages from and to, and how many were cut.
+
+    Attributes:
+        own: messages of the run's own that came behind them.
+    """
+
+    first: int = 0
+    last: int = 0
+    own: int = 0
+    summary: bool = False
+
+
+class Thought(Struct, frozen=True, omit_defaults=True):
+    """What a step that asks a model results in."""
+
+    message: Message
+    model: str
+    finish: str
+    usage: Usage
+    prompt: Prompt
+
+
+async def think(
+    ctx: Workflow,
+    task: Task,
+    instructions: str,
+    own: Sequence[Message],
+    tools: Sequence[ToolSpec],
+    slot: Slot,
+    override: SlotSettings | None,
+    context_tokens: int,
+) -> Thought:
+    """Asks the model of a slot; within a step. Raises NoAnswer.
+
+    The conversation is read here and now, up to the message that is answered: so it costs the log nothing.
+    """
+    summary, lines = "", list[Line]()
+    if task.session:
+        summary, lines = await ctx.look(
+            SESSION, task.session, "window", {"upto": task.upto, "limit": WINDOW}, type=tuple[str, list[Line]]
+        )
+    else:
+        own = (Message("user", task.text), *own)
+    system = "\n\n".join(part for part in (instructions, summary and f"What was said before: {summary}") if part)
+    taken = sum(_tokens(message) for message in own) + len(system) // CHARACTERS_A_TOKEN
+    fitting = _fitting(lines, context_tokens - taken)
+    messages = (Message("system", system), *[line.message for line in fitting], *own)
+    request = ModelRequest(messages if system else messages[1:], tuple(tools))
+    answer: Completion = await models().complete(slot, request, override)
+    first, last = (fitting[0].number, fitting[-1].number) if fitting else (0, 0)
+    prompt = Prompt(first, last, len(own), bool(summary))
+    return Thought(answer.message, answer.model, answer.finish, answer.usage, prompt)
+
+
+def _fitting(lines: list[Line], tokens: int) -> list[Line]:
+    """The last lines that have room, beginning with what a person said; the very last in any case."""
+    kept: list[Line] = []
+    for line in reversed(lines):
+        tokens -= _tokens(line.message)
+        if tokens < 0 and kept:
+            break
+        kept.append(line)
+    kept.reverse()
+    first = next((at for at, line in enumerate(kept) if line.message.role == "user"), 0)
+    return kept[first:]
+
+
+def _tokens(message: Message) -> int:
+    calls = sum(len(call.arguments) + len(call.name) for call in message.tool_calls)
+    return (len(message.content) + calls) // CHARACTERS_A_TOKEN + 4
