@@ -196,7 +196,7 @@ class Delivery(Recorder):
         """See Recorder.only_waits: the run is at rest, and so is all that it has asked for."""
         return (
             self._live
-            and not (self._pace.busy or self._arrived or self._noting or self._keeping)
+            and not (self._ended or self._pace.busy or self._arrived or self._noting or self._keeping)
             and all(request.job in waiting and not request.keeping for request in self._requests.values())
         )
 

@@ -11,7 +11,10 @@ import msgspec
 import pytest
 
 from runtime.activity import Activity, CountingLoop, outside
+from runtime.clock import system_clock
 from runtime.errors import Cancelled
+from runtime.flow.paced import PacedSteps
+from runtime.flow.sending import SentInTasks
 from runtime.journal import Entry, Steps
 from runtime.mail import ANSWER, CANCEL, SIGNAL, Mail, Message, Said
 from runtime.suspension import Suspended, Suspension
@@ -19,7 +22,7 @@ from runtime.suspension import Suspended, Suspension
 LONG_S = 3600.0
 
 
-class Kept:
+class Kept(SentInTasks):
     """A journal that is a list."""
 
     def __init__(self) -> None:
@@ -197,6 +200,25 @@ def test_given_a_question_without_an_answer_then_it_is_not_suspended_until_that_
             attempt.suspension._look()
         with pytest.raises(Suspended):
             await attempt.task
+
+    on_loop(scenario)
+
+
+def test_given_a_workflow_whose_code_has_just_ended_when_it_is_looked_at_then_it_does_not_wait() -> None:
+    async def scenario() -> None:
+        steps = PacedSteps("default/kind/key", "key", "run", 1, Kept(), began=0.0, clock=system_clock)
+        mail = Mail(steps, time.time)
+        mail.open()
+        seen: list[float | None] = []
+
+        async def code() -> int:
+            await mail.sleep(0)
+            # Before whoever waits for the code hears of its end.
+            asyncio.get_running_loop().call_soon(lambda: seen.append(mail.waits_until()), context=outside())
+            return 1
+
+        assert await steps.through(code()) == 1
+        assert seen == [None]
 
     on_loop(scenario)
 
