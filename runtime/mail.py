@@ -118,6 +118,7 @@ class Mail:
         posted, heard: how many messages there were, and how many the attempt has heard of.
         waiting: the tasks that wait here, each with the time until which (Unix seconds; inf for no time).
         own_waits: how often the handler's own task has begun to wait.
+        since: the last message that was heard before the run continued as new.
     """
 
     def __init__(
@@ -132,6 +133,8 @@ class Mail:
         self._last_seq = 0
         self._kept: dict[tuple[str, str], deque[Said]] = defaultdict(deque)
         self._answers: dict[str, Message] = {}
+        self._asked: set[str] = set()
+        self._unasked: dict[str, int] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
         self._delivered: set[int] = set()
@@ -142,6 +145,7 @@ class Mail:
         self.posted = self.heard = 0
         self.waiting: dict[asyncio.Task[Any], float] = {}
         self.own_waits = 0
+        self.since = 0
 
     # -- what comes in --------------------------------------------------------------------------------------------
 
@@ -195,12 +199,25 @@ class Mail:
             if said.what == CANCEL:
                 self._steps.cancel(said.message.name)
             elif said.what == ANSWER:
-                self._answers.setdefault(said.message.id, said.message)
+                self._answered(said)
             elif said.seq not in self._taken:
                 self._kept[said.what, said.message.name].append(said)
                 self._untaken += 1
                 self._untaken_bytes += len(memoryview(said.message.value))
         self._wake()
+
+    def _answered(self, said: Said) -> None:
+        id = said.message.id
+        if self._answers.setdefault(id, said.message) is said.message and said.seq > self.since:
+            if id in self._asked:
+                self._asked.discard(id)
+            else:
+                self._unasked[id] = said.seq
+
+    def asks(self, id: str) -> None:
+        """A question of this id is asked, or was by a former attempt."""
+        if self._unasked.pop(id, None) is None and id not in self._answers:
+            self._asked.add(id)
 
     def _wake(self) -> None:
         for waiter in self._waiters:
@@ -261,9 +278,11 @@ class Mail:
     def untaken(self) -> tuple[int, list[int]]:
         """(the last event that was heard, the messages up to it that the handler has not got).
 
-        Also those that a wait has taken without having handed them over.
+        Also those that a wait has taken without having handed them over, and answers to what nobody has asked: in a log
+        that was restored they may come before the run has continued as new, which then asks for them.
         """
         kept = [said.seq for waiting in self._kept.values() for said in waiting]
+        kept += self._unasked.values()
         return self._last_seq, sorted([*kept, *(self._taken - self._delivered - {0})])
 
     def has_answer(self, id: str) -> bool:

@@ -337,7 +337,9 @@ class Workflow(Ambient):
 
     def _question(self) -> str:
         """The id of what is asked next."""
-        return blake2b(f"{self._run}/{self._steps.taken + 1}".encode(), digest_size=16).hexdigest()
+        id = blake2b(f"{self._run}/{self._steps.taken + 1}".encode(), digest_size=16).hexdigest()
+        self._mail.asks(id)
+        return id
 
     async def _answer(self, name: str, asked: Any, fn: Callable[[], Awaitable[bytes]], type: Any) -> Any:
         answer = await self._steps.ask(name, asked, fn)

@@ -171,6 +171,8 @@ class Journal:
         self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
         self.steps.begun |= start.begun  # it may have asked somebody, of which there is nothing here before the answer
         self.mail = Mail(self.steps, journals.clock.now, journals.handling.rest)
+        if isinstance(start.state, RunState):
+            self.mail.since = start.state.heard
         self._suspension = Suspension(self.steps, self.mail, journals.suspend_after_s)
         for message in said:
             self.mail.post(message)

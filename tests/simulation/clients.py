@@ -11,10 +11,14 @@ import msgspec
 
 from runtime.client import Client
 from runtime.client.envelope import PLAIN, Envelope
-from runtime.errors import CallFailed, NotConnected
+from runtime.client.runs import Run
+from runtime.client.starting import Begun, say
+from runtime.errors import CallFailed, NotConnected, Rejected
+from schemas import control
 from schemas.address import actor_id
+from schemas.tokens import parse_token
 from schemas.wire import Reply
-from tests.simulation.errands import WORDS
+from tests.simulation.errands import WORDS, came_of
 from tests.simulation.program import COUNTED_FROM, Op, Round
 
 if TYPE_CHECKING:
@@ -36,9 +40,14 @@ class Done:
 
 @dataclasses.dataclass(slots=True)
 class Told:
-    """What a run was told, and the log has acknowledged: `what` is the event's name, `answer` an update's."""
+    """What a run was told, and the log has acknowledged: `what` is the event's name, `answer` an update's.
 
-    run: Op
+    `run` is the id of its command, where that is not what begins it.
+    """
+
+    key: str
+    """The run's; it has one run."""
+    run: str | None
     what: str
     id: str
     answer: Any
@@ -111,12 +120,64 @@ class Work:
                 await asyncio.sleep(PAUSE_S)
             else:
                 self._history.scheduler.say(f"client hears that {what} {id}-{tries} of {op.key} is known: {answer}")
-                self._history.told.append(Told(op, what, f"{id}-{tries}", answer))
+                self._history.told.append(Told(op.key, op.id, what, f"{id}-{tries}", answer))
                 return
+
+    async def _begin(self, op: Op) -> None:
+        """Says a run's words, the first of which starts it, and waits for what comes of it."""
+        assert op.id is not None
+        run: str | None = None
+        for number in range(max(_words(op), 1)):
+            begun = await self._start(op, number)
+            if begun is None:
+                break
+            if run is None:
+                run = begun.run
+            elif begun.run != run:
+                self._history.problems.append(f"{op.key} has a second run, {begun.run}, begun by word {number}")
+        if run is None:
+            self._history.problems.append(f"{op.key} was not begun: it says that it has had a run")
+            return
+        while not (status := await self._status(op, run)):
+            await asyncio.sleep(PAUSE_S)
+        place = actor_id("default", op.kind, op.key), run
+        if all(place not in log for log in (self._history.store.inbox, *[p.inbox for p in self._history.store.past])):
+            self._history.problems.append(f"run {run} of {op.key} is said to be {status}, which is not committed")
+        self._history.done.append(Done(op, run, None))
+
+    async def _start(self, op: Op, number: int) -> Begun | None:
+        """A signal with start; None when the run has ended by then."""
+        start = control.Start("word", f"{op.id}-{number}", op.args if number == 0 else None)
+        id = op.id if number == 0 else f"{op.id}-start{number}"
+        while True:
+            try:
+                begun = await say(self._client, op.kind, op.key, start, id, ASK_S, PLAIN)
+            except Rejected:
+                return None
+            except (CallFailed, NotConnected) as error:
+                self._history.scheduler.say(f"client starts {op.key} again ({id}): {error}")
+                await asyncio.sleep(PAUSE_S)
+            else:
+                self._history.scheduler.say(f"client hears that {op.key} has word {number}: {begun}")
+                assert id is not None
+                self._history.told.append(Told(op.key, None, "signal", id, None))
+                return begun
+
+    async def _status(self, op: Op, run: str) -> str | None:
+        """How a run has ended; None while it goes on, or nobody says."""
+        try:
+            status = await Run(self._client, op.kind, op.key, run).settled(ASK_S)
+        except (CallFailed, NotConnected) as error:
+            self._history.scheduler.say(f"client asks of {run} again: {error}")
+            return None
+        return status.status if status.settled else None
 
     async def _perform(self, op: Op) -> None:
         if op.how in ("run", "cancel", "end", "late"):
             await self._direct(op)
+            return
+        if op.how == "begin":
+            await self._begin(op)
             return
         body = msgspec.json.encode(op.args)
         envelope = PLAIN
@@ -169,6 +230,26 @@ class Work:
         if certain:
             self._history.known[actor] = max(self._history.known.get(actor, 0), reply.seq)
         self._history.looks.append(look)
+
+
+async def complete(history: History, client: Client, place: str, token: str) -> None:
+    """Says what came of a place, by its token, until that is in the log or nobody wants to know."""
+    found = parse_token(token)
+    while True:
+        try:
+            await client.complete(token, came_of(place), timeout_s=ASK_S)
+        except Rejected as error:
+            history.problems.append(f"the token of {place} is refused: {error}")
+            return
+        except (CallFailed, NotConnected) as error:
+            if any(done.op.key == found.key for done in history.done):
+                return
+            history.scheduler.say(f"somebody says again what came of {place}: {error}")
+            await asyncio.sleep(PAUSE_S)
+        else:
+            history.scheduler.say(f"it is known what came of {place}")
+            history.told.append(Told(found.key, found.run, "signal", found.command_id, None))
+            return
 
 
 def _words(op: Op) -> int:

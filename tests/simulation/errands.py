@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ LEG_S = 0.25
 WORD_S = 40.0
 """Longer than any history lasts: a word that does not come was lost."""
 
-ITEMS = ("step", "step", "step", "flaky", "word", "nap", "pair", "leg", "note", "race", "again")
+ITEMS = ("step", "step", "step", "flaky", "word", "nap", "pair", "leg", "note", "race", "again", "token", "token")
 WORDS = ("word", "race")
 """Items that take a word, if there is one."""
 
@@ -40,15 +41,16 @@ class Outside:
 
     def __init__(self) -> None:
         self._scheduler: Scheduler | None = None
+        self._given: Callable[[str, str], None] | None = None
         self.deeds: list[Deed] = []
 
-    def begin(self, scheduler: Scheduler) -> None:
-        """Another history begins: nothing has been done in it."""
-        self._scheduler, self.deeds = scheduler, []
+    def begin(self, scheduler: Scheduler, given: Callable[[str, str], None]) -> None:
+        """Another history begins: nothing has been done in it. `given` hears of each token: (place, token)."""
+        self._scheduler, self._given, self.deeds = scheduler, given, []
 
     def end(self) -> None:
         """The history is over: nothing of it is held here."""
-        self._scheduler, self.deeds = None, []
+        self._scheduler, self._given, self.deeds = None, None, []
 
     def did(self, place: str) -> int:
         """How often something was done in a place."""
@@ -65,8 +67,20 @@ class Outside:
             raise OSError(f"{place} is not to be had yet")
         return f"{place} #{number}"
 
+    async def hand_out(self, place: str, token: str) -> None:
+        """Gives somebody a token, who says with it what came of the place."""
+        assert self._scheduler is not None and self._given is not None
+        self._scheduler.say(f"outside: {place} has its token")
+        self.deeds.append(Deed(place, self._scheduler.now))
+        self._given(place, token)
+
 
 outside = Outside()
+
+
+def came_of(place: str) -> str:
+    """What whoever has the token of a place says of it."""
+    return f"what came of {place}"
 
 
 def place_of(run: str, item: str) -> str:
@@ -114,7 +128,7 @@ async def leg(ctx: Workflow, place: str) -> str:
     return begun
 
 
-@workflow("errand", step_retry=RetryPolicy(max_attempts=4, first_delay_s=0.03, max_delay_s=0.1))
+@workflow("errand", on_existing="reject", step_retry=RetryPolicy(max_attempts=4, first_delay_s=0.03, max_delay_s=0.1))
 async def errand(ctx: Workflow, script: list[str], at: int = 0, got: list[str] | None = None) -> list[str]:
     """Does what its script says, item by item, and gives what it got of each."""
     found = list(got or [])
@@ -149,6 +163,8 @@ async def _item(ctx: Workflow, what: str, number: int) -> list[str]:
             found = [first or name]
         case "leg":
             found = [await ctx.child(leg, f"{ctx.key}.{number}", {"place": place}, returns=str)]
+        case "token":
+            found = [await ctx.external(name, outside.hand_out, place, returns=str, timeout_s=WORD_S)]
         case "note":
             found = [f"note {await ctx.ask(tally, 'tally', 'note', {'place': place}, type=int)}"]
         case _:

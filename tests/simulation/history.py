@@ -29,7 +29,7 @@ from schemas.address import actor_id
 from tests.simulation import verify
 from tests.simulation.assembly import SimulatedAssembly
 from tests.simulation.broker import Broker
-from tests.simulation.clients import ASK_S, PAUSE_S, Done, Look, Told, Work
+from tests.simulation.clients import ASK_S, PAUSE_S, Done, Look, Told, Work, complete
 from tests.simulation.errands import outside
 from tests.simulation.faults import LOAD_S, TRIM_LAG_S, Fault, draw_faults, strike
 from tests.simulation.kinds import KINDS
@@ -116,7 +116,7 @@ class History:
         self.max_batch = rng.choice((3, 512, 512, 512, 512))
         self.suspend_after_s = rng.choice((0.2, 30.0))
         self.scheduler = Scheduler(rng.getrandbits(64))
-        outside.begin(self.scheduler)
+        outside.begin(self.scheduler, self._on_token)
         if trace:
             self.scheduler.trace = []
         self.store = Store(self.scheduler, PARTITIONS, [kind.name for kind in KINDS])
@@ -221,6 +221,14 @@ class History:
         here = ClientNode(node, wire, client)
         self.clients.append(here)
         return here
+
+    def _on_token(self, place: str, token: str) -> None:
+        """Somebody has a token, and uses it in a while."""
+        rng = self.scheduler.rng
+        here = self.clients[int(rng.random() * CLIENTS)]
+        self.scheduler.after(
+            0.3 * rng.random() ** 2, lambda: here.node.start(complete(self, here.client, place, token))
+        )
 
     def promote(self, group: str) -> None:
         """A person makes another group the current one, and asks until that is done."""

@@ -328,6 +328,12 @@ PLANTED = (
     Planted("a workflow that goes on as new loses what it was told", straying.untaken_lost, near=100, surely="errand"),
     Planted("a workflow that is terminated goes on", straying.goes_on_terminated, surely="errand"),
     Planted("a workflow's step is recorded behind its end", straying.kept_after_its_end, surely="errand"),
+    Planted("a signal that starts a run is lost", straying.start_unsaid, surely="errand"),
+    Planted("a step's token is another one on each attempt", straying.token_anew, surely="errand"),
+    Planted(
+        "an answer that comes before its run goes on as new is lost", straying.answers_lost,
+        only=("restore", "store breaks", "stores twice"), surely="errand",
+    ),
     Planted(
         "a workflow that only asked is not told of its being cancelled", straying.not_told, near=115,
         only=("all die", "kill", "store breaks"), surely="errand",

@@ -42,10 +42,10 @@ A history has some of it and not the rest: what it has then meets itself and a f
 little of everything does (Groce et al., Swarm testing, ISSTA 2012).
 """
 
-How = Literal["ask", "ask again", "tell", "query", "run", "cancel", "end", "late"]
+How = Literal["ask", "ask again", "tell", "query", "run", "cancel", "end", "late", "begin"]
 """`run` is asked, and its execution told what it waits for; `cancel` the same, and then cancelled, `end` terminated.
 
-`late` has a time for all of it that may be too short.
+`late` has a time for all of it that may be too short. `begin` is no asking: the first of its words starts the run.
 """
 
 
@@ -117,7 +117,7 @@ def _op(rng: random.Random, what: _What, id: str) -> Op:
     if kind == "clerk":
         how, given = rng.choice(("run", "run", "cancel")), id
     elif kind == "errand":
-        how = rng.choice(("run", "run", "run", "cancel", "cancel", "end", "late"))
+        how = rng.choice(("run", "run", "begin", "cancel", "cancel", "end", "late", "begin"))
         return Op(kind, f"e{id}", method, args, how, id, within_s=rng.random() if how == "late" else None)
     return Op(kind, rng.choice(KEYS[kind]), method, args, how, given)
 

@@ -34,7 +34,7 @@ def check_runs(history: History) -> list[str]:
         problems += [f"{id} was told {key} {count} times" for id, count in times.items() if count > 1]
         for told in history.told:
             known = times[told.id] == 1 or any((actor, told.id) in past.inbox for past in store.past)
-            if told.run.key == key and not known:
+            if told.key == key and not known:
                 problems.append(f"{told.what} {told.id} was acknowledged, and {key} was told {times[told.id]} times")
         for done in history.done:
             if (done.op.kind, done.op.key) == ("clerk", key) and (answer := store.inbox.get((actor, done.id))):
@@ -59,6 +59,6 @@ def _check(history: History, op: Any, answer: Any, said: list[dict[str, Any]], u
     if not any(message["what"] == "update" for message in said) or undone:
         problems.append(f"run {op.id} came to an end without its update, or was undone ({undone}): {said}")
     for told in history.told:
-        if told.run.id == op.id and told.what == "update" and told.answer != COUNTED_FROM + len(words):
+        if told.run == op.id and told.what == "update" and told.answer != COUNTED_FROM + len(words):
             problems.append(f"update {told.id} was answered with {told.answer}, and there are {len(words)} words")
     return problems

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from runtime.flow.context import Workflow
 from runtime.flow.delivery import Delivery
-from runtime.host import journals
+from runtime.host import controls, journals
 from runtime.host.attempts import Attempts
 from runtime.host.executions import Executions
 from runtime.host.journals import Journal
 from runtime.mail import Mail
 from runtime.recorder import Entry, entries_of
+from runtime.tokens import Tokens
 from schemas import control
 from tests.simulation.beside import Patch
 
@@ -77,3 +79,33 @@ def not_told() -> list[Patch]:
         self.steps.begun = len(entries) > 0
 
     return [(Journal, "__init__", init)]
+
+
+def answers_lost() -> list[Patch]:
+    """As the engine once had it: an answer in a restored log that came before its run continued as new was lost."""
+
+    def answered(self: Mail, said: Any) -> None:
+        self._answers.setdefault(said.message.id, said.message)
+
+    return [(Mail, "_answered", answered)]
+
+
+def start_unsaid() -> list[Patch]:
+    """A signal that begins a run is not said to it."""
+    say = controls.say
+
+    def said(plan: Any, work: Any, command: Any, what: str, message: Any, run: Any) -> None:
+        if command.method != control.START or not controls.accepted_now(plan, work.actor, run.command_id):
+            say(plan, work, command, what, message, run)
+
+    return [(controls, "say", said)]
+
+
+def token_anew() -> list[Patch]:
+    """Each attempt at a run waits for a token of its own."""
+    made, numbers = Tokens.__init__, count()
+
+    def init(self: Tokens, address: Any, run: str, secret: bytes, generation: int = 0) -> None:
+        made(self, address, run, secret, next(numbers))
+
+    return [(Tokens, "__init__", init)]

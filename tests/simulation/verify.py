@@ -176,7 +176,7 @@ class Verdict:
         answer = self._store.inbox.get((actor, done.id))
         self._ops[done.id] = done
         if answer is None:
-            if done.id not in self._history.broker.lost:
+            if not {done.id, op.id} & self._history.broker.lost:
                 self._say(f"{_named(done)} was acknowledged and is nowhere")
             return
         self._expect(op, actor, done.id, answer.failed)

@@ -223,6 +223,32 @@ def test_given_a_workflow_whose_code_has_just_ended_when_it_is_looked_at_then_it
     on_loop(scenario)
 
 
+def test_given_answers_before_their_questions_when_a_run_continues_as_new_then_they_are_kept_for_it_once() -> None:
+    async def scenario() -> None:
+        def mail(*answered: str) -> Mail:
+            made = Mail(Steps("default/kind/key", "key", "run", 1, Kept()), time.time)
+            made.open()
+            for seq, id in enumerate(answered, 1):
+                made.post(Said(seq, ANSWER, Message("run", id)))
+            made._sort()
+            return made
+
+        known = mail("early", "recorded")
+        known.asks("recorded")
+        known.asks("asked")
+        known.post(Said(3, ANSWER, Message("run", "asked")))
+        known._sort()
+        assert known.untaken() == (3, [1])
+        again = mail()
+        again.since = 3
+        again.post(Said(1, ANSWER, Message("run", "early")))
+        again._sort()
+        assert again.has_answer("early")
+        assert again.untaken() == (1, [])
+
+    on_loop(scenario)
+
+
 def test_given_a_wait_that_ends_soon_then_it_is_not_suspended() -> None:
     async def scenario() -> None:
         attempt = Attempt(lambda _, mail: mail.sleep(0.2))
