@@ -139,6 +139,7 @@ class Mail:
         self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
         self._delivered: set[int] = set()
         self._given_back: dict[int, tuple[str, Taken]] = {}
+        self._returning: defaultdict[str, set[int]] = defaultdict(set)
         steps.left_over = self._give_back
         self._untaken = self._untaken_bytes = 0
         self._unanswered = 0
@@ -294,7 +295,20 @@ class Mail:
         if not isinstance(name, str) or not 0 < len(name) <= control.MAX_NAME_LENGTH:
             raise BadResult(f"the name of a {what} is a text of 1 to {control.MAX_NAME_LENGTH} characters")
         due = None if timeout_s is None else await self._due(f"$until {name}", timeout_s)
-        taken = _decode_taken(await self._steps.wait(f"${what} {name}", lambda: self._next(what, name, due), timeout_s))
+        step, got = f"${what} {name}", Taken()
+
+        async def next_one() -> Taken:
+            nonlocal got
+            got = await self._next(what, name, due)
+            return got
+
+        try:
+            taken = _decode_taken(await self._steps.wait(step, next_one, timeout_s))
+        except asyncio.CancelledError:
+            # Its entry is on its way: once that is there, the message is given back, and the next wait has it first.
+            if got.seq and self._steps.answers_are_entries and got.seq not in self._given_back:
+                self._returning[step].add(got.seq)
+            raise
         self._given_back.pop(taken.seq, None)
         self._delivered.add(taken.seq)
         if taken.seq == 0:
@@ -307,7 +321,7 @@ class Mail:
                 if (given_back := self._again(f"${what} {name}")) is not None:
                     return given_back
                 kept = self._kept[what, name]
-                if kept:
+                if kept and not self._returning.get(f"${what} {name}"):
                     said = kept.popleft()
                     self._untaken -= 1
                     self._untaken_bytes -= len(memoryview(said.message.value))
@@ -322,6 +336,7 @@ class Mail:
     def _give_back(self, entry: Entry) -> None:
         """Keeps a message that was taken for a wait which had been given up by then: it is there for the next one."""
         if entry.step.startswith((f"${SIGNAL} ", f"${UPDATE} ")) and (taken := _decode_taken(entry.result)).seq:
+            self._returning[entry.step].discard(taken.seq)
             self._given_back[taken.seq] = entry.step, taken
             self._wake()
 

@@ -383,7 +383,8 @@ class History:
                             self.problems.append(f"{node.name}: a task failed: {error!r}")
                     else:
                         task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch
-                        with node.entered(), contextlib.suppress(RuntimeError, Suspended):  # it would wait
+                        # It would wait while it ends, or says why it ended before.
+                        with node.entered(), contextlib.suppress(RuntimeError, Suspended, asyncio.CancelledError):
                             task.get_coro().close()
         sys.unraisablehook = hook
         outside.end()

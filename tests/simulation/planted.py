@@ -331,8 +331,7 @@ PLANTED = (
     Planted("a signal that starts a run is lost", straying.start_unsaid, surely="errand"),
     Planted("a step's token is another one on each attempt", straying.token_anew, surely="errand"),
     Planted(
-        "an answer that comes before its run goes on as new is lost", straying.answers_lost,
-        only=("restore", "store breaks", "stores twice"), surely="errand",
+        "an answer that comes before its run goes on as new is lost", straying.answers_lost, near=30, surely="errand",
     ),
     Planted(
         "a workflow that only asked is not told of its being cancelled", straying.not_told, near=115,

@@ -21,14 +21,12 @@ from tests.simulation.beside import Patch
 def handed_over_first() -> list[Patch]:
     """The code goes on with a result before that is committed."""
 
-    async def kept(self: Delivery, entry: Entry) -> None:
+    def sent(self: Delivery, request: Any, entry: Entry) -> None:
         entry.at = int(self._clock.now() * 1000)
-        self._arrived.append(entry)
-        if not self._pace.busy:
-            self._at_rest()
-        await self._keeper.keep(entry)
+        self._sender.send(entry, lambda failure: None)
+        self._arrive(entry)
 
-    return [(Delivery, "_keep", kept)]
+    return [(Delivery, "_send", sent)]
 
 
 def out_of_order() -> list[Patch]:

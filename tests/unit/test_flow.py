@@ -199,6 +199,20 @@ def test_given_a_signal_that_is_given_back_while_the_next_wait_goes_on_then_that
 
 
 @workflow
+async def takes_them_in_order(ctx: Workflow) -> list[int]:
+    await ctx.race(ctx.step(quick), ctx.signal("go"))
+    return [await ctx.signal("go", returns=int), await ctx.signal("go", returns=int)]
+
+
+def test_given_a_signal_that_is_being_taken_when_its_wait_is_given_up_then_the_next_wait_gets_it_before_later_ones() -> (
+    None
+):
+    flow = Flow(takes_them_in_order, signals=[("go", 1), ("go", 2)], turns={"$signal go": 40})
+    assert flow.attempt() == [1, 2]
+    assert flow.attempt() == [1, 2]
+
+
+@workflow
 async def leaves_it_to_the_next(ctx: Workflow) -> None:
     await ctx.race(ctx.step(quick), ctx.signal("go"))
     ctx.continue_as_new()
