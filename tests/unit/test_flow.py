@@ -204,9 +204,7 @@ async def takes_them_in_order(ctx: Workflow) -> list[int]:
     return [await ctx.signal("go", returns=int), await ctx.signal("go", returns=int)]
 
 
-def test_given_a_signal_that_is_being_taken_when_its_wait_is_given_up_then_the_next_wait_gets_it_before_later_ones() -> (
-    None
-):
+def test_given_a_signal_that_is_being_taken_when_its_wait_is_given_up_then_the_next_wait_gets_it_first() -> None:
     flow = Flow(takes_them_in_order, signals=[("go", 1), ("go", 2)], turns={"$signal go": 40})
     assert flow.attempt() == [1, 2]
     assert flow.attempt() == [1, 2]
