@@ -334,6 +334,10 @@ PLANTED = (
         "an answer that comes before its run goes on as new is lost", straying.answers_lost, near=30, surely="errand",
     ),
     Planted(
+        "a workflow is suspended before its question has left", straying.suspended_unasked, near=160,
+        only=("broker restarts", "drop pod", "hole"), surely="errand",
+    ),
+    Planted(
         "a workflow that only asked is not told of its being cancelled", straying.not_told, near=115,
         only=("all die", "kill", "store breaks"), surely="errand",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from math import inf
 from typing import Any
 
 from runtime.flow.context import Workflow
@@ -107,3 +108,9 @@ def token_anew() -> list[Patch]:
         made(self, address, run, secret, next(numbers))
 
     return [(Tokens, "__init__", init)]
+
+
+def suspended_unasked() -> list[Patch]:
+    """As the engine once had it: a run was suspended before its question had left, for as long as an answer took."""
+    waiting = Mail._waiting
+    return [(Mail, "_waiting", lambda self, until: waiting(self, until if until > self.now() else inf))]
