@@ -292,7 +292,7 @@ PLANTED = (
     Planted("pending commands go on in any order", _any_order),
     Planted("the stream is trimmed above a checkpoint", _trimmed_too_far, near=30015),
     Planted(
-        "the stream is trimmed by sequences that were given out again", beside.trimmed_by_sequence, near=10,
+        "the stream is trimmed by sequences that were given out again", beside.trimmed_by_sequence, near=105,
         only=("loses messages", "power cut"),
     ),
     Planted("an unknown outcome is taken for a rollback", _rollback_believed, near=35),
@@ -300,7 +300,7 @@ PLANTED = (
     Planted("gaps in the delivery are ignored", _gaps_ignored),
     Planted("a broker that went back in time is believed", _no_anchor, near=20),
     Planted("a held key is not woken", _no_wake),
-    Planted("a timer that waits for its turn cannot be taken back", _waiting_timer_fires, near=30000),
+    Planted("a timer that waits for its turn cannot be taken back", _waiting_timer_fires, near=30050),
     Planted(
         "a run that starts anew has not heard its signals", lambda: _untold("troupe.signal", "troupe.update"), near=15
     ),
