@@ -305,7 +305,7 @@ PLANTED = (
         "a run that starts anew has not heard its signals", lambda: _untold("troupe.signal", "troupe.update"), near=15
     ),
     Planted("a run that starts anew has not heard that it was cancelled", lambda: _untold("troupe.cancel"), near=20),
-    Planted("a run that starts anew is told again what it took", _told_again, near=15),
+    Planted("a run that starts anew is told again what it took", _told_again, near=185, surely="clerk"),
     Planted("an older copy of the log is taken for the same one", _copy_believed, near=5),
     Planted("a divided lane's checkpoint is where the farthest is", dividing.checkpoint_of_the_farthest, divided=True),
     Planted("a tenant's feed is closed before it has come to the others'", dividing.joined_too_early, divided=True),
