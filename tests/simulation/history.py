@@ -226,9 +226,11 @@ class History:
         """Somebody has a token, and uses it in a while."""
         rng = self.scheduler.rng
         here = self.clients[int(rng.random() * CLIENTS)]
-        self.scheduler.after(
-            0.3 * rng.random() ** 2, lambda: here.node.start(complete(self, here.client, place, token))
-        )
+
+        def use() -> None:
+            here.node.start(complete(self, here.client, place, token))
+
+        self.scheduler.after(0.3 * rng.random() ** 2, use)
 
     def promote(self, group: str) -> None:
         """A person makes another group the current one, and asks until that is done."""
