@@ -338,7 +338,7 @@ PLANTED = (
         only=("broker restarts", "drop pod", "hole"), surely="errand",
     ),
     Planted(
-        "a workflow that only asked is not told of its being cancelled", straying.not_told, near=115,
+        "a workflow that only asked is not told of its being cancelled", straying.not_told, near=5,
         only=("all die", "kill", "store breaks"), surely="errand",
     ),
 )
