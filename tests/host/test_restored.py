@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -41,13 +42,11 @@ class Copies:
         """Copies the files while every process of the server stands still."""
         assert self._server.pid is not None
         family = [self._server.pid, *[child.pid for child in process.children(self._server.pid)]]
-        for pid in family:
-            os.kill(pid, signal.SIGSTOP)
+        _signal(family, signal.SIGSTOP)
         try:
             _copy(self._server.cluster, self._copy)
         finally:
-            for pid in family:
-                os.kill(pid, signal.SIGCONT)
+            _signal(family, signal.SIGCONT)
 
     def put_back(self) -> None:
         """Kills the server and starts it on the files of the copy."""
@@ -55,6 +54,12 @@ class Copies:
         shutil.rmtree(self._server.cluster)
         _copy(self._copy, self._server.cluster)
         self._server.start()
+
+
+def _signal(family: list[int], number: signal.Signals) -> None:
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):  # a backend that was just ending writes nothing either
+            os.kill(pid, number)
 
 
 def _copy(source: Path, target: Path) -> None:
