@@ -25,6 +25,7 @@ from runtime import BadDefinition, CallFailed, Rejected, StepFailed, Workflow
 from runtime.kind import Behaviour
 from runtime.policy import RetryPolicy
 from runtime.workflow import WorkflowKind
+from schemas.address import BadAddress, encode_token
 
 HAND_OFF = "transfer_to_"
 """Begins the names of the tools by which an agent gives the conversation to another one."""
@@ -128,8 +129,9 @@ class _Run:
             if not message.tool_calls:
                 return Answer(message.content, tuple(self.own), agent.name)
             self._check(limits)
-            answers = await asyncio.gather(*[self._call(call) for call in message.tool_calls])
-            self.own += answers
+            self.own += await asyncio.gather(
+                *[self._call(agent, call, f"{number}.{at}") for at, call in enumerate(message.tool_calls, 1)]
+            )
             if self.bad_calls > limits.bad_calls:
                 raise LimitReached(f"agent {agent.name!r} called its tools wrongly {self.bad_calls} times in a row")
         raise LimitReached(
@@ -143,10 +145,10 @@ class _Run:
         if limits.cost_usd is not None and cost > limits.cost_usd:
             raise LimitReached(f"agent {self.agent.name!r} cost {cost:.4f} USD: {limits.cost_usd:g} is the limit")
 
-    async def _call(self, call: ToolCall) -> Message:
-        """What the model is told of a call that it wanted."""
+    async def _call(self, agent: Agent, call: ToolCall, place: str) -> Message:
+        """What the model is told of a call that it wanted. `place` tells it from others: a model may repeat its ids."""
         try:
-            text = await self._result(call)
+            text = await self._result(agent, call, place)
             self.bad_calls = 0
         except BadCall as error:
             self.bad_calls += 1
@@ -155,44 +157,46 @@ class _Run:
             text = f"error: {error}"
         return Message("tool", text, tool_call_id=call.id, name=call.name)
 
-    async def _result(self, call: ToolCall) -> str:
-        if call.name in self.agent.hands_off_to:
-            self.agent = self.agent.hands_off_to[call.name]
+    async def _result(self, agent: Agent, call: ToolCall, place: str) -> str:
+        if call.name in agent.hands_off_to:
+            self.agent = agent.hands_off_to[call.name]
             return f"{self.agent.name} goes on with the conversation"
-        found = self.agent.tools.get(call.name)
+        found = agent.tools.get(call.name)
         if found is None:
-            known = ", ".join([*self.agent.tools, *self.agent.hands_off_to]) or "none"
+            known = ", ".join([*agent.tools, *agent.hands_off_to]) or "none"
             raise BadCall(f"there is no tool {call.name!r}; there is {known}")
         if isinstance(found, Tool):
-            return await self._function(found, call)
+            return await self._function(agent, found, call, place)
         given = _object(call)
         if isinstance(found, Agent):
-            key = f"{self.ctx.key}/{call.id}"
+            key = f"{self.ctx.key}/{place}"
             answer = await self.ctx.child(found, key, Task("", 0, str(given.get("request", ""))), returns=Answer)
             return str(answer.text)
         key = found.key if found.key is not None else str(given.pop("key", ""))
-        if not key:
-            raise BadCall(f"{call.name} needs to know which: key is empty")
+        try:
+            encode_token(key)
+        except BadAddress as error:
+            raise BadCall(f"{call.name} needs to know which: {error}") from error
         return told(await self.ctx.ask(found.kind, key, found.method, given))
 
-    async def _function(self, tool: Tool, call: ToolCall) -> str:
+    async def _function(self, agent: Agent, tool: Tool, call: ToolCall, place: str) -> str:
         given = tool.decode(call.arguments)
         if tool.confirmation:
-            payload = {"agent": self.agent.name, "tool": tool.name, "arguments": given}
+            payload = {"agent": agent.name, "tool": tool.name, "arguments": given}
             outcome = await self.ctx.human.approval(tool.name, payload, required_roles=tool.required_roles)
             if not outcome.approved:
                 why = f": {outcome.comment}" if outcome.comment else ""
                 return f"a person has not approved this call ({outcome.status}{why}); do not repeat it"
         turn = self.ctx.turn
-        key = f"{self.ctx.key}/{turn.command_id}/{call.id}"
-        context = ToolContext(self.agent.name, self.task.session, turn.command_id, key, turn.principal, turn.roles)
+        key = f"{self.ctx.key}/{turn.command_id}/{place}"
+        context = ToolContext(agent.name, self.task.session, turn.command_id, key, turn.principal, turn.roles)
 
         async def called(_: str, arguments: str) -> str:
             return told(await tool.call(arguments, context))
 
         return str(
             await self.ctx.step(
-                f"tool {tool.name}", called, call.id, call.arguments, retry=tool.retry, timeout_s=tool.timeout_s
+                f"tool {tool.name}", called, place, call.arguments, retry=tool.retry, timeout_s=tool.timeout_s
             )
         )
 

@@ -38,6 +38,7 @@ class LiteLLM:
         text: list[str] = []
         calls: dict[int, _Call] = {}
         finish, counted, name = "", None, target.model
+        answer: Any = None
         try:
             answer = await self._litellm.acompletion(**_asked(target, request))
             async for chunk in answer:
@@ -52,6 +53,9 @@ class LiteLLM:
                         yield Delta(choice.delta.content)
         except Exception as error:  # whatever a provider's client raises is the model's failure
             raise self._failure(target.model, error) from error
+        finally:
+            if answer is not None:  # who has gone away meanwhile must not keep a connection
+                await answer.aclose()
         if not finish:
             raise Unavailable(target.model, "broke its answer off")
         tools = tuple(calls[index].whole(f"call-{index}") for index in sorted(calls))

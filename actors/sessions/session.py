@@ -2,15 +2,16 @@
 
     await client.ask(session, "s1", "say", {"text": "I was charged twice", "agent": "billing"})
 
-A message begins a run of an agent (or of the router, which finds one) under the message's own id: who says it twice
-under one id has said it once. The engine tells the session what became of that run, whatever it was. Somebody who
-speaks while a run goes on is heard after it (`queue`), instead of it (`interrupt`), or not at all (`reject`).
+A message begins a run of an agent under the message's own id: who says it twice under one id has said it once. The
+engine tells the session what became of that run, whatever it was. Somebody who speaks while a run goes on is heard
+after it (`queue`), instead of it (`interrupt`), or not at all (`reject`).
 
 What a run adds are its messages, once, when it has ended. What it said is in the log of its own steps before.
 """
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
@@ -20,14 +21,11 @@ from msgspec.structs import replace
 from actors.models.wire import Message
 from actors.sessions.transcript import Line, Transcript
 from runtime import Rejected, Turn, entity
-from schemas.address import Address
+from schemas.address import Address, BadAddress, check_name
 from schemas.control import Ended as Told
 from schemas.wire import Failure
 
 KIND = "session"
-ROUTER = "router"
-"""The kind that is asked where no agent is named."""
-
 MAX_TEXT_BYTES = 262_144
 MAX_WAITING = 100
 """Messages that wait behind a run; who says more is refused."""
@@ -46,29 +44,37 @@ class Work(Struct, frozen=True, omit_defaults=True):
     number: int
 
 
+class Waiting(Struct, frozen=True, omit_defaults=True):
+    """A message that waits behind a run. It is said when its own run begins: that is told of all before it."""
+
+    id: str
+    agent: str
+    text: str
+    by: str | None = None
+
+
 class Session(Struct, frozen=True, omit_defaults=True):
     """The state of a conversation. `running` is at work; `waiting` are behind it, in order."""
 
     transcript: Transcript = Transcript()
     running: Work | None = None
-    waiting: tuple[Work, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
     state: dict[str, msgspec.Raw] = {}
 
 
-class Said(Struct, frozen=True, omit_defaults=True):
-    """Somebody has said something. `work` is what it is to begin."""
-
-    message: Message
-    at: float
-    work: Work | None = None
-    by: str | None = None
-    important: bool = False
-
-
-class Began(Struct, frozen=True):
-    """A run is at work."""
+class Began(Struct, frozen=True, omit_defaults=True):
+    """A person has said something, and a run is at work on it."""
 
     work: Work
+    text: str
+    at: float
+    by: str | None = None
+
+
+class Queued(Struct, frozen=True):
+    """A person has said something while a run was at work."""
+
+    waiting: Waiting
 
 
 class Over(Struct, frozen=True, omit_defaults=True):
@@ -101,19 +107,18 @@ class Pruned(Struct, frozen=True):
     how: str
 
 
-Event = Said | Began | Over | Withdrawn | StateSet | Pruned
+Event = Began | Queued | Over | Withdrawn | StateSet | Pruned
 
 
 def apply(state: Session, event: Event) -> Session:
     """The fold."""
     match event:
-        case Said(message, at, work, by, important):
-            run = "" if work is None else work.id
-            line = Line(state.transcript.said + 1, message, at, run, by, important)
-            waiting = state.waiting if work is None else (*state.waiting, work)
-            return replace(state, transcript=state.transcript.add(line), waiting=waiting)
-        case Began(work):
-            return replace(state, running=work, waiting=tuple(one for one in state.waiting if one.id != work.id))
+        case Began(work, text, at, by):
+            transcript = state.transcript.add(Line(work.number, Message("user", text), at, work.id, by))
+            waiting = tuple(one for one in state.waiting if one.id != work.id)
+            return replace(state, transcript=transcript, running=work, waiting=waiting)
+        case Queued(waiting_one):
+            return replace(state, waiting=(*state.waiting, waiting_one))
         case Over(id, at, messages):
             transcript = state.transcript
             for message in messages:
@@ -150,7 +155,7 @@ class Answer(Struct, frozen=True, omit_defaults=True):
 
 
 class Heard(Struct, frozen=True):
-    """What comes of saying something: the message's number, and the run that answers it, by its kind, key and id."""
+    """What comes of saying something: the run that answers it, and the message's number, 0 while it waits."""
 
     number: int
     run: str
@@ -158,36 +163,40 @@ class Heard(Struct, frozen=True):
     status: Literal["running", "queued"]
 
 
-def run_key(ctx: Turn, work: Work) -> str:
-    """The key of the actor of a run: runs of one session are told apart, and found, by it."""
-    return f"{ctx.key}/{work.id}"
+def run_key(session: str, id: str) -> str:
+    """The key of the actor of a run: as long as a key may be, whatever the session's and the message's ids are."""
+    return blake2b(f"{session}/{id}".encode(), digest_size=16).hexdigest()
 
 
 # -- what people say ----------------------------------------------------------------------------------------------
 
 
 @session.command
-def say(state: Session, ctx: Turn, text: str, agent: str = ROUTER, when_busy: WhenBusy = "queue") -> list[Event]:
-    """A person says something. The result is a `Heard`."""
+def say(state: Session, ctx: Turn, text: str, agent: str, when_busy: WhenBusy = "queue") -> list[Event]:
+    """A person says something to an agent, by its kind. The result is a `Heard`."""
+    try:
+        check_name(agent, "kind")
+    except BadAddress as error:
+        raise Rejected(f"there can be no agent of that name: {error}") from error
     if not text.strip():
         raise Rejected("there is nothing to answer: the text is empty")
     if len(text.encode()) > MAX_TEXT_BYTES:
         raise Rejected(f"a message has at most {MAX_TEXT_BYTES} bytes")
-    busy = state.running is not None
-    if busy and when_busy == "reject":
-        raise Rejected(f"session {ctx.key} is at work on message {state.running.number}", {"run": state.running.id})  # type: ignore[union-attr]  # see busy
-    if len(state.waiting) >= MAX_WAITING:
-        raise Rejected(f"{MAX_WAITING} messages of session {ctx.key} wait already: wait for an answer")
-    work = Work(ctx.command_id, agent, state.transcript.said + 1)
-    events: list[Event] = [Said(Message("user", text), ctx.now, work, ctx.principal)]
-    if state.running is not None and when_busy == "interrupt":
+    waiting, running = Waiting(ctx.command_id, agent, text, ctx.principal), state.running
+    if running is None:
+        began = _begin(state, ctx, waiting)
+        ctx.reply(Heard(began.work.number, waiting.id, agent, "running"))
+        return [began]
+    if when_busy == "reject":
+        raise Rejected(f"session {ctx.key} is at work on message {running.number}", {"run": running.id})
+    events: list[Event] = []
+    if when_busy == "interrupt":
         events += [Withdrawn(one.id) for one in state.waiting]
-        running = state.running
-        ctx.cancel_run(running.agent, run_key(ctx, running), running.id, f"message {work.number} interrupts it")
-    if not busy:
-        events.append(_begin(ctx, work, text))
-    ctx.reply(Heard(work.number, work.id, agent, "queued" if busy else "running"))
-    return events
+        ctx.cancel_run(running.agent, run_key(ctx.key, running.id), running.id, "another message interrupts it")
+    elif len(state.waiting) >= MAX_WAITING:
+        raise Rejected(f"{MAX_WAITING} messages of session {ctx.key} wait already: wait for an answer")
+    ctx.reply(Heard(0, waiting.id, agent, "queued"))
+    return [*events, Queued(waiting)]
 
 
 @session.command
@@ -195,7 +204,7 @@ def cancel(state: Session, ctx: Turn, run: str | None = None) -> Withdrawn | Non
     """Cancels the run that is at work, or that of a message that waits. The result is whether there was one."""
     running = state.running
     if running is not None and run in (None, running.id):
-        ctx.cancel_run(running.agent, run_key(ctx, running), running.id, "the session's user cancelled it")
+        ctx.cancel_run(running.agent, run_key(ctx.key, running.id), running.id, "the session's user cancelled it")
         ctx.reply(True)
         return None
     if run is not None and any(one.id == run for one in state.waiting):
@@ -211,7 +220,7 @@ def over(state: Session, ctx: Turn, told: Told) -> list[Event] | None:
     running = state.running
     if running is None or running.id != told.id:
         return None
-    if ctx.sender != Address(ctx.address.tenant, running.agent, run_key(ctx, running)):
+    if ctx.sender != Address(ctx.address.tenant, running.agent, run_key(ctx.key, running.id)):
         raise Rejected(f"only the run {told.id} says that it is over")
     messages: tuple[Message, ...] = ()
     error = told.error
@@ -221,18 +230,17 @@ def over(state: Session, ctx: Turn, told: Told) -> list[Event] | None:
             messages = answer.messages or (Message("assistant", answer.text, name=answer.agent),)
         except msgspec.ValidationError as wrong:
             error = Failure("bad_result", f"{running.agent} gives what is no answer: {wrong}")
-    events: list[Event] = [Over(told.id, ctx.now, messages, error)]
-    if state.waiting:
-        following = state.waiting[0]
-        line = next(iter(state.transcript.after(following.number - 1, 1)), None)
-        events.append(_begin(ctx, following, line.message.content if line is not None else ""))
-    return events
+    ended = Over(told.id, ctx.now, messages, error)
+    if not state.waiting:
+        return [ended]
+    return [ended, _begin(apply(state, ended), ctx, state.waiting[0])]
 
 
-def _begin(ctx: Turn, work: Work, text: str) -> Began:
-    task = Task(ctx.key, work.number, text)
-    ctx.tell(work.agent, run_key(ctx, work), "run", task, id=work.id, then="over")
-    return Began(work)
+def _begin(state: Session, ctx: Turn, waiting: Waiting) -> Began:
+    work = Work(waiting.id, waiting.agent, state.transcript.said + 1)
+    task = Task(ctx.key, work.number, waiting.text)
+    ctx.tell(work.agent, run_key(ctx.key, work.id), "run", task, id=work.id, then="over")
+    return Began(work, waiting.text, ctx.now, waiting.by)
 
 
 # -- state --------------------------------------------------------------------------------------------------------
@@ -283,7 +291,7 @@ class Status(Struct, frozen=True):
     messages: int
     said: int
     running: Work | None
-    waiting: tuple[Work, ...]
+    waiting: tuple[Waiting, ...]
 
 
 @session.query

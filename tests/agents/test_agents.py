@@ -17,7 +17,9 @@ from actors.models.model import Target
 from actors.models.wire import Completion, Delta, Message, ModelRequest, ToolCall, Usage
 from actors.sessions.session import Answer, Heard, Task, session
 from actors.sessions.transcript import Line
+from runtime import Rejected
 from runtime.testing import World
+from schemas.headers import MAX_ID_LENGTH
 from tests.support.kinds import counter
 
 
@@ -116,6 +118,40 @@ def test_given_an_agent_at_work_when_more_is_said_then_it_waits_its_turn(model: 
     said(known, "first")
     said(known, "second")
     assert lines(known) == [("user", "first"), ("assistant", "one"), ("user", "second"), ("assistant", "two")]
+
+
+@pytest.mark.parametrize("agent", ["", "a b", "a.b", "*", ">", "x" * 300])
+def test_given_no_name_of_an_agent_when_something_is_said_to_it_then_it_is_refused(model: Scripted, agent: str) -> None:
+    known = world(Agent("billing"))
+    with pytest.raises(Rejected, match="there can be no agent of that name"):
+        said(known, "Hello", agent=agent)
+    assert lines(known) == []
+
+
+def test_given_ids_as_long_as_may_be_when_something_is_said_then_it_is_answered(model: Scripted) -> None:
+    model.says("Hi.")
+    known = world(Agent("billing"))
+    known.ask(session, "s" * 200, "say", {"text": "Hello", "agent": "billing"}, id="i" * MAX_ID_LENGTH)
+    assert len(known.query(session, "s" * 200, "history", {}, type=list[Line])) == 2
+
+
+def test_given_a_model_that_repeats_the_ids_of_its_calls_when_tools_are_called_then_each_call_has_a_key_of_its_own(
+    model: Scripted,
+) -> None:
+    same = ToolCall("c", "refund", '{"order": "A", "amount": 1}')
+    model.answers += [Message("assistant", tool_calls=(same, same)), Message("assistant", tool_calls=(same,))]
+    model.says("done")
+    said(world(Agent("billing", tools=[refund])), "Refund")
+    assert len({key for _, _, key in done}) == 3
+
+
+@pytest.mark.parametrize("key", ["", "\0", "x" * 300])
+def test_given_a_key_that_none_can_be_when_a_model_gives_it_then_it_is_told(model: Scripted, key: str) -> None:
+    model.calls("counter_add", key=key, amount=3)
+    model.says("Sorry.")
+    known = world(Agent("billing", tools=[hosted(counter, "add", description="Adds")]), counter)
+    said(known, "Add")
+    assert lines(known)[-2][1].startswith("error: counter_add needs to know which")
 
 
 def test_given_a_hand_off_when_it_is_made_then_the_other_agent_goes_on_with_everything(model: Scripted) -> None:

@@ -31,7 +31,8 @@ def fleet(room: Path, server: ModelServer) -> None:
 
 async def settled(client: Client) -> None:
     async def idle() -> bool:
-        return (await client.query(session, "s1", "status", type=Status)).running is None
+        found = await client.query(session, "s1", "status", type=Status)
+        return found.running is None and not found.waiting
 
     await until(idle)
 
@@ -43,7 +44,7 @@ def test_given_a_pod_that_is_killed_in_a_model_call_and_in_a_tool_call_then_the_
     hold.touch()
     with ModelServer() as server:
         fleet(room, server)
-        server.script(Hangs(), Calls("book", '{"item": "a lamp"}'), Says("It is booked."))
+        server.script(Hangs(), Calls("book", '{"item": "a lamp"}'), Says("It is booked."), Says("You are welcome."))
 
         async def scenario() -> list[Line]:
             pod = system.start_pod(DESK)
@@ -55,6 +56,8 @@ def test_given_a_pod_that_is_killed_in_a_model_call_and_in_a_tool_call_then_the_
                 pod.kill()
                 pod = await asyncio.to_thread(system.start_pod, DESK)
                 await until(booked.exists)
+                thanks = {"text": "Thanks", "agent": "clerk"}
+                assert (await client.ask(session, "s1", "say", thanks, type=Heard)).status == "queued"
                 pod.kill()
                 hold.unlink()
                 await asyncio.to_thread(system.start_pod, DESK)
@@ -69,9 +72,13 @@ def test_given_a_pod_that_is_killed_in_a_model_call_and_in_a_tool_call_then_the_
         ("assistant", ""),
         ("tool", "booked a lamp"),
         ("assistant", "It is booked."),
+        ("user", "Thanks"),
+        ("assistant", "You are welcome."),
     ]
+    # What waited behind an answer is asked with that answer before it.
+    assert [message["content"] for message in server.requests[-1]["messages"]][-2:] == ["It is booked.", "Thanks"]
     # The call that hung was not answered, and was made anew; the others were paid for once.
-    assert server.calls == 3
+    assert server.calls == 4
     # A tool that was cut off is called again, under the same key.
     first, second = booked.read_text().splitlines()
     assert first == second
