@@ -1,7 +1,7 @@
 -- Actors that were deleted (docs/adr/0024): what is of before this event goes, many rows at a time, until this is NULL.
 ALTER TABLE actors ADD COLUMN erase_below bigint;
 CREATE INDEX actors_to_erase ON actors (actor) WHERE erase_below IS NOT NULL;
-ALTER TABLE runs DROP CONSTRAINT runs_pkey, ADD PRIMARY KEY (actor, command_id);
+CREATE INDEX runs_of_actor ON runs (actor);
 CREATE INDEX dead_letters_of_actor ON dead_letters (actor);
 
 -- Those of them of which segments of the archive hold events still.
