@@ -30,7 +30,7 @@ _ANSWERS = {
 
 
 @delete(
-    "/actors/{kind:str}/{key:str}", status_code=200, responses=_ANSWERS, summary="Delete an actor with its history"
+    "/actors/{kind:str}/{key:path}", status_code=200, responses=_ANSWERS, summary="Delete an actor with its history"
 )
 async def delete_actor(
     request: AnyRequest, kind: str, key: str, force: bool = False, reason: str = ""
@@ -41,7 +41,8 @@ async def delete_actor(
     if caller is not LOCAL and ADMIN not in caller.roles:
         raise CallFailed("forbidden", f"an actor is deleted by somebody with the role {ADMIN!r}")
     await gateway.find_kind(client, kind)
-    deleted = await client.delete(kind, key, by=caller.principal, reason=reason, force=force, timeout_s=TIMEOUT_S)
+    name = key.removeprefix("/")  # a path, since a key may hold slashes, and servers decode %2F
+    deleted = await client.delete(kind, name, by=caller.principal, reason=reason, force=force, timeout_s=TIMEOUT_S)
     return Json(msgspec.json.encode(deleted))
 
 

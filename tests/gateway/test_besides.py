@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -303,6 +304,20 @@ def test_given_an_actor_that_is_deleted_then_nothing_of_it_is_left_and_its_key_b
             assert await client.query("diary", "ann", "pages") == []
 
     run(third_life())
+
+
+@pytest.mark.parametrize("key", ["a/b", "a.b", "*", ">", "a b", "é🎉", "%2F", "a/../b"])
+def test_given_a_key_that_a_path_would_change_when_its_actor_is_deleted_over_http_then_that_one_is(
+    place: Place, key: str
+) -> None:
+    async def write() -> None:
+        async with await place.client() as client:
+            await client.ask("diary", key, "write", {"text": "secret"})
+
+    run(write())
+    gone = place.http.delete(f"/actors/diary/{quote(key, safe='')}", headers=place.as_("ann"))
+    assert gone.status_code == 200, gone.text
+    assert place.system.sql(f"SELECT type FROM log WHERE kind = 'diary' AND key = '{key}'") == [("troupe.deleted",)]
 
 
 # -- large things ------------------------------------------------------------------------------------------------------
