@@ -1,6 +1,7 @@
 """Agents: models that work with tools, as workflows.
 
-    agent.py      an agent and its run: model calls and tool calls, each a step
+    agent.py      an agent: its model, instructions, tools and limits
+    run.py        a run of it: model calls and tool calls, each a step
     tools.py      tools: from functions, from other agents, from other actors' methods
     thinking.py   what a model is told of a conversation, and the step that asks it
 """
