@@ -71,8 +71,9 @@ class Function(Kind):
         if limits is not None and limits == Limits(per_key=1, backlog=limits.backlog):
             method.exclusive = True  # what holds a key is known without anybody's permit
         elif limits is not None:
-            self.companion = limiter_of(name, limits)
-            method.limiter = self.companion.name
+            limiter = limiter_of(name, limits)
+            self.companions = (limiter,)
+            method.limiter = limiter.name
         self.handler = handler
         self.description = (handler.__doc__ or "").strip()
 

@@ -167,8 +167,8 @@ class Kind(abc.ABC):
         self.behaviour = behaviour
         self._methods: dict[str, Method] = {}
         self.description = ""
-        self.companion: Kind | None = None
-        """A kind that is served wherever this one is."""
+        self.companions: tuple[Kind, ...] = ()
+        """Kinds that are served wherever this one is."""
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -218,6 +218,18 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def method_for(self, command: Any) -> str:
         """The name of the method that takes this command object. Raises TypeError when none does."""
+
+
+def with_companions(kinds: Sequence[Kind]) -> list[Kind]:
+    """These kinds, and the ones that they bring along, each once."""
+    found: dict[int, Kind] = {}
+    waiting = list(kinds)
+    while waiting:
+        kind = waiting.pop(0)
+        if id(kind) not in found:
+            found[id(kind)] = kind
+            waiting += kind.companions
+    return list(found.values())
 
 
 DELETED = "deleted"

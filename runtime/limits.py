@@ -11,8 +11,6 @@ back by the outbox of the very commit that ends the run, however that ends. So n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,9 +20,6 @@ from runtime.errors import Rejected
 from runtime.policy import RetryPolicy
 from runtime.turn import Turn
 from schemas.address import decode_token, encode_token
-
-if TYPE_CHECKING:
-    from runtime.kind import Kind
 
 SUFFIX = "-limit"
 KEY = "all"
@@ -222,9 +217,3 @@ def _grant(state: Permits, ctx: Turn, function: str, asking: str | None = None) 
         if one.id != asking:
             ctx.signal_run(function, decode_token(token), run, PERMIT)
     return granted
-
-
-def with_limiters(kinds: Sequence[Kind]) -> list[Kind]:
-    """These kinds, and the ones that some of them bring along."""
-    more = [one.companion for one in kinds if one.companion is not None]
-    return [*kinds, *[one for one in more if one not in kinds]]

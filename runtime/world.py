@@ -31,7 +31,7 @@ from runtime.errors import BadDefinition, CallFailed, Rejected, TroupeError
 from runtime.flow.context import RUN
 from runtime.flow.state import RunState
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
-from runtime.kind import SYSTEM_EVENT_PREFIX, Execution, Kind, NewEvent, Read
+from runtime.kind import SYSTEM_EVENT_PREFIX, Execution, Kind, NewEvent, Read, with_companions
 from runtime.mail import SIGNAL, Message
 from runtime.scenario import body_of, named, unknown
 from runtime.sent import SetTimer
@@ -82,8 +82,9 @@ class World:
         self.log: list[LogEvent] = []
         self.dead: list[DeadLetter] = []
         self.waiting: list[Command] = []
-        self._kinds = {kind.name: kind for kind in kinds}
-        if len(self._kinds) != len(kinds):
+        served = with_companions(kinds)
+        self._kinds = {kind.name: kind for kind in served}
+        if len(self._kinds) != len(served):
             raise BadDefinition("two kinds of this world have one name: rename one of them")
         self._actors: dict[Address, Actor] = {}
         self._queue: deque[Command] = deque()

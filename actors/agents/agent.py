@@ -13,8 +13,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from actors.agents.carrying import Locked
+from actors.agents.hooks import Hook, Hooks
+from actors.agents.hosted import Hosted
+from actors.agents.output import Output
+from actors.agents.plugins import installed
 from actors.agents.run import AgentRun
-from actors.agents.tools import Hosted, Tool
+from actors.agents.tools import Tool, Toolset
 from actors.models.fleet import SLOTS, Slot, SlotSettings
 from actors.models.wire import ToolSpec
 from actors.sessions.session import Answer, Task
@@ -30,12 +35,17 @@ class Limits(Struct, frozen=True):
     """What one run may take. None is no limit.
 
     Attributes:
+        tokens, cost_usd: of all its model calls, when it wants to go on after one.
+        seconds: from its beginning, waits for people and pods included.
         bad_calls: tool calls whose arguments do not fit, or of tools that are not there, in a row.
+        repairs: answers that do not fit the shape they are to have, and that the model may mend.
     """
 
     tokens: int | None = None
     cost_usd: float | None = None
+    seconds: float | None = None
     bad_calls: int = 3
+    repairs: int = 2
 
 
 UNLIMITED = Limits()
@@ -50,9 +60,14 @@ class Agent(WorkflowKind):
         instructions: what it is told first.
         tools: what it may call; agents are called as children, and answer as a tool.
         hands_off_to: agents that it may give the conversation to; they go on with all of it.
+        output: what it answers with: a msgspec Struct, a pydantic model …; see Answer.output.
         max_iterations: model calls of one run.
+        fast_path: it has one tool, and what that gives is the answer: one model call in place of two.
+        hooks: what is called around its work; see actors.agents.hooks.
         context_tokens: of a prompt, about; the oldest messages are left out.
-        run_timeout_s: of one run.
+        run_timeout_s: of one run; one that takes longer is ended from outside, without its hooks.
+
+    Raises BadDefinition when the definition cannot work.
     """
 
     def __init__(
@@ -61,10 +76,13 @@ class Agent(WorkflowKind):
         *,
         model: str = "generate",
         instructions: str = "",
-        tools: Sequence[Tool | Hosted | Agent] = (),
+        tools: Sequence[Tool | Hosted | Toolset | Agent] = (),
         hands_off_to: Sequence[Agent] = (),
+        output: Any = None,
         max_iterations: int = 10,
+        fast_path: bool = False,
         limits: Limits = UNLIMITED,
+        hooks: Sequence[Hook] = (),
         context_tokens: int = 16_000,
         run_timeout_s: float | None = 600.0,
     ) -> None:
@@ -78,11 +96,41 @@ class Agent(WorkflowKind):
         self.context_tokens = context_tokens
         self.slot: Slot = model if model in SLOTS else "generate"
         self.override = None if model in SLOTS else SlotSettings(model=model)
-        self.tools: dict[str, Tool | Hosted | Agent] = {one.name: one for one in tools}
+        self.output = None if output is None else Output(name, output)
+        self.toolsets = [one for one in tools if isinstance(one, Toolset)]
+        own = [one for one in tools if not isinstance(one, Toolset)]
+        self.tools: dict[str, Tool | Hosted | Agent] = {one.name: one for one in own}
         self.hands_off_to = {HAND_OFF + one.name: one for one in hands_off_to}
-        if len(self.tools) < len(tools) or self.tools.keys() & self.hands_off_to.keys():
+        if len(self.tools) < len(own) or self.tools.keys() & self.hands_off_to.keys():
             raise BadDefinition(f"agent {name!r} has two tools of one name")
-        self.specs = [_spec(one) for one in self.tools.values()] + [_hand_off(one) for one in hands_off_to]
+        self.fast_path = fast_path
+        if fast_path and (len(own), len(self.toolsets), len(hands_off_to)) != (1, 0, 0):
+            raise BadDefinition(f"agent {name!r}: the fast path is for an agent with one tool, and nothing else")
+        self._specs = [_spec(one) for one in self.tools.values()] + [_hand_off(one) for one in hands_off_to]
+        self._hooks = Hooks(hooks)
+        self.companions = tuple(self._locked(one) for one in own if isinstance(one, Tool) and one.lock)
+
+    @property
+    def hooks(self) -> Hooks:
+        """Those of the installed plugins, and its own behind them."""
+        return self._hooks.after(installed(self.name))
+
+    async def specs(self) -> list[ToolSpec]:
+        """What its model is told of its tools. Raises what the listing of a tool set fails with."""
+        found = list(self._specs)
+        for one in self.toolsets:
+            found += await one.specs()
+        return found
+
+    def tool(self, name: str) -> Tool | Hosted | Agent | None:
+        """What it may call under that name."""
+        known = self.tools.get(name)
+        return known or next((found for one in self.toolsets if (found := one.find(name)) is not None), None)
+
+    def _locked(self, tool: Tool) -> Locked:
+        tool.locked = tool.locked or Locked(tool)
+        tool.locked.of(self.name, lambda: self.hooks)
+        return tool.locked
 
     async def _answer(self, ctx: Workflow, task: Task) -> Answer:
         """Answers a message."""

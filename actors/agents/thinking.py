@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from actors.agents.hooks import Hooked
+from actors.agents.planning import asked_for, schema_for
 from actors.models.current import models
-from actors.models.fleet import CHARACTERS_A_TOKEN, Slot, SlotSettings
-from actors.models.wire import Completion, Message, ModelRequest, ToolSpec, Usage
+from actors.models.fleet import CHARACTERS_A_TOKEN
+from actors.models.model import NoAnswer, Unavailable
+from actors.models.wire import Completion, Message, ModelRequest, Usage
 from actors.sessions.session import KIND as SESSION
 from actors.sessions.session import Task
 from actors.sessions.transcript import Line
 from runtime import Workflow
+from runtime.errors import BadResult
+
+if TYPE_CHECKING:
+    from actors.agents.agent import Agent
+
+T = TypeVar("T")
 
 WINDOW = 200
 """Messages of a session that are looked at for a prompt, at most."""
@@ -41,17 +52,8 @@ class Thought(Struct, frozen=True, omit_defaults=True):
     prompt: Prompt
 
 
-async def think(
-    ctx: Workflow,
-    task: Task,
-    instructions: str,
-    own: Sequence[Message],
-    tools: Sequence[ToolSpec],
-    slot: Slot,
-    override: SlotSettings | None,
-    context_tokens: int,
-) -> Thought:
-    """Asks the model of a slot; within a step. Raises NoAnswer.
+async def think(ctx: Workflow, task: Task, agent: Agent, own: Sequence[Message], key: str) -> Thought:
+    """Asks the model of an agent; within a step. Raises NoAnswer, and what hooks raise.
 
     The conversation is read here and now, up to the message that is answered: so it costs the log nothing.
     """
@@ -62,15 +64,37 @@ async def think(
         )
     else:
         own = (Message("user", task.text), *own)
+    tools = await agent.specs()
+    instructions = asked_for(agent.instructions, tools) if task.plan else agent.instructions
     system = "\n\n".join(part for part in (instructions, summary and f"What was said before: {summary}") if part)
     taken = sum(_tokens(message) for message in own) + len(system) // CHARACTERS_A_TOKEN
-    fitting = _fitting(lines, context_tokens - taken)
+    fitting = _fitting(lines, agent.context_tokens - taken)
     messages = (Message("system", system), *[line.message for line in fitting], *own)
-    request = ModelRequest(messages if system else messages[1:], tuple(tools))
-    answer: Completion = await models().complete(slot, request, override)
+    schema = schema_for(tools) if task.plan else None if agent.output is None else agent.output.schema
+    request = ModelRequest(messages if system else messages[1:], () if task.plan else tuple(tools), schema)
+    answer = await _asked(agent, request, Hooked("model.before", agent.name, task.session, ctx.command_id, key))
     first, last = (fitting[0].number, fitting[-1].number) if fitting else (0, 0)
     prompt = Prompt(first, last, len(own), bool(summary))
     return Thought(answer.message, answer.model, answer.finish, answer.usage, prompt)
+
+
+async def _asked(agent: Agent, request: ModelRequest, event: Hooked) -> Completion:
+    """What the model answers, with the hooks around it."""
+    hooks, event = agent.hooks, replace(event, name=agent.slot)
+    request = _kept(await hooks.fire(replace(event, value=request)), ModelRequest, "before")
+    try:
+        answer = await models().complete(agent.slot, request, agent.override)
+    except NoAnswer as error:
+        late = any(isinstance(one, Unavailable) and one.late for one in error.failures)
+        await hooks.fire(replace(event, point="model.timeout" if late else "model.error", value=str(error)))
+        raise
+    return _kept(await hooks.fire(replace(event, point="model.after", value=answer)), Completion, "after")
+
+
+def _kept(value: Any, type: type[T], moment: str) -> T:
+    if not isinstance(value, type):
+        raise BadResult(f"a hook {moment} a model gave {value!r}: it gives a {type.__name__}, or None")
+    return value
 
 
 def _fitting(lines: list[Line], tokens: int) -> list[Line]:

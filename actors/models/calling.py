@@ -108,7 +108,7 @@ async def _whole(model: Model, target: Target, request: ModelRequest) -> AsyncGe
                 async with asyncio.timeout_at(end):
                     piece = await anext(pieces)
             except TimeoutError:
-                raise Unavailable(target.model, f"did not answer within {target.timeout_s:g} s") from None
+                raise Unavailable(target.model, f"did not answer within {target.timeout_s:g} s", late=True) from None
             except StopAsyncIteration:
                 raise Garbled(target.model, "ended its answer in the middle") from None
             if isinstance(piece, Completion) and not (piece.message.content or piece.message.tool_calls):

@@ -35,7 +35,11 @@ class RateLimited(ModelError):
 
 
 class Unavailable(ModelError):
-    """It cannot be reached, did not answer in time, or its answer broke off."""
+    """It cannot be reached, did not answer in time (`late`), or its answer broke off."""
+
+    def __init__(self, model: str, text: str, *, late: bool = False) -> None:
+        super().__init__(model, text)
+        self.late = late
 
 
 class Garbled(ModelError):

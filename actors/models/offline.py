@@ -42,9 +42,14 @@ class OfflineModel:
 def answer(request: ModelRequest) -> Message:
     """What it answers: the same to the same request."""
     last = request.messages[-1] if request.messages else Message("user")
-    asked = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
+    people = (message.content for message in reversed(request.messages) if message.role == "user" and not message.name)
+    asked = next(people, "")
     if request.json_schema is not None:
-        return Message("assistant", json.dumps(_value(request.json_schema, asked), ensure_ascii=False))
+        tool = None if last.role == "tool" else _fitting(request.tools, asked)
+        if tool is not None and not (found := _arguments(tool, asked))[1]:
+            return _calling(request, tool, found[0])
+        known = "\n".join([asked, *_results(request.messages)])
+        return Message("assistant", json.dumps(_value(request.json_schema, known), ensure_ascii=False))
     if last.role == "tool":
         results = _results(request.messages)
         return Message("assistant", f"{MARK} {' '.join(results)}")
@@ -54,6 +59,10 @@ def answer(request: ModelRequest) -> Message:
     arguments, missing = _arguments(tool, asked)
     if missing:
         return Message("assistant", f"{MARK} {tool.name} needs to know: {', '.join(missing)}.")
+    return _calling(request, tool, arguments)
+
+
+def _calling(request: ModelRequest, tool: ToolSpec, arguments: dict[str, Any]) -> Message:
     call = ToolCall(f"call-{len(request.messages)}", tool.name, json.dumps(arguments, ensure_ascii=False))
     return Message("assistant", tool_calls=(call,))
 

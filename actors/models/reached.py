@@ -86,7 +86,7 @@ class LiteLLM:
         if isinstance(error, known.RateLimitError):
             return RateLimited(model, f"is asked too often: {text}", _retry_after_s(error))
         if isinstance(error, known.Timeout):
-            return Unavailable(model, f"did not answer in time: {text}")
+            return Unavailable(model, f"did not answer in time: {text}", late=True)
         refusing = (
             known.BadRequestError, known.AuthenticationError, known.PermissionDeniedError, known.NotFoundError,
             known.UnprocessableEntityError,

@@ -139,19 +139,27 @@ session = entity(KIND, initial=Session(), apply=apply, version="1")
 
 
 class Task(Struct, frozen=True, omit_defaults=True):
-    """What a run is begun with: an agent reads the conversation itself, up to the message that it answers."""
+    """What a run is begun with: an agent reads the conversation itself, up to the message that it answers.
+
+    With `plan` it says what it would do, and does nothing.
+    """
 
     session: str
     upto: int
     text: str = ""
+    plan: bool = False
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):
-    """What an agent's run results in: its last words, and all that it adds to the conversation."""
+    """What an agent's run results in: its last words, and all that it adds to the conversation.
+
+    `output` is the answer of an agent that answers in a shape.
+    """
 
     text: str
     messages: tuple[Message, ...] = ()
     agent: str = ""
+    output: Any = None
 
 
 class Heard(Struct, frozen=True):

@@ -67,6 +67,7 @@ def replay(
     cannot fold, another state (than running pods have, or the code of --old), a run that asks for something else than
     is recorded, or ends otherwise.
     """
+    from runtime.kind import with_companions
     from runtime.modules import load_kinds
     from runtime.replaying.comparing import compare
     from runtime.replaying.recording import actors_of
@@ -83,7 +84,7 @@ def replay(
         }
         if old is not None:
             _add_states(actors, name, old, against)
-    kinds = {found.name: found for found in _with_companions(load_kinds(against))}
+    kinds = {found.name: found for found in with_companions(load_kinds(against))}
     if states is not None:
         _write_states(kinds, actors, states)
         return
@@ -119,11 +120,6 @@ def _recorded(
                 yield file, str(path)
         except OSError as error:
             raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _with_companions(kinds: Iterable[Kind]) -> list[Kind]:
-    found = list(kinds)
-    return [*found, *[kind.companion for kind in found if kind.companion is not None]]
 
 
 def _add_states(actors: dict[Address, RecordedActor], recording: str, old: Path, against: list[str]) -> None:

@@ -13,8 +13,7 @@ from runtime.host.places import Place, split
 from runtime.host.pod import Pod
 from runtime.host.ports import LogUnavailable
 from runtime.host.settings import PodSettings
-from runtime.kind import Kind
-from runtime.limits import with_limiters
+from runtime.kind import Kind, with_companions
 
 _log = logging.getLogger("troupe.pod")
 
@@ -33,7 +32,7 @@ class Pods:
     def __init__(
         self, settings: PodSettings, kinds: Sequence[Kind], observe: Callable[[], Observer | None] = lambda: None
     ) -> None:
-        self._works = split(settings, with_limiters(kinds))
+        self._works = split(settings, with_companions(kinds))
         self._observe = observe
         self._watches: list[asyncio.Task[None]] = []
         self._ending = False

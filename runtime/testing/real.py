@@ -32,7 +32,6 @@ from runtime.host.settings import PodSettings
 from runtime.jetstream.streams import delete_all
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind, Read
-from runtime.limits import with_limiters
 from runtime.postgres.databases import copy_migrated, drop
 from runtime.scenario import named, unknown
 from runtime.stubs import Steps, stubs_of
@@ -248,8 +247,7 @@ class RealWorld(World):
             found.nats_url, own, partitions=1, lease_ttl_s=LEASE_S, suspend_after_s=0.0, drain_s=0.1,
             signing_key=SIGNING_KEY,
         )  # fmt: skip
-        kinds = {kind.name: kind for kind in with_limiters(list(self._kinds.values()))}
-        self._pod = SkippingPod(settings, kinds, self.clock, stubs)
+        self._pod = SkippingPod(settings, self._kinds, self.clock, stubs)
         await self._pod.start()
         self._looking = Looking(self._pod.pod)
         client = await Client.connect(found.nats_url, tenant="default", clock=self._pod.clock, connect_timeout_s=30)

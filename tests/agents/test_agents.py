@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,33 +12,14 @@ from actors.agents import Agent, Limits, Tool, ToolContext, hosted, tool
 from actors.models.calling import Caller
 from actors.models.current import using
 from actors.models.fleet import Fleet
-from actors.models.model import Target
-from actors.models.wire import Completion, Delta, Message, ModelRequest, ToolCall, Usage
+from actors.models.wire import Message, ToolCall
 from actors.sessions.session import Answer, Heard, Task, session
 from actors.sessions.transcript import Line
 from runtime import Rejected
 from runtime.testing import World
 from schemas.headers import MAX_ID_LENGTH
+from tests.agents.scripted import Scripted
 from tests.support.kinds import counter
-
-
-class Scripted:
-    """A model that answers what it was told to, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[Message] = []
-        self.asked: list[ModelRequest] = []
-
-    def says(self, *texts: str) -> None:
-        self.answers += [Message("assistant", text) for text in texts]
-
-    def calls(self, name: str, **arguments: Any) -> None:
-        call = ToolCall(f"c{len(self.answers)}", name, json.dumps(arguments))
-        self.answers.append(Message("assistant", tool_calls=(call,)))
-
-    async def stream(self, target: Target, request: ModelRequest) -> AsyncGenerator[Delta | Completion, None]:
-        self.asked.append(request)
-        yield Completion(self.answers[len(self.asked) - 1], target.model, usage=Usage(10, 5, 0.01))
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from runtime.client import Client
 from runtime.errors import CallFailed
 from runtime.function import Function, function
-from runtime.limits import Limits, with_limiters
+from runtime.kind import with_companions
+from runtime.limits import Limits
 from runtime.turn import Turn
 from tests.host.test_steps import lines
 from tests.support.limited import ONCE, pair, single
@@ -128,10 +129,10 @@ def test_given_runs_that_wait_when_the_limits_are_changed_then_they_go_on_by_the
 
     async def scenario() -> None:
         async with system.client() as client:
-            async with system.pod(*with_limiters([doing(1)])):
+            async with system.pod(*with_companions([doing(1)])):
                 runs = [await client.submit("doing", key, "run", {"path": str(path)}, id=key) for key in "abc"]
                 await until(lambda: system.sql("SELECT count(*) FROM log WHERE type = 'troupe.answer'") == [(3,)])
-            async with system.pod(*with_limiters([doing(2)])):
+            async with system.pod(*with_companions([doing(2)])):
                 await until(lambda: len(lines(path)) >= 1)
                 Path(f"{path}.go").touch()
                 assert [await one.result(timeout_s=60) for one in runs] == ["a", "b", "c"]
@@ -145,7 +146,7 @@ def test_given_a_run_that_waited_when_it_is_forked_then_the_fork_has_a_permit_of
     path = tmp_path / "notes"
 
     async def scenario() -> None:
-        async with system.pod(*with_limiters([doing(1)])), system.client() as client:
+        async with system.pod(*with_companions([doing(1)])), system.client() as client:
             first, second = [
                 await client.submit("doing", key, "run", {"path": str(path)}, id=key) for key in ("first", "second")
             ]

@@ -164,9 +164,9 @@ def test_given_a_function_with_limits_when_defined_then_its_limiter_comes_along(
     def alone() -> int:
         return 1
 
-    assert limited.companion is not None
-    assert (limited.companion.name, limited.methods["run"].exclusive) == ("limited-limit", False)
-    assert (alone.companion, alone.methods["run"].exclusive) == (None, True)
+    assert [one.name for one in limited.companions] == ["limited-limit"]
+    assert not limited.methods["run"].exclusive
+    assert (alone.companions, alone.methods["run"].exclusive) == ((), True)
     assert World(limited).ask(limited, "k", {}) == 1  # a World runs one at a time: no limit holds there
     with pytest.raises(BadDefinition, match="64"):
         function(name="x" * 60, limits=Limits(concurrency=1))(lambda: None)
