@@ -12,14 +12,12 @@ and is tried again only by `retry`; the next call makes another connection.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from actors.agents.remote import decoded, exposed
+from actors.agents.remote import RemoteTool, exposed, named, on_loop
 from actors.agents.tools import ONCE, Tool, ToolContext, Toolset
 from actors.models.wire import ToolSpec
 from runtime.errors import BadDefinition
@@ -27,9 +25,6 @@ from runtime.policy import RetryPolicy
 
 if TYPE_CHECKING:
     from actors.agents.mcp_connection import Connections
-
-T = TypeVar("T")
-
 
 class Reached(Struct, frozen=True):
     """How a server is reached, and which of its tools are wanted; see MCPServer."""
@@ -88,7 +83,7 @@ class MCPServer(Toolset):
 
     async def specs(self) -> list[ToolSpec]:
         """See Toolset. Raises Disconnected."""
-        tools = await _on_loop(lambda: self._reached().listed())
+        tools = await on_loop(lambda: self._reached().listed())
         return [
             ToolSpec(name, one.description or one.title or one.name, dict(one.input_schema))
             for name, one in tools.items()
@@ -98,17 +93,20 @@ class MCPServer(Toolset):
         """See Toolset."""
         if not name.startswith(self._prefix):
             return None
-        wanted = self._confirmation
-        confirmed = wanted if isinstance(wanted, bool) else name in {exposed(self.name, one) for one in wanted}
-        return _MCPTool(self, name, confirmation=confirmed, **self._options)
+        confirmed = named(name, self.name, self._confirmation)
+
+        async def called(given: Mapping[str, Any], _: ToolContext) -> str:
+            return await self.call(name, given)
+
+        return RemoteTool(name, called, confirmation=confirmed, **self._options)
 
     async def call(self, name: str, given: Mapping[str, Any]) -> str:
         """Calls a tool by the name that a model knows. Raises BadCall, ToolFailed and Disconnected."""
-        return await _on_loop(lambda: self._reached().call(name, given))
+        return await on_loop(lambda: self._reached().call(name, given))
 
     async def close(self) -> None:
         """Ends the connection, and its program; the next call makes another one."""
-        await _on_loop(lambda: self._reached().close())
+        await on_loop(lambda: self._reached().close())
 
     def _reached(self) -> Connections:
         from actors.agents.mcp_connection import Connections  # noqa: PLC0415  # seconds
@@ -116,39 +114,3 @@ class MCPServer(Toolset):
         if self._connections is None:
             self._connections = Connections(self._server)
         return self._connections
-
-
-class _MCPTool(Tool):
-    """A tool of a server. What its arguments must be is known where it is called."""
-
-    def __init__(self, server: MCPServer, name: str, **options: Any) -> None:
-        super().__init__(ToolSpec(name, "", {}), **options)
-        self._server = server
-
-    def decode(self, arguments: str) -> dict[str, Any]:
-        """See Tool."""
-        return decoded(self.name, arguments)
-
-    async def call(self, given: Mapping[str, Any], ctx: ToolContext) -> str:
-        """See Tool."""
-        return await self._server.call(self.name, given)
-
-
-# -- the loop of connections ------------------------------------------------------------------------------------------
-
-_starting = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
-
-
-async def _on_loop(job: Callable[[], Awaitable[T]]) -> T:
-    """Runs a job on the loop that holds this process's connections: handlers come and go with loops of their own."""
-    global _loop
-    with _starting:
-        if _loop is None:
-            _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="troupe-mcp", daemon=True).start()
-
-    async def done() -> T:
-        return await job()
-
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(done(), _loop))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Any
+import threading
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 import jsonschema
 import msgspec
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from actors.agents.tools import BadCall
+from actors.agents.tools import BadCall, Tool, ToolContext
+from actors.models.wire import ToolSpec
 from runtime.ambient.secrets import Secrets
 from runtime.errors import Rejected
+
+T = TypeVar("T")
 
 MAX_NAME = 64
 """Characters of a tool's name that models take."""
@@ -31,6 +37,29 @@ class ToolFailed(Rejected):
 def exposed(server: str, name: str) -> str:
     """The name under which a model knows a tool of a server."""
     return f"{server}__{_NOT_IN_NAMES.sub('_', name)}"[:MAX_NAME]
+
+
+def named(name: str, server: str, those: bool | Collection[str]) -> bool:
+    """Whether a tool, by the name that a model knows, is one of those that are named as the server does."""
+    return those if isinstance(those, bool) else name in {exposed(server, one) for one in those}
+
+
+class RemoteTool(Tool):
+    """A tool of which it is known only where it is called what its arguments must be."""
+
+    def __init__(
+        self, name: str, called: Callable[[Mapping[str, Any], ToolContext], Awaitable[str]], **options: Any
+    ) -> None:
+        super().__init__(ToolSpec(name, "", {}), **options)
+        self._called = called
+
+    def decode(self, arguments: str) -> dict[str, Any]:
+        """See Tool."""
+        return decoded(self.name, arguments)
+
+    async def call(self, given: Mapping[str, Any], ctx: ToolContext) -> str:
+        """See Tool."""
+        return await self._called(given, ctx)
 
 
 def decoded(name: str, arguments: str) -> dict[str, Any]:
@@ -55,3 +84,23 @@ def check(name: str, schema: dict[str, Any], given: dict[str, Any]) -> None:
 def expanded(text: str, tenant: str) -> str:
     """A text with `${name}` replaced by the secret of that name. Raises MissingSecret."""
     return _SECRET.sub(lambda found: Secrets(tenant)[found.group(1)].reveal(), text)
+
+
+# -- the loop of connections ------------------------------------------------------------------------------------------
+
+_starting = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+async def on_loop(job: Callable[[], Awaitable[T]]) -> T:
+    """Runs a job on the loop that holds this process's connections: handlers come and go with loops of their own."""
+    global _loop
+    with _starting:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="troupe-remote", daemon=True).start()
+
+    async def done() -> T:
+        return await job()
+
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(done(), _loop))

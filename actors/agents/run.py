@@ -202,8 +202,9 @@ class AgentRun:
                 raise Rejected(f"a person has not approved this call ({outcome.status}{why}); do not repeat it")
         turn = self.ctx.turn
         context = ToolContext(
-            agent.name, self.task.session, turn.command_id, f"{self._id}/{place}", turn.principal, turn.roles
-        )
+            agent.name, self.task.session, turn.command_id, f"{self._id}/{place}", turn.principal, turn.roles,
+            self.ctx.address.tenant,
+        )  # fmt: skip
         if tool.locked is not None:
             asked = {"arguments": call.arguments, "context": context}
             result = await self.ctx.child(tool.locked, LOCK, asked, returns=Told)

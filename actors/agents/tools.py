@@ -52,6 +52,7 @@ class ToolContext(Struct, frozen=True):
     key: str
     principal: str | None = None
     roles: tuple[str, ...] = ()
+    tenant: str = "default"
 
 
 class BadCall(Exception):
