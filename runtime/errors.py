@@ -13,6 +13,7 @@
     ├── UnreadableEvent     the actor is stopped, a person looks; nothing is lost
     │   └── UnreadableSegment   so is one whose archived events are missing or damaged
     ├── Misconfigured       what was configured cannot work; nothing was started
+    │   └── ServedElsewhere     another group serves some of the kinds
     └── BadDefinition       a definition in user code cannot work; raised at import
 
 The docstring of an error is its default message.
@@ -102,6 +103,14 @@ class UnreadableSegment(UnreadableEvent):
 
 class Misconfigured(TroupeError):
     """The configuration cannot work."""
+
+
+class ServedElsewhere(Misconfigured):
+    """Kinds of this group are another group's. `kinds` are their names."""
+
+    def __init__(self, message: str, kinds: frozenset[str]) -> None:
+        super().__init__(message)
+        self.kinds = kinds
 
 
 class BadDefinition(TroupeError):

@@ -15,7 +15,7 @@ from runtime.errors import BadDefinition
 from runtime.policy import OnParked, Retention, RetryPolicy
 from runtime.turn import Turn
 from schemas.address import BadAddress, check_name
-from schemas.wire import Failure
+from schemas.wire import Capability, Failure, Skill
 from schemas.wire import Method as MethodInfo
 
 SYSTEM_EVENT_PREFIX = "troupe."
@@ -167,8 +167,10 @@ class Kind(abc.ABC):
         self.behaviour = behaviour
         self._methods: dict[str, Method] = {}
         self.description = ""
+        self.skill: Skill | None = None
+        """What sentences its runs answer, if a router may pick it (actors.router)."""
         self.companions: tuple[Kind, ...] = ()
-        """Kinds that are served wherever this one is."""
+        """Kinds that are served wherever this one is, unless one of that name is given, or is another group's."""
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -196,6 +198,11 @@ class Kind(abc.ABC):
     def decode_state(self, snapshot: bytes) -> Any:
         """The state of a snapshot."""
 
+    def capability(self, group: str, code_version: str) -> Capability:
+        """What there is to know of the kind before it is called."""
+        methods = [method.describe() for method in self.methods.values()]
+        return Capability(self.name, group, self.type, code_version, methods, self.description, self.skill)
+
     def admission(self, state: Any, payload: Any, command_id: str) -> Admission:
         """What becomes of a command of an exclusive execution, before it begins."""
         return BEGIN
@@ -221,14 +228,15 @@ class Kind(abc.ABC):
 
 
 def with_companions(kinds: Sequence[Kind]) -> list[Kind]:
-    """These kinds, and the ones that they bring along, each once."""
+    """These kinds, and the ones that they bring along, each once; what is given goes before what is brought."""
+    given = {kind.name for kind in kinds}
     found: dict[int, Kind] = {}
     waiting = list(kinds)
     while waiting:
         kind = waiting.pop(0)
         if id(kind) not in found:
             found[id(kind)] = kind
-            waiting += kind.companions
+            waiting += [one for one in kind.companions if one.name not in given]
     return list(found.values())
 
 

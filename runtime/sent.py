@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from schemas.address import Address, check_name
+from schemas.wire import Capability
 
 if TYPE_CHECKING:
     from runtime.kind import Kind
@@ -67,6 +71,18 @@ class Question:
     timeout_s: float
     asked: str = ""
     reads: bool = False
+
+
+KINDS = "$kinds"
+"""The method of a Question that asks nobody: which kinds there are."""
+
+_kinds_of = msgspec.json.Decoder(tuple[Capability, ...]).decode
+
+
+@functools.lru_cache(maxsize=2)
+def catalogue(answer: bytes) -> tuple[Capability, ...]:
+    """The kinds of an answer to KINDS; the same ones for the same answer."""
+    return _kinds_of(answer)
 
 
 def question_id(actor: str, command_id: str, asked: str) -> str:

@@ -34,7 +34,7 @@ from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
 from runtime.kind import SYSTEM_EVENT_PREFIX, Execution, Kind, NewEvent, Read, with_companions
 from runtime.mail import SIGNAL, Message
 from runtime.scenario import body_of, named, unknown
-from runtime.sent import SetTimer
+from runtime.sent import KINDS, SetTimer
 from runtime.stubs import Steps, stubs_of
 from runtime.tokens import NO_SECRET
 from runtime.turn import Turn
@@ -262,6 +262,16 @@ class World:
         self.waiting = [command for command in self.waiting if command.address != address]
         self._run()
 
+    def serve(self, *kinds: Kind) -> None:
+        """Adds kinds, as pods that start later do; what has been sent to them meanwhile is done."""
+        for kind in kinds:
+            if self._kinds.setdefault(kind.name, kind) is not kind:
+                raise BadDefinition(f"this world has another kind of the name {kind.name!r}")
+        waited = [one for one in self.waiting if one.address.kind in self._kinds]
+        self.waiting = [one for one in self.waiting if one.address.kind not in self._kinds]
+        self._queue.extend(waited)
+        self._run()
+
     def replay(self) -> None:
         """Asserts, for every actor, that its state equals the fold of its log, also through a snapshot at every event.
 
@@ -385,6 +395,9 @@ class World:
 
     def _answer(self, command: Command) -> Outcome:
         """What a handler that waits for it is answered."""
+        if command.method == KINDS:
+            there_are = [self._kinds[name].capability("world", "1") for name in sorted(self._kinds)]
+            return Outcome(msgspec.json.encode(there_are))
         kind = command.address.kind
         if kind not in self._kinds:
             known = ", ".join(sorted(self._kinds))

@@ -33,7 +33,7 @@ from runtime.kind import (
     StoredEvent,
 )
 from runtime.mail import Mail, Message, Said
-from runtime.sent import Asker, Question
+from runtime.sent import KINDS, Asker, Question
 from runtime.turn import Turn
 from runtime.world_flow import FlowAttempt, VirtualTime, run_to_end
 from runtime.yields import Yields, divided
@@ -377,6 +377,8 @@ class Actor:
         calls = (*command.calls, Call.of(command.address, command.method, holds=method.exclusive))
 
         async def ask(question: Question) -> bytes:
+            if question.method == KINDS:
+                return self._answer(Command(KINDS, question.address, KINDS)).result
             if question.reads:
                 read = self._answer(Command(QUERY, question.address, question.method, question.body))
                 read.value(Any)

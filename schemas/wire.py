@@ -77,8 +77,18 @@ class Method(msgspec.Struct, omit_defaults=True):
     yields: dict[str, Any] | None = None
 
 
+class Skill(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What sentences a kind answers, for who picks one by a sentence: what it does, and what is said to it."""
+
+    description: str
+    examples: tuple[str, ...] = ()
+
+
 class Capability(msgspec.Struct, omit_defaults=True):
-    """A kind that pods serve: its group, code version and methods."""
+    """A kind that pods serve: its group, code version and methods.
+
+    `skill` is of one that answers sentences; `served` is False while no living pod has it.
+    """
 
     kind: str
     group: str
@@ -86,6 +96,8 @@ class Capability(msgspec.Struct, omit_defaults=True):
     code_version: str
     methods: list[Method]
     description: str = ""
+    skill: Skill | None = None
+    served: bool = True
 
 
 class Info(msgspec.Struct):

@@ -22,7 +22,7 @@ from runtime.flow.paced import PacedSteps
 from runtime.flow.saga import ContinueAsNew, Saga
 from runtime.human import Human
 from runtime.policy import RetryPolicy
-from runtime.sent import Question, method_and_payload
+from runtime.sent import KINDS, Question, catalogue, method_and_payload
 from runtime.tokens import Tokens
 from runtime.turn import Turn
 from schemas import control
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from runtime.kind import Kind
     from runtime.mail import Mail, Request
     from runtime.sent import Asker
+    from schemas.wire import Capability
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -277,6 +278,15 @@ class Workflow(Ambient):
         body = b"" if payload is None else guard.checked(encode_json(payload), f"a question to {name}.{method}")
         answer = await self._asker(Question(address, method, body, "", timeout_s, reads=True))
         return json_decoder(type).decode(answer)
+
+    async def kinds(self, *, timeout_s: float = 30.0) -> tuple[Capability, ...]:
+        """Within a step: which kinds there are now, as pods have registered them. As with `look`, nothing is recorded.
+
+        The same tuple is given while nothing has changed. Raises BadResult outside of a step; CallFailed (unavailable).
+        """
+        if self.step_id is None:
+            raise BadResult("ctx.kinds is for steps: outside of one, a replay could be told of other kinds")
+        return catalogue(await self._asker(Question(self.address, KINDS, b"", "", timeout_s, reads=True)))
 
     async def task(
         self, function: Kind | str, args: Any = None, *, key: str | None = None, returns: Any = Any,

@@ -19,11 +19,12 @@ from runtime.client.failures import error_of
 from runtime.clock import Clock
 from runtime.errors import CallFailed
 from runtime.failure import CYCLE
+from runtime.host.catalogue import Catalogue
 from runtime.host.command import Command
 from runtime.host.identity import Identity
 from runtime.host.items import Start
 from runtime.mail import Mail
-from runtime.sent import Asker, Question, question_id
+from runtime.sent import KINDS, Asker, Question, question_id
 from schemas import chain, control, subjects
 from schemas import headers as names
 from schemas.chain import MAX_CALLS, Call
@@ -37,8 +38,9 @@ FULL_PAUSE_S = 0.2
 class Asking:
     """The questions of one pod's executions."""
 
-    def __init__(self, connection: Connection, clock: Clock, identity: Identity) -> None:
+    def __init__(self, connection: Connection, clock: Clock, identity: Identity, catalogue: Catalogue) -> None:
         self._identity = identity
+        self._catalogue = catalogue
         self._connection = connection
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -50,6 +52,8 @@ class Asking:
         calls = (*_chain(command), Call.of(command.address, command.method, holds=start.holds))
 
         async def ask(question: Question) -> bytes:
+            if question.method == KINDS:
+                return await self._from_handler(self._catalogue.kinds())
             if question.reads:
                 return await self._from_handler(self._read(command.address.tenant, question))
             if len(calls) > MAX_CALLS:

@@ -18,6 +18,7 @@ from runtime.host.asking import Asking
 from runtime.host.assembly import Servers
 from runtime.host.bodies import Bodies
 from runtime.host.broker import Feed
+from runtime.host.catalogue import Catalogue
 from runtime.host.command import from_stream
 from runtime.host.committer import Committer
 from runtime.host.executions import Executions
@@ -51,7 +52,7 @@ from runtime.version import VERSION
 from schemas import headers as names
 from schemas.address import Address
 from schemas.subjects import SERVICE_QUEUE, lanes_moved
-from schemas.wire import Capability, Info
+from schemas.wire import Info
 
 _log = logging.getLogger("troupe.pod")
 
@@ -204,7 +205,8 @@ class Pod:
         self.committer.observer = self.telemetry
         self.sleepers = Sleepers(parts.timers, lambda: list(self.lanes.values()), self.clock)
         self.alarms = Alarms(self.committer.put, self.sleepers.later)
-        self.asking = Asking(self.connection, self.clock, self.identity)
+        catalogue = Catalogue(self.reader.capabilities, self.clock.monotonic)
+        self.asking = Asking(self.connection, self.clock, self.identity, catalogue)
         self.executions = Executions(
             self.committer.put,
             self.asking.asker,
@@ -463,7 +465,5 @@ class Pod:
 
 
 def _capability(kind: Kind, settings: PodSettings) -> str:
-    methods = [method.describe() for method in kind.methods.values()]
-    capability = Capability(kind.name, settings.group, kind.type, settings.code_version, methods, kind.description)
-    return msgspec.json.encode(capability).decode()
+    return msgspec.json.encode(kind.capability(settings.group, settings.code_version)).decode()
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from runtime.errors import NotConnected
+from runtime.errors import NotConnected, ServedElsewhere
 from runtime.host.assembly import Servers
 from runtime.host.observer import Observer
 from runtime.host.places import Place, split
@@ -32,6 +32,7 @@ class Pods:
     def __init__(
         self, settings: PodSettings, kinds: Sequence[Kind], observe: Callable[[], Observer | None] = lambda: None
     ) -> None:
+        self._own = frozenset(kind.name for kind in kinds)
         self._works = split(settings, with_companions(kinds))
         self._observe = observe
         self._watches: list[asyncio.Task[None]] = []
@@ -77,6 +78,13 @@ class Pods:
             pod = Pod(settings, kinds, telemetry=observer, assembly=assembly)
             try:
                 await pod.start()
+            except ServedElsewhere as error:
+                if error.kinds & self._own or len(error.kinds) == len(kinds):
+                    raise
+                _log.info("left to the group that serves them already: %s", ", ".join(sorted(error.kinds)))
+                kinds = [kind for kind in kinds if kind.name not in error.kinds]
+                assembly = Servers(settings, place, [kind.name for kind in kinds])
+                continue
             except (NotConnected, LogUnavailable) as error:
                 _log.warning("the pod cannot start yet: %s", error)
                 try:

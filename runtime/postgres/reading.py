@@ -272,8 +272,9 @@ class PostgresReader:
         return []
 
     async def capabilities(self) -> list[Any]:
-        """The capabilities of every kind that was registered."""
-        return [msgspec.json.decode(row[0]) for row in await self._session.run(query("capabilities"))]
+        """The capabilities of every kind that was registered; `served` tells which a living pod has."""
+        found = await self._session.run(query("capabilities"))
+        return [msgspec.json.decode(text) | ({} if served else {"served": False}) for text, served in found]
 
     async def ready(self) -> bool:
         """Whether the database answers. Raises LogUnavailable."""

@@ -117,7 +117,11 @@ SELECT id, group_name, host, pid, code_version, started_at, extract(epoch FROM e
        leaving FROM pods WHERE expires_at > clock_timestamp() - interval '1 minute' ORDER BY started_at
 
 -- name: capabilities
-SELECT capability::text FROM kinds ORDER BY kind
+-- And whether some lane has a living owner that serves the kind.
+SELECT k.capability::text,
+       EXISTS (SELECT FROM partitions p JOIN pods d ON d.id = p.owner AND d.expires_at > clock_timestamp()
+               WHERE p.group_name = k.group_name AND p.kinds @> ARRAY[k.kind::text])
+FROM kinds k ORDER BY k.kind
 
 -- name: next_timer
 -- Only one that is due can have its command pending.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.errors import Misconfigured
+from runtime.errors import Misconfigured, ServedElsewhere
 from runtime.host.places import Place
 from runtime.postgres.connection import Connection
 from runtime.postgres.queries import query
@@ -41,7 +41,7 @@ async def register(
         # Those of all its pods: one pod that serves no kind of another group must not make the lanes live for the rest.
         others = dict(await _run(connection, "foreign_kinds", group, group))
         if others and await _run(connection, "own_kinds", group):
-            raise Misconfigured(_claimed(group, others))
+            raise ServedElsewhere(_claimed(group, others), frozenset(others))
         lanes = {"partitions": stored, "standby": bool(others), "group": group}
         await _run(connection, "register_lanes", lanes | {"server": place.server, "servers": len(place.servers)})
         if others:

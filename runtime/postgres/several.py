@@ -181,7 +181,11 @@ class SeveralReaders:
 
     async def capabilities(self) -> list[Any]:
         found = await self._looked(lambda one: one.capabilities())
-        return [one for _, one in sorted({one["kind"]: one for one in reversed(found)}.items())]
+        first = {one["kind"]: one for one in reversed(found)}
+        for one in found:
+            if one.get("served", True):  # lanes of the other servers may have an owner still
+                first[one["kind"]].pop("served", None)
+        return [one for _, one in sorted(first.items())]
 
     async def ready(self) -> bool:
         """Whether any server answers: the others' partitions are served. Raises LogUnavailable."""
