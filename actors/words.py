@@ -17,13 +17,16 @@ STOP = frozenset(
 )
 """Words that say nothing of what a text is about."""
 
+QUESTIONS = frozenset("how when where who which why not no from for with any".split())
+"""Of these, those that tell one question from another."""
+
 SUFFIXES = ("ations", "ation", "ings", "ing", "edly", "ied", "ies", "ers", "er", "ed", "es", "ly", "s")
 
 
-def words(text: str) -> list[str]:
-    """Its words in order, in small letters, without accents, endings and words that say nothing."""
+def words(text: str, keep: frozenset[str] = frozenset()) -> list[str]:
+    """Its words in order, in small letters, without accents, endings and words that say nothing, except for `keep`."""
     plain = "".join(one for one in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(one))
-    return [stem(word) for word in _WORD.findall(plain) if word not in STOP]
+    return [stem(word) for word in _WORD.findall(plain) if word not in STOP or word in keep]
 
 
 def stem(word: str) -> str:

@@ -1,33 +1,38 @@
 """Finds the capability that a sentence is about, by its words alone: without a model, a network, or weights.
 
-A sentence is a vector of its words, pairs of words and pieces of words, each weighed by how few capabilities use it
-(tf-idf; Salton and Buckley 1988). How near it is to a capability is the cosine to that one's example that is nearest,
-and to all of them and the description together. How sure that is follows from how near the nearest is, and by how much
-the next one is farther away: a sentence of words that nobody uses is near to nobody.
+Naive Bayes against the complement (Rennie et al. 2003) over words, pairs of words and pieces of words: each says how
+much oftener it is used of one capability than of all others, and weighs the more the fewer capabilities use it. How sure
+that is follows from the sum of this evidence, from how far the next capability is behind, and from the share of the
+sentence's words that anybody uses at all: a sentence of strange words is about none.
+
+The constants were chosen by leaving out one example, and one capability, at a time (actors/router/evaluation.py judges
+by sentences that had no part in that).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from msgspec import Struct
 
-from actors.words import words
-
-Vector = Mapping[str, float]
+from actors.words import QUESTIONS, words
 
 PIECE = 4
 """Letters of a piece of a word."""
 
-WEIGHT_OF_WORD, WEIGHT_OF_PAIR, WEIGHT_OF_PIECE = 1.0, 0.7, 0.25
-SHARE_OF_NEAREST = 0.5
-"""Of the nearest example in the score; the rest is of all that is said of the capability."""
+WEIGHT_OF_PAIR, WEIGHT_OF_PIECE = 0.5, 0.25
+WEIGHT_OF_DESCRIPTION, WEIGHT_OF_NAME = 3.0, 2.0
+SMOOTHING = 0.1
+RARITY = 0.5
 
-SURE_AT = 0.42
-"""A nearness at which a sentence is as sure as it can be."""
+SURE_AT = 0.32
+"""The confidence from which a capability is picked."""
+
+MAY_BE_AT = SURE_AT / 2
+"""The confidence from which it may be meant: worth asking back."""
 
 
 class Profile(Struct, frozen=True):
@@ -49,62 +54,77 @@ class Lexical:
     """A classifier over these capabilities."""
 
     def __init__(self, profiles: Sequence[Profile]) -> None:
-        self._count = len(profiles)
-        self._used: Counter[str] = Counter()
-        documents = {profile.name: [*profile.examples, profile.description] for profile in profiles}
-        for texts in documents.values():
-            self._used.update({feature for text in texts for feature, _ in _features(text)})
-        self._examples = {
-            profile.name: [self._vector(text) for text in profile.examples or (profile.description,)]
-            for profile in profiles
-        }
-        self._whole = {name: self._vector(*texts) for name, texts in documents.items()}
+        self._names = [profile.name for profile in profiles]
+        self._counts: dict[str, dict[str, float]] = {}
+        self._words: set[str] = set()
+        self._own: Counter[str] = Counter()
+        for profile in profiles:
+            self._learn(profile.name, profile.name.replace("_", " "), WEIGHT_OF_NAME)
+            self._learn(profile.name, profile.description, WEIGHT_OF_DESCRIPTION)
+            for example in profile.examples:
+                self._learn(profile.name, example, 1.0)
+        self._all = sum(self._own.values())
 
     def rank(self, text: str) -> list[Candidate]:
-        """All capabilities, the likeliest first. `confidence` of the first is what may be acted on."""
-        vector = self._vector(text)
-        scores = sorted(
-            ((self._nearness(vector, name), name) for name in self._whole), key=lambda one: (-one[0], one[1])
-        )
-        found = []
-        for score, name in scores:
-            best_other = next((other for other, another in scores if another != name), 0.0)
-            margin = max(score - best_other, 0.0) / score if score else 0.0
-            found.append(Candidate(name, round(min(score / SURE_AT, 1.0) * (0.5 + 0.5 * min(2 * margin, 1.0)), 4)))
+        """All capabilities, the likeliest first."""
+        said = _words(text)
+        known = sum(word in self._words for word in said) / len(said) if said else 0.0
+        scores = sorted(self._scores(text).items(), key=lambda one: (-one[1], one[0]))
+        found: list[Candidate] = []
+        for at, (name, score) in enumerate(scores):
+            behind = scores[at + 1][1] if at + 1 < len(scores) else 0.0
+            lead = score - behind if at == 0 else 0.0
+            found.append(Candidate(name, round(_confidence(score, lead, known), 4)))
         return found
 
-    def _nearness(self, vector: Vector, name: str) -> float:
-        nearest = max(_cosine(vector, example) for example in self._examples[name])
-        return SHARE_OF_NEAREST * nearest + (1 - SHARE_OF_NEAREST) * _cosine(vector, self._whole[name])
+    def _learn(self, name: str, text: str, weight: float) -> None:
+        self._words.update(_words(text))
+        for feature, count in _features(text).items():
+            counts = self._counts.setdefault(feature, {})
+            counts[name] = counts.get(name, 0.0) + weight * count
+            self._own[name] += weight * count  # type: ignore[assignment]  # a Counter of floats
 
-    def _vector(self, *texts: str) -> Vector:
-        counts: dict[str, float] = {}
-        for text in texts:
-            for feature, weight in _features(text):
-                counts[feature] = counts.get(feature, 0.0) + weight
-        weighed = {
-            feature: (1 + math.log1p(count)) * (count if count < 1 else 1.0) * self._rarity(feature)
-            for feature, count in counts.items()
-        }
-        norm = math.sqrt(sum(value * value for value in weighed.values())) or 1.0
-        return {feature: value / norm for feature, value in weighed.items()}
+    def _scores(self, text: str) -> dict[str, float]:
+        scores = dict.fromkeys(self._names, 0.0)
+        smoothed = SMOOTHING * len(self._counts)
+        # What the sizes of a capability and of the others take off, which is the same for each feature.
+        sizes = {
+            name: math.log((self._all - self._own[name] + smoothed) / (self._own[name] + smoothed)) for name in scores
+        } if smoothed else {}  # fmt: skip
+        for feature, count in _features(text).items():
+            counts = self._counts.get(feature)
+            if counts is None:
+                continue
+            total = sum(counts.values())
+            weight = count * (math.log((1 + len(scores)) / (1 + len(counts))) + 0.1) ** RARITY
+            for name, size in sizes.items():
+                own = counts.get(name, 0.0)
+                scores[name] += weight * (math.log((own + SMOOTHING) / (total - own + SMOOTHING)) + size)
+        return scores
 
-    def _rarity(self, feature: str) -> float:
-        return math.log((1 + self._count) / (1 + self._used[feature])) + 0.1
+
+def _confidence(score: float, lead: float, known: float) -> float:
+    if score <= 0:
+        return 0.0
+    return math.sqrt(known) * -math.expm1(-score / 6) * -math.expm1(-(lead + 0.5) / 2)
 
 
-def _features(text: str) -> Iterator[tuple[str, float]]:
-    found = words(text)
-    for word in found:
-        yield word, WEIGHT_OF_WORD
+def _words(text: str) -> list[str]:
+    return ["0" if word.isdigit() else word for word in words(text, keep=QUESTIONS)]
+
+
+def _features(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for feature, weight in _weighed(_words(text)):
+        found[feature] = found.get(feature, 0.0) + weight
+    return found
+
+
+def _weighed(said: list[str]) -> Iterator[tuple[str, float]]:
+    for word in said:
+        yield word, 1.0
         padded = f"<{word}>"
         for at in range(len(padded) - PIECE + 1):
             yield f"#{padded[at : at + PIECE]}", WEIGHT_OF_PIECE
-    for first, second in pairwise(found):
+    for first, second in pairwise(said):
         yield f"{first} {second}", WEIGHT_OF_PAIR
-
-
-def _cosine(one: Vector, other: Vector) -> float:
-    if len(one) > len(other):
-        one, other = other, one
-    return sum(value * other.get(feature, 0.0) for feature, value in one.items())
