@@ -17,7 +17,7 @@ STOP = frozenset(
 )
 """Words that say nothing of what a text is about."""
 
-QUESTIONS = frozenset("how when where who which why not no from for with any".split())
+QUESTIONS = frozenset(["how", "when", "where", "who", "which", "why", "not", "no", "from", "for", "with", "any"])
 """Of these, those that tell one question from another."""
 
 SUFFIXES = ("ations", "ation", "ings", "ing", "edly", "ied", "ies", "ers", "er", "ed", "es", "ly", "s")

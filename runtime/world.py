@@ -264,8 +264,8 @@ class World:
 
     def serve(self, *kinds: Kind) -> None:
         """Adds kinds, as pods that start later do; what has been sent to them meanwhile is done."""
-        for kind in kinds:
-            if self._kinds.setdefault(kind.name, kind) is not kind:
+        for kind in with_companions(kinds):
+            if self._kinds.setdefault(kind.name, kind) is not kind and kind in kinds:
                 raise BadDefinition(f"this world has another kind of the name {kind.name!r}")
         waited = [one for one in self.waiting if one.address.kind in self._kinds]
         self.waiting = [one for one in self.waiting if one.address.kind not in self._kinds]

@@ -22,10 +22,12 @@ from actors.agents.run import AgentRun
 from actors.agents.tools import Tool, Toolset
 from actors.models.fleet import SLOTS, Slot, SlotSettings
 from actors.models.wire import ToolSpec
-from actors.sessions.session import Answer, Task
+from actors.router.router import router
+from actors.sessions.session import Answer, Task, session
 from runtime import BadDefinition, Workflow
 from runtime.kind import Behaviour
 from runtime.workflow import WorkflowKind
+from schemas.wire import Skill
 
 HAND_OFF = "transfer_to_"
 """Begins the names of the tools by which an agent gives the conversation to another one."""
@@ -58,6 +60,8 @@ class Agent(WorkflowKind):
         name: the kind's.
         model: a slot of the fleet, or a model by its name.
         instructions: what it is told first.
+        description: what it is for. An agent that has one, or examples, is a capability: the router may pick it.
+        examples: what people say to it.
         tools: what it may call; agents are called as children, and answer as a tool.
         hands_off_to: agents that it may give the conversation to; they go on with all of it.
         output: what it answers with: a msgspec Struct, a pydantic model …; see Answer.output.
@@ -76,6 +80,8 @@ class Agent(WorkflowKind):
         *,
         model: str = "generate",
         instructions: str = "",
+        description: str = "",
+        examples: Sequence[str] = (),
         tools: Sequence[Tool | Hosted | Toolset | Agent] = (),
         hands_off_to: Sequence[Agent] = (),
         output: Any = None,
@@ -89,7 +95,9 @@ class Agent(WorkflowKind):
         super().__init__(name, self._answer, "join", None, Behaviour(), run_timeout_s)
         if max_iterations < 1:
             raise BadDefinition(f"agent {name!r}: max_iterations is at least 1")
-        self.description = instructions
+        self.description = description or instructions
+        if description or examples:
+            self.skill = Skill(self.description, tuple(examples))
         self.instructions = instructions
         self.max_iterations = max_iterations
         self.limits = limits
@@ -108,7 +116,8 @@ class Agent(WorkflowKind):
             raise BadDefinition(f"agent {name!r}: the fast path is for an agent with one tool, and nothing else")
         self._specs = [_spec(one) for one in self.tools.values()] + [_hand_off(one) for one in hands_off_to]
         self._hooks = Hooks(hooks)
-        self.companions = tuple(self._locked(one) for one in own if isinstance(one, Tool) and one.lock)
+        locked = [self._locked(one) for one in own if isinstance(one, Tool) and one.lock]
+        self.companions = (*locked, session, router)
 
     @property
     def hooks(self) -> Hooks:

@@ -1,9 +1,9 @@
 """Finds the capability that a sentence is about, by its words alone: without a model, a network, or weights.
 
 Naive Bayes against the complement (Rennie et al. 2003) over words, pairs of words and pieces of words: each says how
-much oftener it is used of one capability than of all others, and weighs the more the fewer capabilities use it. How sure
-that is follows from the sum of this evidence, from how far the next capability is behind, and from the share of the
-sentence's words that anybody uses at all: a sentence of strange words is about none.
+much oftener it is used of one capability than of all others, and weighs the more the fewer capabilities use it. How
+sure that is follows from the sum of this evidence, from how far the next capability is behind, and from the share of
+the sentence's words that anybody uses at all: a sentence of strange words is about none.
 
 The constants were chosen by leaving out one example, and one capability, at a time (actors/router/evaluation.py judges
 by sentences that had no part in that).
@@ -12,7 +12,6 @@ by sentences that had no part in that).
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -27,8 +26,10 @@ WEIGHT_OF_PAIR, WEIGHT_OF_PIECE = 0.5, 0.25
 WEIGHT_OF_DESCRIPTION, WEIGHT_OF_NAME = 3.0, 2.0
 SMOOTHING = 0.1
 RARITY = 0.5
+ELSEWHERE = 200.0
+"""Words of all that is said of nothing here: a complement is never empty, however few capabilities there are."""
 
-SURE_AT = 0.32
+SURE_AT = 0.34
 """The confidence from which a capability is picked."""
 
 MAY_BE_AT = SURE_AT / 2
@@ -54,10 +55,9 @@ class Lexical:
     """A classifier over these capabilities."""
 
     def __init__(self, profiles: Sequence[Profile]) -> None:
-        self._names = [profile.name for profile in profiles]
         self._counts: dict[str, dict[str, float]] = {}
         self._words: set[str] = set()
-        self._own: Counter[str] = Counter()
+        self._own: dict[str, float] = {profile.name: 0.0 for profile in profiles}
         for profile in profiles:
             self._learn(profile.name, profile.name.replace("_", " "), WEIGHT_OF_NAME)
             self._learn(profile.name, profile.description, WEIGHT_OF_DESCRIPTION)
@@ -82,15 +82,18 @@ class Lexical:
         for feature, count in _features(text).items():
             counts = self._counts.setdefault(feature, {})
             counts[name] = counts.get(name, 0.0) + weight * count
-            self._own[name] += weight * count  # type: ignore[assignment]  # a Counter of floats
+            self._own[name] += weight * count
 
     def _scores(self, text: str) -> dict[str, float]:
-        scores = dict.fromkeys(self._names, 0.0)
+        scores = dict.fromkeys(self._own, 0.0)
         smoothed = SMOOTHING * len(self._counts)
         # What the sizes of a capability and of the others take off, which is the same for each feature.
-        sizes = {
-            name: math.log((self._all - self._own[name] + smoothed) / (self._own[name] + smoothed)) for name in scores
-        } if smoothed else {}  # fmt: skip
+        sizes: dict[str, float] = {}
+        if smoothed:
+            sizes = {
+                one: math.log((self._all - own + ELSEWHERE + smoothed) / (own + smoothed))
+                for one, own in self._own.items()
+            }
         for feature, count in _features(text).items():
             counts = self._counts.get(feature)
             if counts is None:

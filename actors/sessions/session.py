@@ -26,6 +26,9 @@ from schemas.control import Ended as Told
 from schemas.wire import Failure
 
 KIND = "session"
+ROUTER = "router"
+"""The kind that a message is for when it names nobody (actors.router)."""
+
 MAX_TEXT_BYTES = 262_144
 MAX_WAITING = 100
 """Messages that wait behind a run; who says more is refused."""
@@ -180,8 +183,8 @@ def run_key(session: str, id: str) -> str:
 
 
 @session.command
-def say(state: Session, ctx: Turn, text: str, agent: str, when_busy: WhenBusy = "queue") -> list[Event]:
-    """A person says something to an agent, by its kind. The result is a `Heard`."""
+def say(state: Session, ctx: Turn, text: str, agent: str = ROUTER, when_busy: WhenBusy = "queue") -> list[Event]:
+    """A person says something to an agent, by its kind, or to whom the router picks. The result is a `Heard`."""
     try:
         check_name(agent, "kind")
     except BadAddress as error:
