@@ -8,6 +8,7 @@ What a program that defines or calls actors needs is here: `from runtime import 
     workflow.py   durable code whose key is the run's id; flow/ runs it, pace.py tells when it is at rest
     journal.py    the steps of functions and async handlers; recorder.py what these share with a workflow's
     yields.py     what generators yield, committed while they go on
+    showing.py    what runs show while they go on, beside the log
     limits.py     how many runs of a function go on at a time, over all pods
     cron.py       when something that recurs is due next
     turn.py       what a handler may see and ask for while it handles one message; sent.py what it sends

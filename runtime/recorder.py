@@ -25,6 +25,7 @@ from runtime.errors import BadResult, Cancelled, Rejected
 from runtime.failure import failure_of
 from runtime.heartbeats import BEAT, Beats, Source
 from runtime.sent import is_text
+from runtime.showing import Screen, Showing, showing_in
 from runtime.stubs import instead
 from schemas.wire import Failure
 
@@ -122,6 +123,8 @@ class Recorder(abc.ABC):
     """Whether what came of a question is an entry: then a new attempt knows no answer that this one had not."""
     keeps_failures: ClassVar[bool] = False
     """Whether that a step has failed is an entry."""
+    shows_for_good: ClassVar[bool] = False
+    """Whether a new attempt goes on behind what this one has shown outside of its steps."""
 
     def __init__(
         self, actor: str, key: str, run: str, attempt: int, keeper: Keeper, recorded: Sequence[Entry] = ()
@@ -159,6 +162,9 @@ class Recorder(abc.ABC):
         """Steps that run now, waiting not counted."""
         self.stubs: Mapping[str, Callable[..., Any]] = {}
         """What is run instead of the functions of steps, by the steps' names; for tests."""
+        self.screen: Screen | None = None
+        """Where what it shows goes; None where nobody can watch."""
+        self._showing: Showing | None = None
 
     def recorded(self, *prefixes: str) -> list[Entry]:
         """The entries of former attempts whose names begin with one of `prefixes`."""
@@ -224,6 +230,9 @@ class Recorder(abc.ABC):
         self._closed = True
         self._keeper = Nobody()
         self.left_over = self.committed = None
+        if self._showing is not None:
+            self._showing.end()
+        self.screen = self._showing = None
 
     @abc.abstractmethod
     def cancel(self, reason: str) -> None:
@@ -309,6 +318,12 @@ class Recorder(abc.ABC):
 
         await self._entry(name, run)
 
+    def showing(self) -> Showing | None:
+        """By what the handler shows values outside of its steps; None when it shows none now."""
+        if self._showing is None:
+            self._showing = Showing(self.screen, self._handlers(), lasting=self.shows_for_good)
+        return self._showing
+
     @abc.abstractmethod
     async def _entry(self, name: str, run: Callable[[int, Entry], Awaitable[None]], asked: Any = None) -> Entry:
         """The entry of the next step of that name: the recorded one, or what `run` fills in, once it is committed."""
@@ -354,6 +369,7 @@ class Recorder(abc.ABC):
         if KEY not in kwargs and _takes_key(fn):
             kwargs = {**kwargs, KEY: f"{self._key}/{name}/{occurrence}"}
         token = in_step.set(f"{self._key}/{name}/{occurrence}")
+        end_showing = showing_in(self.screen, self._handlers(), name, occurrence)
         try:
             if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # as nearly all are
                 job = fn(*args, **kwargs)
@@ -371,6 +387,7 @@ class Recorder(abc.ABC):
                 # It has run, and must not run again.
                 entry.failed = Failure(error.code, str(error))
         finally:
+            end_showing()
             in_step.reset(token)
 
     def _encoded(self, name: str, value: Any, *, own: bool = False) -> msgspec.Raw:

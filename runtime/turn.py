@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runtime import heartbeats
+from runtime import heartbeats, showing
 from runtime.ambient.handler import Ambient
 from runtime.ambient.metrics import Metrics
 from runtime.ambient.secrets import guard
@@ -172,6 +172,15 @@ class Turn(Ambient):
             if self._steps is not None:
                 self._steps.committed = self.counts.commit
         return self.counts
+
+    def showing(self, value: bytes | None) -> None:
+        """Shows a value as JSON, or with None takes back what was shown; see `show` and `unshow`."""
+        if self._steps is None:
+            raise BadResult("a decision or a query is pure, and shows nothing: use an async handler or a function")
+        if (one := showing.current.get()) is None and not in_step.get():
+            one = self._steps.showing()
+        if one is not None:
+            one.take(value)
 
     def recall(self, name: str, find: Callable[[], Any]) -> Any:
         """What the configuration has under a name: for an execution recorded, and from then on the same."""

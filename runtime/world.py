@@ -35,6 +35,7 @@ from runtime.kind import SYSTEM_EVENT_PREFIX, Execution, Kind, NewEvent, Read, w
 from runtime.mail import SIGNAL, Message
 from runtime.scenario import body_of, named, unknown
 from runtime.sent import KINDS, SetTimer
+from runtime.showing import Shown
 from runtime.stubs import Steps, stubs_of
 from runtime.tokens import NO_SECRET
 from runtime.turn import Turn
@@ -44,7 +45,7 @@ from schemas.control import Ended
 from schemas.headers import MAX_ID_LENGTH, is_id, travelling
 from schemas.subjects import command as command_subject
 from schemas.tokens import SIGNAL_PREFIX, BadToken, is_token, parse_token
-from schemas.wire import Failure, LogEvent
+from schemas.wire import Fact, Failure, LogEvent
 
 MAX_TURNS = 10_000
 """Turns that one call may lead to; more are taken for actors that tell each other things for ever."""
@@ -61,6 +62,8 @@ class World:
         log: every event of every actor, in the order of their commit.
         dead: the commands that were parked.
         waiting: commands to paused actors, and to kinds that this world does not have.
+        progress: what runs have shown (`ctx.show`), a value each, with how many events were in `log` by then;
+            `attempts` counts what their numbers are given for.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class World:
         self.log: list[LogEvent] = []
         self.dead: list[DeadLetter] = []
         self.waiting: list[Command] = []
+        self.progress: list[tuple[int, Fact]] = []
+        self.attempts = 0
         served = with_companions(kinds)
         self._kinds = {kind.name: kind for kind in served}
         if len(self._kinds) != len(served):
@@ -428,7 +433,7 @@ class World:
         if actor is None:
             actor = self._actors[address] = Actor(
                 self._kinds[address.kind], self.clock, self._answer, self._append,
-                always_replay=self._always_replay, stubs=self._stubs,
+                always_replay=self._always_replay, stubs=self._stubs, screen=lambda command: _Screen(self, command),
             )  # fmt: skip
         return actor
 
@@ -475,3 +480,28 @@ def _actor_id(address: Address) -> str:
 
 def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class _Screen:
+    """See runtime.showing.Screen."""
+
+    def __init__(self, world: World, command: Command) -> None:
+        self._world = world
+        self._command = command
+
+    def attempt(self) -> int:
+        """See Screen."""
+        self._world.attempts += 1
+        return self._world.attempts
+
+    def show(self, shown: Shown) -> None:
+        """See Screen."""
+        values = b"[]" if shown.value is None else b"[" + shown.value + b"]"
+        fact = Fact(
+            "progress", shown.step, self._command.id, *self._command.address, data=msgspec.Raw(values),
+            attempt=shown.attempt, occurrence=shown.occurrence, first=shown.number,
+        )  # fmt: skip
+        self._world.progress.append((len(self._world.log), fact))
+
+    def flush(self, step: str, occurrence: int) -> None:
+        """See Screen: nothing waits here."""

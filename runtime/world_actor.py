@@ -34,6 +34,7 @@ from runtime.kind import (
 )
 from runtime.mail import Mail, Message, Said
 from runtime.sent import KINDS, Asker, Question
+from runtime.showing import Screen
 from runtime.turn import Turn
 from runtime.world_flow import FlowAttempt, VirtualTime, run_to_end
 from runtime.yields import Yields, divided
@@ -139,10 +140,15 @@ class Actor:
         *,
         always_replay: bool = False,
         stubs: Mapping[str, Callable[..., Any]] | None = None,
+        screen: Callable[[Command], Screen | None] = lambda _: None,
     ) -> None:
-        """`answer` processes what a handler asks of another actor; `record` adds events to this one's log."""
+        """`answer` processes what a handler asks of another actor; `record` adds events to this one's log.
+
+        `screen` gives where what a command's run shows goes.
+        """
         self._always_replay = always_replay
         self._stubs = stubs or {}
+        self._screen = screen
         self.kind = kind
         self._answer = answer
         self._record = record
@@ -305,7 +311,7 @@ class Actor:
             taken, yielded = divided([entry for _, entry in self._steps.setdefault(command.id, [])])
             keeper = self._keeper(command)
             steps = Steps(str(command.address), self._key(command), command.id, turn.attempt, keeper, taken)
-            steps.stubs = self._stubs
+            steps.stubs, steps.screen = self._stubs, self._screen(command)
             turn.yields_through(Yields(command.id, turn.attempt, keeper, yielded))
             mail = Mail(steps, self._clock.now, self._sleep, alone=True)
             self._post(mail, command)
@@ -332,7 +338,7 @@ class Actor:
                 state, str(command.address), self._key(command), command.id, turn.attempt, keeper, recorded,
                 self._clock, method.step_retry, time.pause,
             )  # fmt: skip
-            steps.stubs = self._stubs
+            steps.stubs, steps.screen = self._stubs, self._screen(command)
             mail = Mail(steps, self._clock.now, time.pause, alone=True)
             self._post(mail, command, state)
             self._mails[command.id] = mail

@@ -6,6 +6,7 @@
     codec.py      JSON and MessagePack bodies by content type
     errors.py     the codes a caller may see, each with its HTTP status
     wire.py       the Structs: Reply, Failure, Fact, Intent, Capability, ...
+    shown.py      what runs of agents show on a session's stream while they go on
 
 Imports nothing of ours, so that a client, a gateway and a pod can share it.
 """

@@ -38,9 +38,14 @@ class Fact(msgspec.Struct, omit_defaults=True):
     result   the Reply's result; `name` is the method
     error    the Failure
     accepted null: the command is durable and runs
+    progress what a step of the command's run shows while it goes on, a list; `name` is the step's, or '' outside of one
+
+    Progress is not in the log. Of one step (`name` and `occurrence`: how many of that name were before it), what has a
+    greater `attempt` makes void what had a smaller one; with an empty list that is all it says. `first` is the number
+    of the first value in its attempt: a gap says that values were lost. Attempt 0 is never void.
     """
 
-    type: Literal["event", "result", "error", "accepted"]
+    type: Literal["event", "result", "error", "accepted", "progress"]
     name: str
     command: str
     tenant: str
@@ -50,6 +55,9 @@ class Fact(msgspec.Struct, omit_defaults=True):
     position: str | None = None
     at: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
+    attempt: int = 0
+    occurrence: int = 0
+    first: int = 0
 
 
 class Intent(msgspec.Struct, omit_defaults=True):

@@ -22,6 +22,7 @@ from runtime import CallFailed, Rejected, StepFailed, Workflow
 from runtime.failure import text_of
 from runtime.policy import RetryPolicy
 from schemas.address import BadAddress, encode_token
+from schemas.shown import MODEL, Note
 
 if TYPE_CHECKING:
     from actors.agents.agent import Agent
@@ -127,7 +128,7 @@ class AgentRun:
             """What it is called with tells it from others, and is nothing that grows."""
             return await thinking()
 
-        thought: Thought = await self.ctx.step("model", ask, agent.name, number, returns=Thought, retry=MODEL_TRIES)
+        thought: Thought = await self.ctx.step(MODEL, ask, agent.name, number, returns=Thought, retry=MODEL_TRIES)
         return thought
 
     def _read(self, message: Message, shape: Output | None) -> Answer | None:
@@ -168,6 +169,8 @@ class AgentRun:
             text = f"{FAILED}{error}"
         except (StepFailed, CallFailed, Rejected) as error:
             text = f"{FAILED}{error}"
+        goes_on = self.agent.name if self.agent is not agent and call.name in agent.hands_off_to else ""
+        self.ctx.show(Note(place, call.name, text, text.startswith(FAILED), goes_on))
         return Message("tool", text, tool_call_id=call.id, name=call.name)
 
     async def _result(self, agent: Agent, call: ToolCall, place: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
@@ -13,7 +14,7 @@ from actors.agents.planning import asked_for, schema_for
 from actors.models.current import models
 from actors.models.fleet import CHARACTERS_A_TOKEN
 from actors.models.model import NoAnswer, Unavailable
-from actors.models.wire import Completion, Message, ModelRequest, Usage
+from actors.models.wire import Anew, Completion, Message, ModelRequest, Usage
 from actors.sessions.session import KIND as SESSION
 from actors.sessions.session import Task
 from actors.sessions.transcript import Line
@@ -72,23 +73,36 @@ async def think(ctx: Workflow, task: Task, agent: Agent, own: Sequence[Message],
     messages = (Message("system", system), *[line.message for line in fitting], *own)
     schema = schema_for(tools) if task.plan else None if agent.output is None else agent.output.schema
     request = ModelRequest(messages if system else messages[1:], () if task.plan else tuple(tools), schema)
-    answer = await _asked(agent, request, Hooked("model.before", agent.name, task.session, ctx.command_id, key))
+    asking = Hooked("model.before", agent.name, task.session, ctx.command_id, key)
+    answer = await _asked(ctx, agent, request, asking)
     first, last = (fitting[0].number, fitting[-1].number) if fitting else (0, 0)
     prompt = Prompt(first, last, len(own), bool(summary))
     return Thought(answer.message, answer.model, answer.finish, answer.usage, prompt)
 
 
-async def _asked(agent: Agent, request: ModelRequest, event: Hooked) -> Completion:
-    """What the model answers, with the hooks around it."""
+async def _asked(ctx: Workflow, agent: Agent, request: ModelRequest, event: Hooked) -> Completion:
+    """What the model answers, with the hooks around it. Its pieces are shown as they come."""
     hooks, event = agent.hooks, replace(event, name=agent.slot)
     request = _kept(await hooks.fire(replace(event, value=request)), ModelRequest, "before")
     try:
-        answer = await models().complete(agent.slot, request, agent.override)
+        answer = await _streamed(ctx, agent, request)
     except NoAnswer as error:
         late = any(isinstance(one, Unavailable) and one.late for one in error.failures)
         await hooks.fire(replace(event, point="model.timeout" if late else "model.error", value=str(error)))
         raise
     return _kept(await hooks.fire(replace(event, point="model.after", value=answer)), Completion, "after")
+
+
+async def _streamed(ctx: Workflow, agent: Agent, request: ModelRequest) -> Completion:
+    async with aclosing(models().stream(agent.slot, request, agent.override)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Completion):
+                return piece
+            if isinstance(piece, Anew):
+                ctx.unshow()
+            else:
+                ctx.show(piece)
+    raise AssertionError("a stream ends with the whole answer, or raises")
 
 
 def _kept(value: Any, type: type[T], moment: str) -> T:

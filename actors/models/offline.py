@@ -15,7 +15,7 @@ from typing import Any
 
 from actors.models.fleet import CHARACTERS_A_TOKEN, OFFLINE, tokens_of
 from actors.models.model import Target
-from actors.models.wire import Completion, Delta, Message, ModelRequest, ToolCall, ToolSpec, Usage
+from actors.models.wire import CallPiece, Completion, Delta, Message, ModelRequest, ToolCall, ToolSpec, Usage
 from actors.words import words
 
 MARK = "[offline model]"
@@ -34,6 +34,8 @@ class OfflineModel:
         message = answer(request)
         for piece in _PIECE.findall(message.content):
             yield Delta(piece)
+        for index, call in enumerate(message.tool_calls):
+            yield Delta(call=CallPiece(index, call.id, call.name, call.arguments))
         said = len(message.content) + sum(len(call.arguments) for call in message.tool_calls)
         usage = Usage(tokens_of(request), said // CHARACTERS_A_TOKEN, 0.0)
         yield Completion(message, OFFLINE, "tool_calls" if message.tool_calls else "stop", usage)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from actors.models.model import Garbled, ModelError, RateLimited, Refused, Target, Unavailable
-from actors.models.wire import Completion, Delta, Message, ModelRequest, ToolCall, Usage
+from actors.models.wire import CallPiece, Completion, Delta, Message, ModelRequest, ToolCall, Usage
 from runtime.errors import Misconfigured
 
 
@@ -46,8 +46,10 @@ class LiteLLM:
                 counted = getattr(chunk, "usage", None) or counted
                 for choice in chunk.choices:
                     finish = choice.finish_reason or finish
+                    if reasoning := getattr(choice.delta, "reasoning_content", None):
+                        yield Delta(reasoning=reasoning)
                     for piece in choice.delta.tool_calls or ():
-                        calls.setdefault(piece.index, _Call()).take(piece)
+                        yield Delta(call=calls.setdefault(piece.index, _Call()).take(piece))
                     if choice.delta.content:
                         text.append(choice.delta.content)
                         yield Delta(choice.delta.content)
@@ -105,12 +107,13 @@ class _Call:
         self.id = self.name = ""
         self.arguments: list[str] = []
 
-    def take(self, piece: Any) -> None:
+    def take(self, piece: Any) -> CallPiece:
         self.id = piece.id or self.id
         function = piece.function
-        if function is not None:
-            self.name += function.name or ""
-            self.arguments.append(function.arguments or "")
+        name, arguments = ("", "") if function is None else (function.name or "", function.arguments or "")
+        self.name += name
+        self.arguments.append(arguments)
+        return CallPiece(piece.index, piece.id or "", name, arguments)
 
     def whole(self, id: str) -> ToolCall:
         return ToolCall(self.id or id, self.name, "".join(self.arguments) or "{}")

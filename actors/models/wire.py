@@ -6,6 +6,12 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from schemas.shown import CallPiece, Delta
+
+__all__ = [
+    "Anew", "CallPiece", "Completion", "Delta", "Message", "ModelRequest", "Role", "ToolCall", "ToolSpec", "Usage",
+]  # fmt: skip
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -70,12 +76,6 @@ class Usage(Struct, frozen=True, omit_defaults=True):
             self.completion_tokens + other.completion_tokens,
             sum(known) if known else None,
         )
-
-
-class Delta(Struct, frozen=True, omit_defaults=True):
-    """A piece of an answer that is on its way."""
-
-    text: str = ""
 
 
 class Completion(Struct, frozen=True, omit_defaults=True):

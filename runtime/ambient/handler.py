@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.ambient import spans
 from runtime.ambient.configuration import Config
@@ -12,6 +12,7 @@ from runtime.ambient.metrics import Metrics
 from runtime.ambient.secrets import Secrets, guard
 from runtime.ambient.step import in_step
 from runtime.errors import BadResult
+from runtime.showing import encoded
 from schemas.runs import encode_run_id
 
 if TYPE_CHECKING:
@@ -65,6 +66,22 @@ class Ambient:
             "troupe.attempt": turn.attempt,
         }
         return spans.active.span(name, turn.headers, about | plain)
+
+    def show(self, value: Any) -> None:
+        """Shows a value, anything with a JSON form, to who watches the run's session: at once, and beside the log.
+
+        In a step (also as `runtime.showing.show`, in whatever thread) it is void once a later attempt at the step
+        shows something, and once the step has its result. In a workflow outside of its steps it stays, and a replay
+        does not show it again. It is nowhere but in the session's stream; without a session nobody sees it.
+
+        Raises BadResult in what is pure, and for a value of more than 524,288 bytes; asyncio.CancelledError once the
+        attempt is over.
+        """
+        self.turn.showing(encoded(value))
+
+    def unshow(self) -> None:
+        """Takes back what this attempt has shown so far: what it shows from here on is in its place."""
+        self.turn.showing(None)
 
     @property
     def secrets(self) -> Secrets:

@@ -25,6 +25,7 @@ from runtime.flow.sending import Sender
 from runtime.flow.state import PUBLISHED
 from runtime.pace import NotDurable, Pace, place, place_of
 from runtime.recorder import CANCELLED, CONFIG, Entry, Nobody, Recorder, StepsDiverged
+from runtime.showing import Showing
 from schemas.wire import Failure
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ class Delivery(Recorder):
 
     answers_are_entries = True
     keeps_failures = True
+    shows_for_good = True
 
     def __init__(
         self,
@@ -120,6 +122,10 @@ class Delivery(Recorder):
     def replaying(self) -> bool:
         """Whether something that is recorded is still to be handed over."""
         return bool(self._history)
+
+    def showing(self) -> Showing | None:
+        """See Recorder.showing."""
+        return None if self.replaying else super().showing()
 
     async def through(self, job: Awaitable[T]) -> T:
         """See Recorder.through. The workflow's code runs in a task and a context of its own."""

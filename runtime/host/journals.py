@@ -23,6 +23,7 @@ from runtime.host.forks import Forks, JournalSource
 from runtime.host.items import Start, Step
 from runtime.host.lane import Lane
 from runtime.host.ports import LogUnavailable
+from runtime.host.screens import RunScreen, Screens
 from runtime.journal import STEP, Entry, Recorder, Steps, entries_of
 from runtime.kind import SYSTEM_EVENT_PREFIX, Execution
 from runtime.mail import ANSWER, Mail, Pause, Said, said_of
@@ -68,6 +69,7 @@ class Journals:
         partitions: of the whole log.
         secret: what its runs' tokens are proved by.
         handling: see Handling.
+        screens: where what runs show goes; None: nowhere.
     """
 
     def __init__(
@@ -80,9 +82,11 @@ class Journals:
         partitions: int,
         secret: bytes = NO_SECRET,
         handling: Handling = LIVE,
+        screens: Screens | None = None,
     ) -> None:
         self.secret = secret
         self.handling = handling
+        self.screens = screens
         self._source = source
         self.put = put
         self.clock = clock
@@ -115,7 +119,11 @@ class Journals:
         """The ways between the pod's event loop and one of handlers."""
         ways = self._ways.get(handlers)
         if ways is None:
-            ways = _Ways(Crossing(handlers, pods, _Asked.arrive), Crossing(pods, handlers, _Asked.left))
+            ways = _Ways(
+                Crossing(handlers, pods, _Asked.arrive),
+                Crossing(pods, handlers, _Asked.left),
+                Crossing(handlers, pods, _call),
+            )
             self._ways[handlers] = ways
         return ways
 
@@ -173,6 +181,10 @@ class Journal:
         self.mail = Mail(self.steps, journals.clock.now, journals.handling.rest)
         if isinstance(start.state, RunState):
             self.mail.since = start.state.heard
+        self._screen: RunScreen | None = None
+        if journals.screens is not None and command.session is not None:
+            self._screen = RunScreen(journals.screens, command, lambda: self._closed or not self._lane.alive)
+            self.steps.screen = self._screen
         self._suspension = Suspension(self.steps, self.mail, journals.suspend_after_s)
         for message in said:
             self.mail.post(message)
@@ -180,6 +192,8 @@ class Journal:
     async def through(self, job: Awaitable[T]) -> T:
         """Runs the handler, in its own event loop. For what it raises see Steps.through and Suspension.through."""
         self._ways = self._journals.ways(self._loop, asyncio.get_running_loop())
+        if self._screen is not None:
+            self._screen.open(self._ways.shown)
         self.mail.open()
         try:
             return await self._suspension.through(self.steps.through(job))
@@ -324,8 +338,13 @@ def _settle(answer: asyncio.Future[None], outcome: BaseException | None) -> None
         answer.set_exception(outcome)
 
 
+def _call(what: Callable[[], None]) -> None:
+    what()
+
+
 class _Ways(NamedTuple):
-    """Into the pod's event loop, and out of it."""
+    """Into the pod's event loop, out of it, and into it for what is shown."""
 
     into: Crossing[_Asked]
     out: Crossing[_Asked]
+    shown: Crossing[Callable[[], None]]

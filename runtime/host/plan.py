@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 
 _PASSED = (names.TRACEPARENT, names.CORRELATION)
+_TOLD = (*_PASSED, names.SESSION)
 
 
 class Work:
@@ -322,7 +323,7 @@ class Plan:
         address, method = control.parse_then_address(command.address.tenant, command.headers[names.THEN])
         body = ended(command, result, failure)
         id = blake2b(f"{command.actor}/{command.id}/then/{method}".encode() + body, digest_size=16).hexdigest()
-        passed = {name: command.headers[name] for name in _PASSED if name in command.headers}
+        passed = {name: command.headers[name] for name in _TOLD if name in command.headers}
         passed |= names.travelling(command.headers) | {names.CAUSATION: command.id, names.ID: id}
         subject = subjects.command(address, method)
         if self.identity is not None:

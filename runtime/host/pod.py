@@ -41,6 +41,7 @@ from runtime.host.quotas import Backlogs, Quotas
 from runtime.host.reads import Reads
 from runtime.host.residence import Residence
 from runtime.host.retaining import Retaining
+from runtime.host.screens import Screens
 from runtime.host.services import Services
 from runtime.host.settings import PodSettings
 from runtime.host.shares import Sharing
@@ -219,6 +220,7 @@ class Pod:
                 settings.partitions,
                 secret,
                 parts.handling,
+                Screens(self._post, self.clock),
             ),
             self._background,
             settings.handler_timeout_s,

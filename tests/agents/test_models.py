@@ -12,7 +12,7 @@ from actors.models.calling import Caller
 from actors.models.fleet import Fleet, SlotSettings
 from actors.models.model import Garbled, ModelError, NoAnswer, RateLimited, Refused, Unavailable
 from actors.models.reached import LiteLLM
-from actors.models.wire import Anew, Completion, Delta, Message, ModelRequest, ToolCall, ToolSpec, Usage
+from actors.models.wire import Anew, CallPiece, Completion, Delta, Message, ModelRequest, ToolCall, ToolSpec, Usage
 from tests.support.model_server import BreaksOff, Calls, Fails, Garbage, Hangs, ModelServer, Reply, Says, Stops
 
 ADD = ToolSpec("add", "Adds two numbers", {"type": "object", "properties": {"a": {"type": "integer"}}})
@@ -60,7 +60,9 @@ def test_given_a_text_when_it_is_asked_for_then_it_comes_in_pieces_and_as_a_whol
 
 
 def test_given_a_tool_call_in_pieces_when_it_has_come_then_it_is_whole(server: ModelServer, reached: LiteLLM) -> None:
-    (whole,) = asked(server, reached, Calls("add", '{"a": 41}'))
+    *pieces, whole = asked(server, reached, Calls("add", '{"a": 41}'))
+    assert [piece.call.arguments for piece in pieces] == ['{"a"', ": 41}"]
+    assert pieces[0].call == CallPiece(0, "call_1", "add", '{"a"')
     assert whole.message.tool_calls == (ToolCall("call_1", "add", '{"a": 41}'),)
     assert whole.finish == "tool_calls"
 
