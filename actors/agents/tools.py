@@ -16,7 +16,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
@@ -151,6 +151,18 @@ class FunctionTool(Tool):
             where = f", at {error.path}" if error.path else ""
             raise BadCall(f"the arguments of {self.name} do not fit: {error}{where}") from error
         return dict(zip(self._names, self._arguments.spread(payload), strict=True))
+
+    @property
+    def generates(self) -> bool:
+        """Whether it gives several values, one after the other."""
+        return inspect.isasyncgenfunction(self.fn)
+
+    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by place and by name, by name alone. Raises BadCall."""
+        if len(args) > len(self._names) or (twice := set(self._names[: len(args)]) & kwargs.keys()):
+            wrong = f"{', '.join(sorted(twice))} twice" if len(args) <= len(self._names) else f"{len(args)} by place"
+            raise BadCall(f"the arguments of {self.name} do not fit: it takes {', '.join(self._names)}; given {wrong}")
+        return {**dict(zip(self._names, args, strict=False)), **kwargs}
 
     async def call(self, given: Mapping[str, Any], ctx: ToolContext) -> Any:
         """Calls the function, a plain one in a thread. Raises what it raises."""
