@@ -40,6 +40,8 @@ def main() -> int:
         help="two Postgres servers, two streams of commands; unless it is said, every other seed of the usual faults",
     )  # fmt: skip
     parser.add_argument("--data", type=Path, default=None, help="an empty directory for everything; it is kept")
+    parser.add_argument("--programs", default="", help="letters of programs.py; all of them without it")
+    parser.add_argument("--keys", type=int, default=usual.keys, help="actors a tenant")
     planted = [bug.name for bug in BUGS]
     parser.add_argument("--planted", choices=planted, help="a short run whose pods have this bug, and its faults")
     given = parser.parse_args()
@@ -59,14 +61,16 @@ def main() -> int:
         faults=faults,
         pods=given.pods,
         rate=given.rate,
+        programs=given.programs,
+        keys=given.keys,
         fault_every_s=given.every,
         split=split,
         settle_s=usual.settle_s + (OUTAGE_S if any(KINDS[name].outage for name in faults) else 0.0),
     )
-    modules: Sequence[str] = (WORLD_KINDS,)
+    modules: Sequence[str] = WORLD_KINDS
     if given.planted is not None:
         bug = next(bug for bug in BUGS if bug.name == given.planted)
-        settings, modules = settings_for(bug, settings.seed), (bug.module, WORLD_KINDS)
+        settings, modules = settings_for(bug, settings.seed), (bug.module, *WORLD_KINDS)
     runs = [settings]
     if given.faults is None and given.planted is None:
         runs.append(settings.finale())

@@ -24,7 +24,7 @@ from schemas import control
 from schemas.address import Address
 from schemas.wire import Reply
 from tests.chaos.raw import RawCaller
-from tests.chaos.record import TOO_LATE, Entry, Look, Outcome, Record, Via
+from tests.chaos.record import CALL_OFF, SAID, TOO_LATE, Entry, Look, Outcome, Record, Via
 from tests.chaos.web import Web
 
 LOOK_TIMEOUT_S = 30.0
@@ -39,10 +39,13 @@ TWICE, LATER, OTHERWISE = 0.01, 0.02, 0.025
 _ENDS: dict[str, Outcome] = {
     "rejected": "rejected", "cancelled": "cancelled", "terminated": "terminated", "timed_out": "timed_out"
 }  # fmt: skip
-_WIRE = {"join": "run", TOO_LATE: control.SIGNAL}
+_WIRE = {"join": "run", TOO_LATE: control.SIGNAL, **dict.fromkeys(SAID, "say")}
 """What entries are called that are not called as their method is."""
 
-_int_or_none = msgspec.json.Decoder(int | None)
+Kept = Callable[[bytes | str], int | None]
+"""What of a result is kept."""
+
+_int_or_none: Kept = msgspec.json.Decoder(int | None).decode
 _look = msgspec.json.Decoder(tuple[int, int])
 
 
@@ -64,7 +67,7 @@ class Calls:
         self._clients = clients
         self._raw = raw
         self._web = web
-        self._deadline = deadline
+        self.deadline = deadline
         self.directory = directory
         self.told: defaultdict[str, int] = defaultdict(int)
         """actor → the highest sequence that anybody was told."""
@@ -74,6 +77,7 @@ class Calls:
         entry: Entry,
         args: dict[str, Any],
         chance: random.Random,
+        kept: Kept = _int_or_none,
     ) -> Entry:
         """One command, answered and written down; sometimes asked twice, and sometimes misused."""
         self.record.entries.append(entry)
@@ -83,7 +87,7 @@ class Calls:
         try:
             if twice < TWICE:
                 reply, other = await asyncio.gather(*[self._call(entry, body, named=named) for _ in range(2)])
-                entry.again = (_int_or_none.decode(other.result), other.seq)
+                entry.again = (kept(other.result), other.seq)
             else:
                 reply = await self._call(entry, body, named=named)
         except (TroupeError, TimeoutError) as error:
@@ -97,10 +101,10 @@ class Calls:
             entry.error = f"{reply.error.code}: {reply.error.message}"
             return entry
         entry.outcome = "done"
-        entry.value = _int_or_none.decode(reply.result)
+        entry.value = kept(reply.result)
         if TWICE <= twice < LATER:
-            await self._ask_again(entry, body, asked_as, named=named)
-        elif LATER <= twice < OTHERWISE:
+            await self._ask_again(entry, body, asked_as, kept, named=named)
+        elif LATER <= twice < OTHERWISE and entry.method != CALL_OFF:
             await self._reuse(entry, args, asked_as, named=named)
         return entry
 
@@ -130,7 +134,7 @@ class Calls:
                 reply = await self._by_client(partial(_in_time, call, f"{body.run}-{name}-{number}"))
                 if reply.error is None or reply.error.code != "not_running":
                     return
-            if ended.done() or time.monotonic() > self._deadline:
+            if ended.done() or time.monotonic() > self.deadline:
                 return
             await asyncio.sleep(SAY_PAUSE_S)
 
@@ -157,7 +161,7 @@ class Calls:
         if status.settled:
             entry.outcome = "done" if status.error is None else _ENDS.get(status.error.code, "failed")
             entry.error = "" if status.error is None else f"{status.error.code}: {status.error.message}"
-            entry.value = None if status.error else _int_or_none.decode(status.result)
+            entry.value = None if status.error else _int_or_none(status.result)
         return entry
 
     def _begin(self, entry: Entry, name: str, args: dict[str, Any]) -> Awaitable[Reply]:
@@ -168,7 +172,7 @@ class Calls:
 
     async def complete(self, tenant: str, token: str, value: int, ended: asyncio.Future[Any]) -> bool:
         """Completes a step by its token; false when it was refused, as it must be once it was used, or has `ended`."""
-        while not (ended.done() or time.monotonic() > self._deadline):
+        while not (ended.done() or time.monotonic() > self.deadline):
             try:
                 await self._clients[tenant].complete(token, value, timeout_s=self._left())
                 return True
@@ -213,6 +217,14 @@ class Calls:
             found = f"command {entry.id} was deleted with its actor, and asked again was answered {reply}"
             self.record.misordered.append((entry.actor, found))
 
+    async def query(self, actor: str, name: str) -> bytes | None:
+        """What an actor answers to a query, as JSON; None when nobody answered."""
+        tenant, kind, key = address_of(actor)
+        with contextlib.suppress(TroupeError):
+            reply = await self._clients[tenant].read(kind, key, name, b"", timeout_s=min(LOOK_TIMEOUT_S, self._left()))
+            return None if reply.error is not None else reply.result
+        return None
+
     async def look(self, actor: str, caller: str) -> Look | None:
         """Asks a counter for its state; None when nobody answered."""
         address = address_of(actor)
@@ -229,18 +241,19 @@ class Calls:
                 return look
         return None
 
-    async def _ask_again(self, entry: Entry, body: bytes, id_: str, *, named: bool) -> None:
+    async def _ask_again(self, entry: Entry, body: bytes, id_: str, kept: Kept, *, named: bool) -> None:
         try:
             reply = await self._call(entry, body, id_, named=named)
         except (TroupeError, TimeoutError) as error:
             entry.outcome, entry.error = "stuck", f"asked again: {error}"
             return
-        entry.again = (_int_or_none.decode(reply.result), reply.seq)
+        entry.again = (kept(reply.result), reply.seq)
 
     async def _reuse(self, entry: Entry, args: dict[str, Any], id_: str, *, named: bool) -> None:
-        """Sends the same id with other numbers, which must be refused."""
+        """Sends the same id with another number or text, which must be refused."""
         body = msgspec.json.encode({
-            name: value + 1 if isinstance(value, (int, float)) else value for name, value in args.items()
+            name: value + 1 if isinstance(value, (int, float)) else f"{value} " if name == "text" else value
+            for name, value in args.items()
         })  # fmt: skip
         try:
             reply = await self._call(entry, body, id_, named=named)
@@ -271,12 +284,12 @@ class Calls:
             try:
                 return await call(self._left())
             except CallFailed as error:
-                if error.code != "stream_full" or time.monotonic() > self._deadline:
+                if error.code != "stream_full" or time.monotonic() > self.deadline:
                     raise
             await asyncio.sleep(FULL_PAUSE_S)
 
     def _left(self) -> float:
-        return max(self._deadline - time.monotonic(), 0.1)
+        return max(self.deadline - time.monotonic(), 0.1)
 
 
 def _in_time(call: Callable[..., Awaitable[Reply]], id: str, left_s: float) -> Awaitable[Reply]:

@@ -117,8 +117,19 @@ def check_run(
 
 
 def _check_run(actor: str, kind: str, of: str, events: Sequence[Event], verdict: Verdict, outcome: Outcome) -> None:
-    """One run's own journal."""
+    """One run's own journal, and the steps that it is to have."""
+    steps, generation = check_journal(actor, of, events, verdict)
     done = outcome == "done"
+    expected = [f"round-{n}" for n in range(generation + 1)] if kind == "chain" else STEPS.get(kind, [])
+    if done and Counter(steps) != Counter(expected):
+        few = set(expected) - set(steps)
+        (verdict.lost if few else verdict.duplicated).append((actor, f"run {of} is done, and took the steps {steps}"))
+    if not done and (Counter(steps) - Counter(MOST.get(kind, []))):
+        verdict.duplicated.append((actor, f"run {of} did not come to its end, and took the steps {steps}"))
+
+
+def check_journal(actor: str, of: str, events: Sequence[Event], verdict: Verdict) -> tuple[list[str], int]:
+    """One run's own journal: the names of its steps, and how often it continued as new."""
     types = Counter(event.type for event in events)
     for type in (STARTED, ENDED):
         if types[type] != 1:
@@ -141,9 +152,4 @@ def _check_run(actor: str, kind: str, of: str, events: Sequence[Event], verdict:
     for (_, number), count in numbers.items():
         if count > 1:
             verdict.duplicated.append((actor, f"run {of} has {count} entries for its request {number}"))
-    expected = [f"round-{n}" for n in range(generation + 1)] if kind == "chain" else STEPS.get(kind, [])
-    if done and Counter(steps) != Counter(expected):
-        few = set(expected) - set(steps)
-        (verdict.lost if few else verdict.duplicated).append((actor, f"run {of} is done, and took the steps {steps}"))
-    if not done and (Counter(steps) - Counter(MOST.get(kind, []))):
-        verdict.duplicated.append((actor, f"run {of} did not come to its end, and took the steps {steps}"))
+    return steps, generation

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 
 import msgspec
 
-from tests.chaos import check_flows
+from tests.chaos import check_agents, check_flows
+from tests.chaos.agent_program import KEPT
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.lives import Lives
 from tests.chaos.log import Event
@@ -40,9 +41,7 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
     lives = Lives(evidence)
     for entry in record.entries:
         mine = lives.own(entry) if entry.method == DELETE else own.get((entry.actor, entry.id), [])
-        followed = caused.get((entry.actor.split("/")[0], entry.id), [])
-        if check_flows.is_flow(entry):  # what a signal or a second start had a run do is the run's own
-            followed = check_flows.family(followed, own) if entry.method == "run" else []
+        followed = _followed(entry, caused.get((entry.actor.split("/")[0], entry.id), []), own)
         explained.update((event.actor, event.seq) for event in (*mine, *followed))
         if entry.method == "join":
             check_flows.check_joined(entry, mine, verdict)
@@ -63,6 +62,8 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
                 if entry.method == "run":
                     check_flows.check_run(evidence, entry, rewritten, mine, followed, astray, verdict)
                 continue
+            if check_agents.is_talk(entry):
+                continue
             _check_events(evidence, entry, rewritten, mine, followed, verdict)
     for actor, events in log.events.items():
         for event in events:
@@ -71,10 +72,20 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
                 verdict.duplicated.append((actor, found))
 
 
+def _followed(entry: Entry, caused: list[Event], own: check_flows.Own) -> list[Event]:
+    """What followed from a command, of what has it as its cause."""
+    if check_agents.is_talk(entry):
+        return check_agents.family(entry, caused, own)
+    if check_flows.is_flow(entry):  # what a signal or a second start had a run do is the run's own
+        return check_flows.family(caused, own) if entry.method == "run" else []
+    return caused
+
+
 def _check_answers(evidence: Evidence, entry: Entry, rewritten: Rewritten, verdict: Verdict) -> None:
     """The answer, what the inbox says, and the answers to the same id."""
     name = f"command {entry.id}"
     kept = evidence.log.inbox.get((entry.actor, entry.id))
+    read = KEPT.get(entry.method, msgspec.json.decode)
     given = [(entry.value, entry.seq)]
     if kept is None:
         if entry.outcome != "stored":
@@ -83,8 +94,8 @@ def _check_answers(evidence: Evidence, entry: Entry, rewritten: Rewritten, verdi
         verdict.lost.append((entry.actor, f"{name} was answered as {entry.outcome}, and the inbox says {kept[2]}"))
     elif rewritten.answer_may_differ(entry):
         if not kept[1]:
-            given.append((msgspec.json.decode(kept[2]), kept[0]))
-    elif entry.outcome == "done" and msgspec.json.decode(kept[2]) != entry.value:
+            given.append((read(kept[2]), kept[0]))
+    elif entry.outcome == "done" and read(kept[2]) != entry.value:
         verdict.lost.append((entry.actor, f"{name} was answered with {entry.value}, and the inbox says {kept[2]}"))
     if entry.again is not None and entry.outcome == "done" and entry.again not in given:
         found = f"{name} was answered with {(entry.value, entry.seq)}, and asked again with {entry.again}"

@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from runtime.client import Client
+from tests.chaos.agent_program import Talk
 from tests.chaos.calls import Calls
 from tests.chaos.flow_program import Flow
 from tests.chaos.programs import Deleted, Errand, Loose, Program, Publish, Strict, Wait, sample
@@ -26,17 +27,17 @@ from tests.chaos.record import LoadPlan, Reading, Record, write
 from tests.chaos.settings import TENANTS
 from tests.chaos.web import Web
 
-SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.40, "e": 0.04, "w": 0.03, "f": 0.03, "d": 0.03}
+SHARES = {"s": 0.30, "r": 0.10, "h": 0.04, "p": 0.06, "l": 0.40, "e": 0.04, "w": 0.03, "f": 0.03, "d": 0.03, "a": 0.015}
 """How many actors have which program, before the seed changes it: see `mix`."""
 
-RUNS = "ewf"
+RUNS = "ewfa"
 """The programs that have no counters of their own."""
 
 LIVES = "d"
 """Those whose counters begin anew: nobody can say later what they were."""
 
 PROGRAMS: dict[str, type[Program]] = {
-    "l": Loose, "p": Publish, "e": Errand, "w": Wait, "f": Flow, "d": Deleted
+    "l": Loose, "p": Publish, "e": Errand, "w": Wait, "f": Flow, "d": Deleted, "a": Talk
 }  # fmt: skip
 SAMPLES_PER_S = 40.0
 
@@ -45,7 +46,8 @@ def mix(seed: int, keys: int, *, http: bool, only: str = "") -> dict[str, list[s
     """program → the keys that have it, the same in every tenant. `only` are the programs that there are, if not all.
 
     s: one command in flight; r: the same in plain nats-py; h: the same over HTTP; p: published and not waited for;
-    l: several in flight, transfers, timers; e: errands; w: errands that wait; f: workflows; d: deleted now and then.
+    l: several in flight, transfers, timers; e: errands; w: errands that wait; f: workflows; d: deleted now and then;
+    a: conversations with agents.
     """
     chance = random.Random(f"mix/{seed}")
     wanted = {name: share for name, share in SHARES.items() if (http or name != "h") and (not only or name in only)}

@@ -45,12 +45,14 @@ class Log:
         inbox: (actor, command id) → (seq, failed, result as JSON).
         left: what should be gone: (actor or lane, what it is).
         snapshots: actor → (seq, value).
+        payloads: (actor, seq) → the event as JSON, of sessions.
     """
 
     events: dict[str, list[Event]]
     inbox: dict[tuple[str, str], tuple[int, bool, str]]
     left: list[tuple[str, str]]
     snapshots: dict[str, tuple[int, int]]
+    payloads: dict[tuple[str, int], str] = dataclasses.field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -95,6 +97,9 @@ _SNAPSHOTS = f"""
 SELECT {_NAME}, s.seq, (s.state::json->>'value')::int FROM snapshots s JOIN actors a USING (actor)
 WHERE a.kind = 'counter'
 """
+_PAYLOADS = f"""
+SELECT {_NAME}, e.seq, e.payload::text FROM events e JOIN actors a USING (actor) WHERE a.kind = 'session'
+"""
 
 _OWNERS = """
 SELECT DISTINCT d.pid FROM pods d JOIN partitions p ON p.owner = d.id JOIN actors a USING (lane)
@@ -109,7 +114,9 @@ def read_log(system: System, actors: Iterable[str]) -> Log:
         events[row[0]].append(Event(*row))
     names = {actor_id(*address_of(actor)): actor for actor in {*actors, *events}}
     inbox = {(names.get(row[0], row[0]), row[1]): (row[2], row[3], row[4]) for row in system.sql(_INBOX)}
-    return Log(events, inbox, left(system), {row[0]: (row[1], row[2]) for row in system.sql(_SNAPSHOTS)})
+    snapshots = {row[0]: (row[1], row[2]) for row in system.sql(_SNAPSHOTS)}
+    payloads = {(row[0], row[1]): row[2] for row in system.sql(_PAYLOADS)}
+    return Log(events, inbox, left(system), snapshots, payloads)
 
 
 def left(system: System) -> list[tuple[str, str]]:

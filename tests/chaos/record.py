@@ -16,6 +16,12 @@ TOO_LATE = "too-late"
 DELETE = "delete"
 """The method of an order to delete the actor, which is no command."""
 
+SAID = ("say", "interrupt", "reject")
+"""The methods of what is said to a session: by what it does there when that is busy."""
+
+CALL_OFF = "cancel"
+"""That of a message's end."""
+
 Outcome = Literal["done", "rejected", "cancelled", "terminated", "timed_out", "failed", "stuck", "stored", "unknown"]
 Via = Literal["client", "raw", "http", "publish"]
 

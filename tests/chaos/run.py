@@ -49,7 +49,7 @@ class Outcome:
 
 
 async def run(
-    settings: ChaosSettings, data_dir: Path, say: Say = print, modules: Sequence[str] = (KINDS,)
+    settings: ChaosSettings, data_dir: Path, say: Say = print, modules: Sequence[str] = KINDS
 ) -> Outcome:
     """Runs chaos with its servers and logs under `data_dir`, which must be empty.
 

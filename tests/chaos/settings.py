@@ -18,7 +18,7 @@ the verdict on the others weaker."""
 
 FINALE_S = 15.0
 
-PROGRAMS = "srhplewfd"
+PROGRAMS = "srhplewfda"
 """The letters of programs.py."""
 
 TENANTS = ("default", "acme", "globex")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import check_flows, check_log, check_record, check_steps, check_streams
+from tests.chaos import check_agents, check_flows, check_log, check_record, check_steps, check_streams
 from tests.chaos.evidence import Evidence, Verdict
 
 
@@ -12,6 +12,7 @@ def verify(evidence: Evidence) -> Verdict:
     check_log.check(evidence, verdict)
     check_record.check(evidence, verdict)
     check_steps.check(evidence, verdict)
+    check_agents.check(evidence, verdict)
     check_streams.check(evidence, verdict)
     astray = check_flows.strays(evidence)
     verdict.stuck += [finding for finding in evidence.log.left if finding[0] not in astray]

@@ -21,7 +21,8 @@ from tests.support.servers import Servers
 from tests.support.system import ROOT, PodProcess, System
 
 START_TIMEOUT_S = 60.0
-KINDS = "tests.chaos.kinds"
+KINDS = ("tests.chaos.kinds", "tests.chaos.agents")
+"""What pods serve."""
 STREAM_HEARTBEAT_S = 2.0
 SUSPEND_AFTER_S = 0.5
 """So that what waits is suspended while faults come."""
@@ -60,7 +61,7 @@ class World:
     Pods are started in `group`, which is their code's version too: it changes when another one is promoted.
     """
 
-    def __init__(self, settings: ChaosSettings, data_dir: Path, modules: Sequence[str] = (KINDS,)) -> None:
+    def __init__(self, settings: ChaosSettings, data_dir: Path, modules: Sequence[str] = KINDS) -> None:
         self.settings = settings
         self.modules = modules
         self.data_dir = data_dir

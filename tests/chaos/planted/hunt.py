@@ -22,7 +22,7 @@ def hunt(bug: Bug, seed: int, data: Path, say: Callable[[str], None], seconds: f
         place = data / str(number)
         place.mkdir(parents=True)
         settings = settings_for(bug, seed + number, seconds)
-        outcome = asyncio.run(run(settings, place, lambda line: None, (bug.module, KINDS)))
+        outcome = asyncio.run(run(settings, place, lambda line: None, (bug.module, *KINDS)))
         finding = bug.caught(outcome.verdict)
         said = f"caught: {finding}" if finding else "not caught"
         say(f"{bug.name}, seed {settings.seed}: {outcome.line}\n  {said}")
