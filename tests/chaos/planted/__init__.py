@@ -49,6 +49,10 @@ class Bug:
         return next((text for who, what in findings if self.says in (text := f"{who}: {what}")), None)
 
 
+def _of_agents(name: str, word: str, says: str) -> Bug:
+    """One that conversations show; their runs are long enough for a fault to fall into each."""
+    return Bug(name, ("kill",), (word,), says, rate=30.0, programs="a", seconds=8.0)
+
 
 def _of_workflows(name: str, word: str, says: str) -> Bug:
     """One that shows in every run of a kind, whatever else breaks."""
@@ -71,6 +75,8 @@ BUGS: Sequence[Bug] = (
     _of_workflows("hear_too_late", "duplicated", "was over, and command"),
     _of_workflows("start_twice", "duplicated", "joined a run"),
     _of_workflows("unsaid_start", "stuck", "/chain/"),
+    _of_agents("forget_thought", "duplicated", "step model-"),
+    _of_agents("untold_end", "stuck", "the session is at work on"),
     Bug("answer_of_before", ("kill",), ("reordered",), "asked again was answered", 300.0, programs="d", seconds=6.0),
 )
 
