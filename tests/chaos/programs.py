@@ -6,6 +6,8 @@
     e       errands, one after the other
     w       errands that wait, one after the other: each is signalled, or cancelled
     d       as s, and now and then the actor is deleted: it begins anew, and what is repeated of before must not count
+    f       workflows, one after the other: flow_program.py
+    a       conversations with agents: agent_program.py
 
 A few per cent of the commands are asked twice under their id, at the same time or later: both answers must agree. Some
 are sent again with other arguments, which must be refused.

@@ -70,8 +70,13 @@ class ChaosSettings:
 
     @property
     def all_programs(self) -> str:
-        """The letters of programs.py that the load has. An order to delete is in no stream: no backup has it again."""
-        return self.programs or (PROGRAMS.replace("d", "") if "restore" in self.faults else PROGRAMS)
+        """The letters of programs.py that the load has, without those of which the faults may take what they promise.
+
+        An order to delete is in no stream: no backup has it again. A session that was never told of its run's end, since
+        the broker lost that, waits for it.
+        """
+        without = ("da" if "restore" in self.faults else "") + ("a" if "power" in self.faults else "")
+        return self.programs or "".join(letter for letter in PROGRAMS if letter not in without)
 
     def finale(self) -> ChaosSettings:
         """The run that this one ends with, unless its faults were chosen."""
