@@ -72,8 +72,8 @@ class ChaosSettings:
     def all_programs(self) -> str:
         """The letters of programs.py that the load has, without those of which the faults may take what they promise.
 
-        An order to delete is in no stream: no backup has it again. A session that was never told of its run's end, since
-        the broker lost that, waits for it.
+        An order to delete is in no stream: no backup has it again. A session waits for its run, of whose end it may not
+        be told: the broker has lost that.
         """
         without = ("da" if "restore" in self.faults else "") + ("a" if "power" in self.faults else "")
         return self.programs or "".join(letter for letter in PROGRAMS if letter not in without)
