@@ -87,7 +87,7 @@ class Calls:
         try:
             if twice < TWICE:
                 reply, other = await asyncio.gather(*[self._call(entry, body, named=named) for _ in range(2)])
-                entry.again = (kept(other.result), other.seq)
+                entry.again = (_of(other, kept), other.seq)
             else:
                 reply = await self._call(entry, body, named=named)
         except (TroupeError, TimeoutError) as error:
@@ -247,7 +247,7 @@ class Calls:
         except (TroupeError, TimeoutError) as error:
             entry.outcome, entry.error = "stuck", f"asked again: {error}"
             return
-        entry.again = (kept(reply.result), reply.seq)
+        entry.again = (_of(reply, kept), reply.seq)
 
     async def _reuse(self, entry: Entry, args: dict[str, Any], id_: str, *, named: bool) -> None:
         """Sends the same id with another number or text, which must be refused."""
@@ -290,6 +290,11 @@ class Calls:
 
     def _left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.1)
+
+
+def _of(reply: Reply, kept: Kept) -> int | None:
+    """What is kept of a repeat's answer; None of a refusal."""
+    return None if reply.error is not None else kept(reply.result)
 
 
 def _in_time(call: Callable[..., Awaitable[Reply]], id: str, left_s: float) -> Awaitable[Reply]:
