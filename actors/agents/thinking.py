@@ -14,7 +14,7 @@ from actors.agents.planning import asked_for, schema_for
 from actors.models.current import models
 from actors.models.fleet import CHARACTERS_A_TOKEN
 from actors.models.model import NoAnswer, Unavailable
-from actors.models.wire import Anew, Completion, Message, ModelRequest, Usage
+from actors.models.wire import Anew, Completion, Delta, Message, ModelRequest, Usage
 from actors.sessions.session import KIND as SESSION
 from actors.sessions.session import Task
 from actors.sessions.transcript import Line
@@ -70,7 +70,8 @@ async def think(ctx: Workflow, task: Task, agent: Agent, own: Sequence[Message],
     system = "\n\n".join(part for part in (instructions, summary and f"What was said before: {summary}") if part)
     taken = sum(_tokens(message) for message in own) + len(system) // CHARACTERS_A_TOKEN
     fitting = _fitting(lines, agent.context_tokens - taken)
-    messages = (Message("system", system), *[line.message for line in fitting], *own)
+    asked = (Message("user", task.text),) if task.plan and task.session else ()
+    messages = (Message("system", system), *[line.message for line in fitting], *asked, *own)
     schema = schema_for(tools) if task.plan else None if agent.output is None else agent.output.schema
     request = ModelRequest(messages if system else messages[1:], () if task.plan else tuple(tools), schema)
     asking = Hooked("model.before", agent.name, task.session, ctx.command_id, key)
@@ -85,7 +86,7 @@ async def _asked(ctx: Workflow, agent: Agent, request: ModelRequest, event: Hook
     hooks, event = agent.hooks, replace(event, name=agent.slot)
     request = _kept(await hooks.fire(replace(event, value=request)), ModelRequest, "before")
     try:
-        answer = await _streamed(ctx, agent, request)
+        answer = await _streamed(ctx, agent, request, event)
     except NoAnswer as error:
         late = any(isinstance(one, Unavailable) and one.late for one in error.failures)
         await hooks.fire(replace(event, point="model.timeout" if late else "model.error", value=str(error)))
@@ -93,7 +94,8 @@ async def _asked(ctx: Workflow, agent: Agent, request: ModelRequest, event: Hook
     return _kept(await hooks.fire(replace(event, point="model.after", value=answer)), Completion, "after")
 
 
-async def _streamed(ctx: Workflow, agent: Agent, request: ModelRequest) -> Completion:
+async def _streamed(ctx: Workflow, agent: Agent, request: ModelRequest, event: Hooked) -> Completion:
+    hooks = agent.hooks
     async with aclosing(models().stream(agent.slot, request, agent.override)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Completion):
@@ -101,7 +103,7 @@ async def _streamed(ctx: Workflow, agent: Agent, request: ModelRequest) -> Compl
             if isinstance(piece, Anew):
                 ctx.unshow()
             else:
-                ctx.show(piece)
+                ctx.show(_kept(await hooks.fire(replace(event, point="model.value", value=piece)), Delta, "value"))
     raise AssertionError("a stream ends with the whole answer, or raises")
 
 

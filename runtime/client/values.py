@@ -27,10 +27,11 @@ AGAIN_S = 0.5
 class _Entry(msgspec.Struct):
     step: str
     occurrence: int
-    result: list[msgspec.Raw] | msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode_entry = msgspec.json.Decoder(_Entry).decode
+_decode_values = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def values(client: Client, run: Run, after: int, type: Any) -> AsyncGenerator[tuple[int, Any], None]:
@@ -70,9 +71,9 @@ def _of(event: LogEvent, run: Run) -> list[tuple[int, msgspec.Raw]]:
     if event.type != STEP or event.command_id != run.command_id:
         return []
     entry = _decode_entry(event.payload)
-    if entry.step != YIELD or not isinstance(entry.result, list):
+    if entry.step != YIELD:
         return []
-    return list(enumerate(entry.result, entry.occurrence))
+    return list(enumerate(_decode_values(entry.result), entry.occurrence))
 
 
 async def _until(
