@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 from collections.abc import Generator, Iterator
 from itertools import chain
@@ -81,6 +82,17 @@ def own_system(infra: Infra) -> Iterator[System]:
 def no_watchdog_ends_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pod in this process shares its loop with its test, which holds it up on a busy machine: that ends no worker."""
     monkeypatch.setattr(watchdog, "_end", lambda: None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Thousands of tests and what they import stay to the end: looking through them again and again takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,12 +23,14 @@
     feed.py         one such cursor for all who watch sessions in one process
     stored.py       what a stream holds, and pages of one subject's messages
     tail.py         the events of one actor, as they are committed
+    unhurried.py    nats-py without what it imports for WebSockets
     tracing.py      where telemetry takes part, if there is any
     client.py       the Client, which brings these together
 
 Imports schemas, nats, and of the runtime only errors, clock and what turns a value into a body.
 """
 
+from runtime.client import unhurried  # noqa: F401  # before any other that imports nats
 from runtime.client.client import Client
 from runtime.client.connection import Connection, connect
 from runtime.client.envelope import Envelope

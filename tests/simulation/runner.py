@@ -41,14 +41,12 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     collecting = gc.isenabled()
     gc.disable()
-    gc.collect()
     gc.freeze()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tasks of nodes that died had perhaps not begun
             yield
     finally:
-        gc.unfreeze()
         if collecting:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # as above: some of them are found only now

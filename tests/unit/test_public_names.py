@@ -116,3 +116,9 @@ def test_given_a_fresh_interpreter_when_the_world_is_imported_then_no_broker_or_
 
 def test_given_a_fresh_interpreter_when_the_client_is_imported_then_only_the_broker_client_is_loaded() -> None:
     assert loaded_by("from runtime import Client, Run") & set(HEAVY) == {"nats"}
+
+
+def test_given_a_fresh_interpreter_when_a_websocket_is_used_then_what_it_needs_is_imported() -> None:
+    module = "import runtime.client, nats.aio.transport as transport"
+    assert "aiohttp" not in loaded_by(module)
+    assert "aiohttp" in loaded_by(f"{module}; transport.aiohttp.ClientSession")
