@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,8 @@ from tests.chaos.faults.kinds import needs_of
 from tests.chaos.settings import TENANTS, ChaosSettings
 from tests.chaos.stage import Stage
 from tests.support.servers import Servers
-from tests.support.system import ROOT, PodProcess, System
+from tests.support.system import PodProcess, System
+from tests.support.warm import Process, start
 
 START_TIMEOUT_S = 60.0
 KINDS = ("tests.chaos.kinds", "tests.chaos.agents")
@@ -31,7 +30,7 @@ SUSPEND_AFTER_S = 0.5
 class Gateway(PodProcess):
     """A gateway in a process of its own; one that is started again listens where it did."""
 
-    def __init__(self, process: subprocess.Popen[str], name: str, port: int) -> None:
+    def __init__(self, process: Process, name: str, port: int) -> None:
         super().__init__(process, name)
         self.port = port
 
@@ -93,11 +92,8 @@ class World:
         environment["RUNTIME_SUSPEND_AFTER_S"] = str(SUSPEND_AFTER_S)
         environment["PYTHONFAULTHANDLER"] = "1"  # a process that is aborted says where it was
         environment |= self.stage.environment("pod", place)
-        command = [sys.executable, "-m", "runtime.host.process", *self.modules]
         with (self.data_dir / f"pod-{self._started}.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            process = start("runtime.host.process", *self.modules, env=environment, stderr=log)
         pod = PodProcess(process, f"#{self._started}")
         self._places[pod] = place
         self.pods.append(pod)
@@ -153,10 +149,7 @@ class World:
         )
         environment |= self.stage.environment("gateway", place)
         with (self.data_dir / f"gateway-{port}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "--port", str(port)],
-                env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
-            )  # fmt: skip
+            process = start("gateway", "--port", str(port), env=environment, stderr=log)
         gateway = Gateway(process, place, port)
         self._places[gateway] = place
         self.gateways.append(gateway)

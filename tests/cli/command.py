@@ -9,19 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from tests.cli.warm import Warm
-from tests.support.system import ROOT
+from tests.support.warm import ROOT, Forked, warm
 
 TIMEOUT_S = 120.0
 COMMAND = (sys.executable, "-P", "-m", "runtime")
 """As the script `runtime` does, it does not look for modules in the present directory."""
-
-_warm = Warm()
 
 
 class Ended(NamedTuple):
@@ -54,7 +51,7 @@ class Runtime:
         with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
             given.write(stdin.encode())
             given.seek(0)
-            code = _warm.run(words, self.environment, self.directory, (given, out, err), TIMEOUT_S)
+            code = _ended(words, self.environment, self.directory, (given, out, err))
             out.seek(0)
             err.seek(0)
             ended = Ended(code, out.read().decode(), err.read().decode())
@@ -78,6 +75,17 @@ class Runtime:
     def start(self, *words: str) -> Running:
         """Starts a command that runs until it is ended."""
         return Running([*COMMAND, *words], self.environment, self.directory)
+
+
+def _ended(words: Sequence[str], environment: Mapping[str, str], directory: Path, files: Sequence[IO[bytes]]) -> int:
+    """The exit code of a command with these standard files. Raises subprocess.TimeoutExpired when it takes too long."""
+    command = Forked(warm("runtime").fork(words, environment, directory, [file.fileno() for file in files]))
+    try:
+        return command.wait(TIMEOUT_S)
+    except BaseException:
+        command.kill()
+        command.wait()
+        raise
 
 
 class Running:

@@ -53,6 +53,7 @@ CURSE = f"""
     END $$;
     CREATE TRIGGER curse BEFORE INSERT ON troupe.events FOR EACH ROW EXECUTE FUNCTION troupe.curse();
 """
+LIFTED = "DROP FUNCTION troupe.curse() CASCADE"
 
 
 class Bench:
@@ -118,6 +119,7 @@ class OnPostgres(Bench):
             finally:
                 for port in self._open:
                     await port.close()
+                self._system.sql(LIFTED)  # the next test can have this database
 
         run(whole())
 

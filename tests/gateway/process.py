@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
 import httpx
 
-from tests.support.system import ROOT
+from tests.support.warm import start
 
 START_TIMEOUT_S = 60.0
 READ_TIMEOUT_S = 120.0
@@ -38,9 +37,8 @@ class GatewayProcess:
         self._arguments = arguments
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "gateway", "--port", "0", *self._arguments]
-        self.process = subprocess.Popen(
-            command, env=self._environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        self.process = start(
+            "gateway", "--port", "0", *self._arguments, env=self._environment, stderr=subprocess.PIPE
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

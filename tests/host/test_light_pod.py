@@ -10,7 +10,7 @@ from tests.support.system import KINDS, ROOT, System, run
 
 HEAVY = {
     "litellm", "openai", "tiktoken",  # models, where agents run
-    "aiohttp",  # WebSockets, for which nats-py would import it
+    "yarl",  # of aiohttp, which nats-py would import for WebSockets
     "litestar", "uvicorn", "granian", "faststream", "fastapi", "starlette",  # HTTP and intake, at the edges
     "gateway", "actors",
     "opentelemetry", "prometheus_client",  # when telemetry is on

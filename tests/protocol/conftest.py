@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.system import KINDS, ROOT, PodProcess, System
+from tests.support import warm
+from tests.support.system import KINDS, PodProcess, System
 
 
 @pytest.fixture
@@ -33,13 +32,7 @@ def start_intake() -> Iterator[Start]:
     started: list[PodProcess] = []
 
     def start(system: System) -> PodProcess:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "actors.intake"],
-            env=system.environment(log_level="ERROR"),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        process = warm.start("actors.intake", env=system.environment(log_level="ERROR"))
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"the intake ended with {process.wait()} before it was up"

@@ -22,7 +22,8 @@ LIMIT_S = 240.0
 OWN = ("AssertionError", "Failed")
 """What a test raises that says itself what is wrong: `assert`, and pytest.raises when nothing was raised."""
 
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "dist", "build")
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "dist", "build")
+"""Compiled modules are copied: Python takes them where their source is as old and as long as it was."""
 
 
 class Outcome(NamedTuple):
@@ -57,6 +58,8 @@ def ran(tests: Sequence[str], one: Break | None = None, limit_s: float = LIMIT_S
         shutil.copytree(ROOT, tree, ignore=NOT_COPIED)
         if one is not None:
             file = tree / one.file
+            for compiled in file.parent.glob(f"__pycache__/{file.stem}.*"):
+                compiled.unlink()
             file.write_text(applied(file.read_text(encoding="utf-8"), one), encoding="utf-8")
         said.touch()
         began = time.monotonic()

@@ -7,8 +7,6 @@ import json
 import os
 import select
 import signal
-import subprocess
-import sys
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +27,7 @@ from runtime.kind import Kind
 from tests.support.emptying import empty, migrated
 from tests.support.patience import PATIENCE_S
 from tests.support.servers import Servers
+from tests.support.warm import Process, start
 
 ROOT = Path(__file__).parents[2]
 KINDS = "tests.support.kinds"
@@ -42,7 +41,7 @@ LEASE_S = 20.0
 class PodProcess:
     """A pod in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], name: str) -> None:
+    def __init__(self, process: Process, name: str) -> None:
         self.process = process
         self.name = name
 
@@ -91,10 +90,7 @@ class System:
 
     def start_pod(self, *modules: str, **settings: Any) -> PodProcess:
         """Starts a pod's process and waits until it is up."""
-        command = [sys.executable, "-m", "runtime.host.process", *(modules or (KINDS,))]
-        process = subprocess.Popen(
-            command, env=self.environment(**settings), cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        process = start("runtime.host.process", *(modules or (KINDS,)), env=self.environment(**settings))
         assert process.stdout is not None
         if not select.select([process.stdout], [], [], UP_S)[0]:
             process.kill()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +11,8 @@ import pytest
 
 from runtime.telemetry import Telemetry
 from runtime.telemetry.settings import TelemetrySettings
-from tests.support.system import KINDS, ROOT, System
+from tests.support import warm
+from tests.support.system import KINDS, System
 from tests.telemetry.collector import Collector
 
 
@@ -35,16 +34,11 @@ Start = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def start(shared_system: System, collector: Collector) -> Iterator[Start]:
     """Starts `python -m MODULE ARGUMENTS…` with telemetry on; gives the line of JSON that it prints."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[warm.Process] = []
 
     def begin(module: str, *arguments: str, **settings: Any) -> dict[str, Any]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env=shared_system.environment(otlp_endpoint=collector.url, metrics_interval_s=0.2, **settings),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        environment = shared_system.environment(otlp_endpoint=collector.url, metrics_interval_s=0.2, **settings)
+        process = warm.start(module, *arguments, env=environment)
         started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
