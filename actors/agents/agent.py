@@ -21,6 +21,7 @@ from actors.agents.plugins import installed
 from actors.agents.run import AgentRun
 from actors.agents.tools import Tool, Toolset
 from actors.models.fleet import SLOTS, Slot, SlotSettings
+from actors.models.offline import HAND_OFF
 from actors.models.wire import ToolSpec
 from actors.router.router import router
 from actors.sessions.session import Answer, Task, session
@@ -28,9 +29,6 @@ from runtime import BadDefinition, Workflow
 from runtime.kind import Behaviour
 from runtime.workflow import WorkflowKind
 from schemas.wire import Skill
-
-HAND_OFF = "transfer_to_"
-"""Begins the names of the tools by which an agent gives the conversation to another one."""
 
 
 class Limits(Struct, frozen=True):

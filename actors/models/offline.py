@@ -18,6 +18,9 @@ from actors.models.model import Target
 from actors.models.wire import CallPiece, Completion, Delta, Message, ModelRequest, ToolCall, ToolSpec, Usage
 from actors.words import words
 
+HAND_OFF = "transfer_to_"
+"""Begins the names of tools whose result is that another agent is asked."""
+
 MARK = "[offline model]"
 """Begins what it says of its own accord."""
 
@@ -52,7 +55,7 @@ def answer(request: ModelRequest) -> Message:
             return _calling(request, tool, found[0])
         known = "\n".join([asked, *_results(request.messages)])
         return Message("assistant", json.dumps(_value(request.json_schema, known), ensure_ascii=False))
-    if last.role == "tool":
+    if last.role == "tool" and not last.name.startswith(HAND_OFF):
         results = _results(request.messages)
         return Message("assistant", f"{MARK} {' '.join(results)}")
     tool = _fitting(request.tools, asked)

@@ -12,7 +12,7 @@ PUBLISHED = "SELECT payload->>'result' FROM log WHERE payload->>'step' = '$publi
 
 
 def test_given_the_examples_own_tests_then_they_pass() -> None:
-    files = ["examples/checkout_test.py", "examples/workflows_test.py"]
+    files = ["examples/checkout_test.py", "examples/workflows_test.py", "examples/agents_test.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

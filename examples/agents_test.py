@@ -1,0 +1,96 @@
+"""How to test agents: in a World, with the built-in model, or with one that says what the test wants."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from actors.approvals import KINDS as APPROVALS
+from actors.models.calling import Caller
+from actors.models.current import using
+from actors.models.fleet import Fleet
+from actors.models.model import Target
+from actors.models.wire import Completion, Delta, Message, ModelRequest
+from actors.sessions.session import session
+from actors.sessions.transcript import Line
+from examples import support_desk
+from examples.invoices import Invoice, extractor, file_invoice, ledger
+from runtime import Rejected
+from runtime.testing import World
+from schemas.approvals import KIND, Description
+
+
+def desk() -> World:
+    return World(
+        session, support_desk.desk, support_desk.billing, support_desk.shipping, support_desk.orders, *APPROVALS,
+        always_replay=True,
+    )  # fmt: skip
+
+
+def say(world: World, text: str) -> None:
+    world.ask(session, "ann", "say", {"text": text, "agent": "desk"})
+
+
+def last(world: World) -> tuple[str, str]:
+    """Who said what last."""
+    line = world.query(session, "ann", "history", {}, type=list[Line])[-1]
+    return line.message.name, line.message.content
+
+
+def test_given_a_small_refund_when_it_is_asked_for_then_billing_pays_it_at_once() -> None:
+    world = desk()
+    say(world, "Please refund 12.5 euros for order A7")
+    assert last(world) == ("billing", "[offline model] refunded 12.5 euros for order A7")
+
+
+def test_given_a_large_refund_when_it_is_asked_for_then_a_person_is_asked_and_nothing_is_paid_before() -> None:
+    world = desk()
+    world.tell(session, "ann", "say", {"text": "Please refund 80 euros for order A7", "agent": "desk"})
+    (asked,) = {event.key for event in world.log if event.kind == KIND}
+    described = world.query(KIND, asked, "describe", type=Description)
+    assert described.spec.payload["arguments"] == {"order": "A7", "amount": 80.0}
+    assert not [event for event in world.log if b"refunded" in bytes(event.payload)]
+
+
+def test_given_a_question_for_a_colleague_when_it_is_asked_then_that_one_answers() -> None:
+    world = desk()
+    say(world, "Where is the parcel with key A7?")
+    assert last(world) == ("shipping", "[offline model] order A7 is on its way")
+
+
+TEXT = "Invoice number R17. Vendor: Lamps. Total: 119.5 EUR"
+
+
+def test_given_an_invoice_when_it_is_filed_twice_then_it_is_booked_once() -> None:
+    world = World(file_invoice, extractor, ledger, always_replay=True)
+    for _ in range(2):
+        found = world.ask(file_invoice, "mail-17", "run", {"text": TEXT}, type=Invoice)
+        assert found == Invoice("R17", "Lamps", 119.5, "EUR")
+    assert world.query(ledger, "Lamps", "owed") == {"EUR": 119.5}
+
+
+class Careless:
+    """A model whose first answers are none."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+
+    async def stream(self, target: Target, request: ModelRequest) -> AsyncGenerator[Delta | Completion, None]:
+        yield Completion(Message("assistant", self.answers.pop(0)), target.model)
+
+
+def test_given_a_model_that_mends_its_answer_when_it_is_told_then_the_invoice_is_booked() -> None:
+    world = World(file_invoice, extractor, ledger)
+    right = '{"number": "R17", "vendor": "Lamps", "total": 119.5, "currency": "EUR"}'
+    model = Careless("It is R17.", right.replace("119.5", "-1"), right)
+    with using(Caller(Fleet(), lambda _: model)):
+        world.ask(file_invoice, "mail-17", "run", {"text": TEXT})
+    assert world.query(ledger, "Lamps", "owed") == {"EUR": 119.5}
+
+
+def test_given_a_text_that_is_no_invoice_when_it_is_filed_then_nothing_is_booked() -> None:
+    world = World(file_invoice, extractor, ledger)
+    with pytest.raises(Rejected, match="does not fit what it is to answer with, after 2 repairs"):
+        world.ask(file_invoice, "mail-18", "run", {"text": "Hello!"})
+    assert not [event for event in world.log if event.kind == "ledger"]
