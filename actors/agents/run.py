@@ -15,7 +15,7 @@ from actors.agents.hosted import Hosted
 from actors.agents.output import DoesNotFit, Output, mend
 from actors.agents.planning import Plan
 from actors.agents.thinking import Thought, think
-from actors.agents.tools import BadCall, Tool, ToolContext, told
+from actors.agents.tools import ONCE, BadCall, Tool, ToolContext, told
 from actors.models.wire import Message, ToolCall, Usage
 from actors.sessions.session import Answer, Task
 from runtime import CallFailed, Rejected, StepFailed, Workflow
@@ -193,7 +193,13 @@ class AgentRun:
             encode_token(key)
         except BadAddress as error:
             raise BadCall(f"{call.name} needs to know which: {error}") from error
-        return told(await self.ctx.ask(found.kind, key, found.method, given))
+        if not found.reads:
+            return told(await self.ctx.ask(found.kind, key, found.method, given))
+
+        async def look(_: str) -> str:
+            return told(await self.ctx.look(found.kind, key, found.method, given))
+
+        return str(await self.ctx.step(f"tool {found.name}", look, place, retry=ONCE))
 
     async def _function(self, agent: Agent, tool: Tool, call: ToolCall, place: str) -> str:
         given = tool.decode(call.arguments)

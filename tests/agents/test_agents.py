@@ -163,6 +163,36 @@ def test_given_an_actors_method_as_a_tool_when_it_is_called_then_the_actor_does_
     assert lines(known)[-2:] == [("tool", "3"), ("assistant", "done")]
 
 
+def test_given_a_query_as_a_tool_when_it_is_called_then_it_is_answered_from_what_is_committed(model: Scripted) -> None:
+    model.calls("counter_add", key="a", amount=3)
+    model.calls("counter_value", key="a")
+    model.says("three")
+    tools = [hosted(counter, "add", description="Adds"), hosted(counter, "value", description="Tells")]
+    known = world(Agent("billing", tools=tools), counter)
+    said(known, "Add three to a, and tell")
+    assert lines(known)[-2:] == [("tool", "3"), ("assistant", "three")]
+
+
+@pytest.mark.parametrize(
+    ("value", "said_of_it"), [(b"\xff" * 9, "9 bytes"), ("x" * 10_000_000, "[cut: 10000000 bytes")]
+)
+def test_given_a_tool_that_gives_bytes_or_too_much_when_it_is_called_then_the_model_is_told_so(
+    model: Scripted, value: Any, said_of_it: str
+) -> None:
+    @tool
+    def give() -> Any:
+        """Gives."""
+        return value
+
+    model.calls("give")
+    model.says("Well.")
+    known = world(Agent("billing", tools=[give]))
+    said(known, "Give")
+    told = lines(known)[-2][1]
+    assert said_of_it in told
+    assert len(told) < 70_000
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [

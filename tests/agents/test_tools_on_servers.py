@@ -10,8 +10,10 @@ import pytest
 from msgspec import Struct
 
 from actors.agents.client import Calling, Piece, Response, Result, Talk
+from actors.sessions.session import Heard
 from actors.turns import Turn
 from actors.turns.client import TurnQueue
+from runtime import CallFailed, Rejected
 from schemas.approvals import MODULE
 from tests.gateway.process import GatewayProcess
 from tests.support.patience import PATIENCE_S
@@ -95,6 +97,41 @@ def test_given_a_call_that_a_person_approves_when_the_pod_is_killed_before_that_
 
     run(scenario())
     assert room.done() == ["paid 900"]
+
+
+def test_given_an_agent_at_work_when_more_is_said_then_it_is_refused_waits_or_interrupts_and_each_sayer_hears(
+    room: Room,
+) -> None:
+    room.start()
+
+    async def scenario() -> None:
+        async with room.system.client() as client:
+            talk = Talk(client, "treasurer", "s2")
+
+            async def taken_back(heard: Heard, why: str) -> None:
+                with pytest.raises(CallFailed, match=why) as caught:
+                    await talk.answer(heard, timeout_s=PATIENCE_S)
+                assert caught.value.code == "cancelled"
+
+            first = await talk.say("Pay 900")
+            with pytest.raises(Rejected, match="session s2 is at work on message 1"):
+                await talk.say("Pay 901", when_busy="reject")
+            second = await talk.say("Pay 902")
+            assert (first.status, second.status) == ("running", "queued")
+            third = await talk.run("Hello", when_busy="interrupt", timeout_s=PATIENCE_S)
+            assert third.text == "[offline model] You said: Hello"
+            await taken_back(first, "another message interrupts it")
+            await taken_back(second, f"message {second.run} of session s2 was taken back")
+            fourth, fifth = await talk.say("Pay 903"), await talk.say("Pay 904")
+            assert await talk.cancel(fifth.run)
+            assert await talk.cancel()
+            await taken_back(fourth, "the session's user cancelled it")
+            await taken_back(fifth, "was taken back")
+            plan = await talk.plan("Pay 905")
+            assert isinstance(plan.steps, tuple)
+
+    run(scenario())
+    assert room.done() == []
 
 
 def test_given_a_tool_with_a_lock_when_sessions_on_two_pods_call_it_then_one_at_a_time(room: Room) -> None:
