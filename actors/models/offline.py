@@ -115,7 +115,7 @@ def _found(name: str, schema: dict[str, Any], asked: str, numbers: Iterator[str]
     kind = _kind(schema)
     if "enum" in schema:
         said = words(asked)
-        return next((one for one in schema["enum"] if set(words(str(one))) <= set(said)), None)
+        return next((one for one in schema["enum"] if (known := set(words(str(one)))) and known <= set(said)), None)
     if kind == "integer":
         number = next((one for one in numbers if "." not in one), None)
         return None if number is None else int(number)
@@ -149,8 +149,14 @@ def _value(schema: dict[str, Any], asked: str) -> Any:
         shared = {"$defs": schema["$defs"]} if "$defs" in schema else {}
         for name in schema.get("required", ()):
             if name not in found:
-                found[name] = _value({**properties.get(name, {}), **shared}, "")
+                inner = {**properties.get(name, {}), **shared}
+                # What holds others has them from the same text.
+                holds = "$ref" in inner or _kind(inner) in ("object", "array")
+                found[name] = _value(inner, asked if holds else "")
         return found
+    if kind == "array" and asked.strip() and isinstance(schema.get("items"), dict):
+        shared = {"$defs": schema["$defs"]} if "$defs" in schema else {}
+        return [_value({**schema["items"], **shared}, asked)]
     numbers, quoted = iter(_NUMBER.findall(asked)), iter(())
     value = _found("", schema, asked, numbers, quoted) if kind != "string" else asked.strip()
     if value is not None:

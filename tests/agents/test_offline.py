@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actors.agents.planning import schema_for
 from actors.models.model import Target
 from actors.models.offline import OfflineModel, answer
 from actors.models.wire import Completion, Delta, Message, ModelRequest, ToolCall, ToolSpec
@@ -93,3 +94,9 @@ def test_given_an_answer_when_it_is_streamed_then_its_pieces_are_the_whole() -> 
 def test_given_words_when_they_are_compared_then_endings_accents_and_empty_words_do_not_count() -> None:
     assert words("The refunded ORDERS, please!") == words("refunds order")
     assert words("Café") == words("cafe")
+
+
+def test_given_a_plan_that_is_asked_for_then_it_has_a_step_with_the_tool_that_was_named() -> None:
+    schema = schema_for([ToolSpec("refund", "Gives money back.", {}), ToolSpec("look_up", "Looks.", {})])
+    said = answer(ModelRequest((Message("user", "Please refund order A7"),), (), schema))
+    assert json.loads(said.content) == {"steps": [{"what": "Please refund order A7", "tool": "refund"}]}
