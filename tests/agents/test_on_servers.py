@@ -15,6 +15,7 @@ from tests.support.model_server import Calls, Hangs, ModelServer, Says
 from tests.support.system import System, run, until
 
 DESK = "tests.agents.desk"
+LOADED = ("tests.support.loaded",)
 
 
 @pytest.fixture
@@ -47,20 +48,20 @@ def test_given_a_pod_that_is_killed_in_a_model_call_and_in_a_tool_call_then_the_
         server.script(Hangs(), Calls("book", '{"item": "a lamp"}'), Says("It is booked."), Says("You are welcome."))
 
         async def scenario() -> list[Line]:
-            pod = system.start_pod(DESK)
+            pod = system.start_pod(DESK, also=LOADED)
             async with system.client() as client:
                 say = {"text": "Book a lamp", "agent": "clerk"}
                 heard = await client.ask(session, "s1", "say", say, id="m1", type=Heard)
                 assert heard.status == "running"
                 await until(lambda: server.calls == 1)
                 pod.kill()
-                pod = await asyncio.to_thread(system.start_pod, DESK)
+                pod = await asyncio.to_thread(system.start_pod, DESK, also=LOADED)
                 await until(booked.exists)
                 thanks = {"text": "Thanks", "agent": "clerk"}
                 assert (await client.ask(session, "s1", "say", thanks, type=Heard)).status == "queued"
                 pod.kill()
                 hold.unlink()
-                await asyncio.to_thread(system.start_pod, DESK)
+                await asyncio.to_thread(system.start_pod, DESK, also=LOADED)
                 await settled(client)
                 again = await client.ask(session, "s1", "say", say, id="m1", type=Heard)
                 assert again == heard

@@ -9,7 +9,7 @@ import select
 import signal
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,9 @@ class System:
         own = {f"RUNTIME_{name.upper()}": str(value) for name, value in given.items()}
         return {**os.environ, "PYTHONPATH": str(ROOT), **own}
 
-    def start_pod(self, *modules: str, **settings: Any) -> PodProcess:
-        """Starts a pod's process and waits until it is up."""
-        process = start("runtime.host.process", *(modules or (KINDS,)), env=self.environment(**settings))
+    def start_pod(self, *modules: str, also: Sequence[str] = (), **settings: Any) -> PodProcess:
+        """Starts a pod's process and waits until it is up; `also` names what it will import, and takes long."""
+        process = start("runtime.host.process", *(modules or (KINDS,)), env=self.environment(**settings), also=also)
         assert process.stdout is not None
         if not select.select([process.stdout], [], [], UP_S)[0]:
             process.kill()

@@ -108,8 +108,8 @@ Process = subprocess.Popen[str] | Forked
 class Warm:
     """The process that forks those of one module, begun at the first of them; it and they end with this one."""
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self, module: str, also: Sequence[str] = ()) -> None:
+        self._modules = (module, *also)
         self._lock = threading.Lock()
         self._forker: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         atexit.register(self.close)
@@ -121,7 +121,7 @@ class Warm:
         order = json.dumps([list(words), dict(environment), str(directory)]).encode()
         assert len(order) < MOST_BYTES
         with self._lock:
-            _, orders = self._forker = self._forker or _begin(self._module)
+            _, orders = self._forker = self._forker or _begin(self._modules)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             socket.send_fds(orders, [order], [*files, theirs.fileno()])
@@ -136,11 +136,11 @@ class Warm:
             process.wait()
 
 
-def _begin(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _begin(modules: Sequence[str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tests.support.warm", str(theirs.fileno()), module],
+            [sys.executable, "-P", "-m", "tests.support.warm", str(theirs.fileno()), *modules],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             pass_fds=[theirs.fileno()],
             start_new_session=True,
@@ -148,7 +148,7 @@ def _begin(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
-_warm: dict[str, Warm] = {}
+_warm: dict[tuple[str, ...], Warm] = {}
 
 
 def _interpreters(environment: Mapping[str, str]) -> dict[str, str]:
@@ -158,21 +158,28 @@ def _interpreters(environment: Mapping[str, str]) -> dict[str, str]:
     return own | {"PYTHONPATH": str(ROOT)}
 
 
-def warm(module: str) -> Warm:
-    """The one process of this one that forks for a module of `IMPORTED`."""
-    return _warm.setdefault(module, Warm(module))
+def warm(module: str, also: Sequence[str] = ()) -> Warm:
+    """The one process of this one that forks for a module of `IMPORTED`, and has imported others `also`."""
+    return _warm.setdefault((module, *also), Warm(module, also))
 
 
 def start(
-    module: str, *words: str, env: Mapping[str, str], stderr: int | IO[bytes] | None = None
+    module: str,
+    *words: str,
+    env: Mapping[str, str],
+    stderr: int | IO[bytes] | None = None,
+    also: Sequence[str] = (),
 ) -> Process:
-    """`python -m MODULE WORDS…` in the checkout; its output is a pipe; `stderr` is a file or subprocess.PIPE."""
+    """`python -m MODULE WORDS…` in the checkout; its output is a pipe; `stderr` is a file or subprocess.PIPE.
+
+    `also` names what it will import in any case, and takes long.
+    """
     if module not in IMPORTED or _interpreters(env) != _interpreters(os.environ):
         command = [sys.executable, "-m", module, *words]
         return subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
     pipes = [os.pipe() for _ in range(2 if isinstance(stderr, int) else 1)]
     errors = 2 if stderr is None else pipes[-1][1] if isinstance(stderr, int) else stderr.fileno()
-    status = warm(module).fork(words, env, ROOT, (0, pipes[0][1], errors))
+    status = warm(module, also).fork(words, env, ROOT, (0, pipes[0][1], errors))
     for _, theirs in pipes:
         os.close(theirs)
     return Forked(status, *[open(ours, encoding="utf-8") for ours, _ in pipes])
@@ -244,8 +251,8 @@ class _Forker:
 
 
 if __name__ == "__main__":
-    _module = sys.argv[2]
-    for _imported in IMPORTED[_module]:
+    _module, *_also = sys.argv[2:]
+    for _imported in (*IMPORTED[_module], *_also):
         importlib.import_module(_imported)
     gc.freeze()
     _words = _Forker(socket.socket(fileno=int(sys.argv[1]))).serve()
