@@ -17,6 +17,7 @@ from gateway.dead import drop_dead_letter, get_dead, get_dead_letter, replay_dea
 from gateway.docs import get_docs, get_openapi
 from gateway.errors import on_exception
 from gateway.intent import invoke, post_intent, post_run, signal_with_start
+from gateway.playground import routes as playground
 from gateway.ready import get_health, get_ready
 from gateway.runs import get_capabilities, get_functions, get_run, get_runs, get_timeline
 from gateway.schedules import ROUTES as SCHEDULES
@@ -74,6 +75,7 @@ def create_app(settings: GatewaySettings) -> Litestar:
             get_ready,
             get_openapi,
             get_docs,
+            *playground(settings),
         ],
         lifespan=[linked],
         exception_handlers={Exception: on_exception},

@@ -22,6 +22,7 @@ _VARIABLES = {
     "heartbeat_s": "RUNTIME_STREAM_HEARTBEAT_S",
     "stall_s": "RUNTIME_STREAM_STALL_S",
     "grace_s": "RUNTIME_GRACE_S",
+    "playground": "RUNTIME_PLAYGROUND",
 }
 
 
@@ -39,6 +40,7 @@ class GatewaySettings:
         heartbeat_s: seconds between signs of life on a quiet stream (RUNTIME_STREAM_HEARTBEAT_S).
         stall_s: seconds after which a reader that takes nothing is dropped (RUNTIME_STREAM_STALL_S).
         grace_s: seconds for requests in flight after SIGTERM (RUNTIME_GRACE_S).
+        playground: whether there is a page to try things in, at /playground (RUNTIME_PLAYGROUND: 0 or 1).
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +52,7 @@ class GatewaySettings:
     heartbeat_s: float = 15.0
     stall_s: float = 30.0
     grace_s: float = 10.0
+    playground: bool = False
 
     def __post_init__(self) -> None:
         """Raises Misconfigured."""
@@ -92,6 +95,14 @@ def _convert(name: str, text: str) -> Any:
         return Path(text)
     if name == "signing_key":
         return check_secret(text)
+    if name == "playground":
+        return _convert_switch(text)
     if name in ("port", "max_body_bytes"):
         return int(text)
     return float(text) if name.endswith("_s") else text
+
+
+def _convert_switch(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError(f"{text!r} is neither 0 nor 1")
+    return text == "1"

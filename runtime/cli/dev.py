@@ -25,6 +25,9 @@ def register(app: typer.Typer) -> None:
 def dev(
     modules: Annotated[list[str], typer.Argument(metavar="MODULE", help="Modules that define kinds of actors.")],
     gateway: Annotated[bool, typer.Option("--gateway/--no-gateway", help="Whether to run the HTTP front.")] = True,
+    playground: Annotated[
+        bool, typer.Option("--playground/--no-playground", help="Whether the front has a page to try things in.")
+    ] = True,
     intake: Annotated[bool, typer.Option("--intake/--no-intake", help="Whether to take intents from NATS.")] = False,
     reload: Annotated[bool, typer.Option("--reload/--no-reload", help="New code at each change of a .py file.")] = True,
     host: Host = None,
@@ -32,7 +35,7 @@ def dev(
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run servers, a pod and the gateway, until Ctrl-C.
+    """Run servers, a pod and the gateway, until Ctrl-C. Its URL, in a browser, is a page to try things in.
 
     When a Python file in this directory changes, the pod hands over and starts again with the new code; commands wait
     in the broker meanwhile. Code that cannot be loaded is reported, and tried again at the next change.
@@ -42,7 +45,7 @@ def dev(
     formation = Formation(data, as_json=as_json)
     formation.add_pod("pod", modules, patient=reload)
     if gateway:
-        formation.add_gateway(host, port)
+        formation.add_gateway(host, port, playground=playground)
     if intake:
         formation.add_intake()
     formation.run(_reloader(formation, Path.cwd()) if reload else None)

@@ -65,10 +65,14 @@ class Formation:
         for number in range(1, count + 1):
             self.add_pod(f"{name}{number}" if count > 1 else name, modules, group, version)
 
-    def add_gateway(self, host: str | None = None, port: int | None = None) -> None:
+    def add_gateway(self, host: str | None = None, port: int | None = None, *, playground: bool | None = None) -> None:
         """Plans a gateway. Raises Misconfigured when what it needs is not installed."""
         _check_installed("litestar", "gateway")
-        own = {"RUNTIME_GATEWAY_HOST": host, "RUNTIME_GATEWAY_PORT": None if port is None else str(port)}
+        own = {
+            "RUNTIME_GATEWAY_HOST": host,
+            "RUNTIME_GATEWAY_PORT": None if port is None else str(port),
+            "RUNTIME_PLAYGROUND": None if playground is None else str(int(playground)),
+        }
         self._plan("gateway", "gateway", (), {name: value for name, value in own.items() if value is not None})
 
     def add_intake(self) -> None:
