@@ -9,6 +9,7 @@ class Turn {
   constructor(run) {
     this.run = run;
     this.pieces = new Map();
+    this.drafts = new Map();
     this.over = false;
     this.element = make("li", { class: "turn", "data-run": run });
     this.asked = make("div", { class: "said user" });
@@ -38,8 +39,13 @@ class Turn {
     this.pieces.delete(name);
   }
 
+  dropAll(prefix) {
+    for (const name of [...this.pieces.keys()]) if (name.startsWith(prefix)) this.drop(name);
+  }
+
   clear() {
     this.pieces.clear();
+    this.drafts.clear();
     this.answers.replaceChildren();
   }
 
@@ -168,26 +174,61 @@ export class Conversation {
     }
   }
 
-  ofRun(turn, { type, name, data }) {
+  ofRun(turn, fact) {
+    const { type, name, data } = fact;
     if (turn.over) return;
     if (name === "run" && (type === "result" || type === "error")) {
       turn.end(data?.messages, type === "error" ? data : undefined);
       this.work(turn.run, false);
       return;
     }
-    if (type !== "event" || name !== "troupe.step") return;
-    const number = `step ${data.step} ${data.occurrence}`;
-    if (data.step === "model" && data.result?.message) {
-      const { content, tool_calls: calls } = data.result.message;
-      turn.drop("reasoning");
-      turn.drop("streaming");
-      if (content) turn.text(number, content);
-      for (const call of calls ?? []) turn.tool(`${number} ${call.id}`, call);
-    } else if (data.step.startsWith("tool ")) {
-      const called = data.step.slice(5);
-      const open = [...turn.pieces].find(([, one]) => one.dataset.name === called && !one.dataset.done);
-      turn.tool(open ? open[0] : number, open ? null : { name: called, arguments: "" }, data.result ?? data.error ?? "");
+    if (type === "progress" && name === "model") this.draft(turn, fact);
+    if (type === "progress" && name === "") for (const note of data) this.note(turn, note);
+    if (type === "event" && name === "troupe.step" && data.step === "model") this.thought(turn, data);
+  }
+
+  /** What a model has answered, as it is recorded: it takes the place of its pieces. */
+  thought(turn, { occurrence, result }) {
+    const number = `model ${occurrence}`;
+    turn.drop(`${number} reasoning`);
+    turn.drop(number);
+    turn.drafts.set(number, { attempt: Infinity }); // what of its pieces comes late is void
+    if (!result?.message) return;
+    const { content, tool_calls: calls } = result.message;
+    if (content) turn.text(number, content);
+    for (const [at, call] of (calls ?? []).entries()) turn.tool(place(occurrence, at), call);
+  }
+
+  /** What came of a call. */
+  note(turn, { call, name, text, agent }) {
+    turn.tool(`call ${call}`, turn.pieces.has(`call ${call}`) ? null : { name, arguments: "" }, text);
+    if (agent) turn.piece(`goes on ${call}`, () => make("div", { class: "who" }, `${agent} goes on`));
+  }
+
+  /** Pieces of an answer that is on its way. A later attempt takes the place of all that an earlier one has shown. */
+  draft(turn, { occurrence = 0, attempt, first = 0, data }) {
+    const number = `model ${occurrence}`;
+    const known = turn.drafts.get(number);
+    if (known && attempt < known.attempt) return;
+    const draft = known?.attempt === attempt ? known : { attempt, next: 0, text: "", reasoning: "", calls: new Map() };
+    turn.drafts.set(number, draft);
+    // Where the stream was cut, what is missing comes whole with the step's result.
+    if (first > draft.next) draft.text += "…";
+    for (const piece of data.slice(Math.max(draft.next - first, 0))) {
+      draft.text += piece.text ?? "";
+      draft.reasoning += piece.reasoning ?? "";
+      if (piece.call) {
+        const call = draft.calls.get(piece.call.index ?? 0) ?? { name: "", arguments: "" };
+        call.name += piece.call.name ?? "";
+        call.arguments += piece.call.arguments ?? "";
+        draft.calls.set(piece.call.index ?? 0, call);
+      }
     }
+    draft.next = Math.max(draft.next, first + data.length);
+    turn.text(`${number} reasoning`, draft.reasoning, { streaming: !draft.text, reasoning: true });
+    turn.text(number, draft.text, { streaming: true });
+    if (draft !== known) turn.dropAll(place(occurrence));
+    for (const [index, call] of draft.calls) turn.tool(place(occurrence, index), call);
   }
 
   work(run, begins) {
@@ -201,6 +242,11 @@ export class Conversation {
     change();
     if (follow) list.scrollTop = list.scrollHeight;
   }
+}
+
+/** The name of a call's element: which of the run's answers it is of, and which call of that; both from 0. */
+function place(occurrence, index) {
+  return `call ${occurrence + 1}.${index === undefined ? "" : index + 1}`;
 }
 
 /** Arguments as a person would write them: `item: "a lamp"`. */
