@@ -3,6 +3,7 @@
 import { $, atEnd, brief, make, shown } from "./dom.js";
 
 const list = $("conversation");
+const ROUTER = "router";
 
 /** One message of a person, and what comes of it. */
 class Turn {
@@ -155,9 +156,21 @@ export class Conversation {
   /** A fact of the session's stream. */
   fact(fact) {
     this.changed(() => {
-      if (fact.kind === "session" && fact.type === "event") this.ofSession(fact);
-      else if (this.turns.has(fact.command)) this.ofRun(this.turns.get(fact.command), fact);
+      if (fact.kind === "session") {
+        if (fact.type === "event") this.ofSession(fact);
+        return;
+      }
+      const turn = this.turns.get(fact.command);
+      if (turn) this.ofRun(turn, fact);
+      else this.ofChild(fact);
     });
+  }
+
+  /** A fact of another run: of what the router has picked, it is the turn's own. */
+  ofChild(fact) {
+    for (const turn of this.turns.values()) {
+      if (!turn.over && turn.kind === ROUTER && fact.key === `${turn.key}/1` && fact.name !== "run") this.ofRun(turn, fact);
+    }
   }
 
   ofSession({ name, data }) {
@@ -177,6 +190,8 @@ export class Conversation {
   ofRun(turn, fact) {
     const { type, name, data } = fact;
     if (turn.over) return;
+    if (fact.command === turn.run) [turn.kind, turn.key] = [fact.kind, fact.key];
+    if (type === "event" && name === "troupe.step" && data.step === "route") this.routed(turn, data.result);
     if (name === "run" && (type === "result" || type === "error")) {
       turn.end(data?.messages, type === "error" ? data : undefined);
       this.work(turn.run, false);
@@ -185,6 +200,12 @@ export class Conversation {
     if (type === "progress" && name === "model") this.draft(turn, fact);
     if (type === "progress" && name === "") for (const note of data) this.note(turn, note);
     if (type === "event" && name === "troupe.step" && data.step === "model") this.thought(turn, data);
+  }
+
+  routed(turn, result) {
+    if (!result?.to) return;
+    const sure = result.choice ? ` (${Math.round((result.choice.confidence ?? 0) * 100)} % sure)` : "";
+    turn.piece("routed", () => make("div", { class: "who" }, `→ ${result.to}${sure}`));
   }
 
   /** What a model has answered, as it is recorded: it takes the place of its pieces. */

@@ -29,7 +29,7 @@ const conversation = new Conversation({ onBusy: (busy) => { $("stop").hidden = b
 const events = new Events();
 const log = new Log(() => session);
 const approvals = new Approvals(notice);
-const capabilities = new Capabilities(offer);
+const capabilities = new Capabilities({ onAgents: offer, onExample: suggest });
 
 /** Runs what may fail, and tells the person when it does. */
 async function trying(what) {
@@ -84,6 +84,14 @@ function offer(agents) {
   const names = [...new Set(agents)].sort((a, b) => (b === ROUTER) - (a === ROUTER) || a.localeCompare(b));
   $("agent").replaceChildren(...names.map((name) => make("option", { value: name }, name === ROUTER ? "whoever fits" : name)));
   if (names.includes(before)) $("agent").value = before;
+}
+
+/** Puts a sentence where it can be sent. */
+function suggest(text) {
+  $("text").value = text;
+  show("chat");
+  grow();
+  $("text").focus();
 }
 
 async function send() {

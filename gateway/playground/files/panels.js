@@ -124,8 +124,9 @@ export class Approvals {
 }
 
 export class Capabilities {
-  constructor(onAgents) {
+  constructor({ onAgents, onExample }) {
     this.onAgents = onAgents;
+    this.onExample = onExample;
     this.known = "";
   }
 
@@ -150,6 +151,9 @@ export class Capabilities {
       make("h2", {}, kind.kind),
       make("div", { class: "quiet" }, [kind.type, kind.group, kind.code_version].filter(Boolean).join(" · ")),
       kind.description ? make("p", {}, brief(kind.description, 400)) : null,
+      kind.served === false ? make("p", { class: "quiet" }, "No living pod serves it.") : null,
+      kind.skill?.examples?.length ? make("div", { class: "chips" }, ...kind.skill.examples.slice(0, 6).map((text) =>
+        make("button", { type: "button", onclick: () => this.onExample(text) }, brief(text, 80)))) : null,
       ...methods);
   }
 }
