@@ -137,7 +137,8 @@ export class Capabilities {
     if (known !== this.known) {
       this.known = known;
       this.onAgents(kinds.filter(answers).map((kind) => kind.kind));
-      $("kinds").replaceChildren(...kinds.map((kind) => this.card(kind)));
+      const first = (kind) => (kind.skill ? 0 : 1);
+      $("kinds").replaceChildren(...kinds.toSorted((a, b) => first(a) - first(b)).map((kind) => this.card(kind)));
     }
     return new Set(kinds.map((kind) => kind.kind));
   }
