@@ -21,6 +21,7 @@ from gateway.playground import routes as playground
 from gateway.ready import get_health, get_ready
 from gateway.runs import get_capabilities, get_functions, get_run, get_runs, get_timeline
 from gateway.schedules import ROUTES as SCHEDULES
+from gateway.sessions import get_log
 from gateway.settings import GatewaySettings
 from gateway.streams import get_stream
 from gateway.tokens import ROUTES as TOKENS
@@ -61,6 +62,7 @@ def create_app(settings: GatewaySettings) -> Litestar:
             fork_run,
             restart_run,
             get_stream,
+            get_log,
             get_dead,
             get_dead_letter,
             replay_dead_letter,

@@ -126,12 +126,15 @@ def test_given_a_message_when_it_is_sent_then_its_answer_its_tool_and_its_events
     answer(page, "[offline model] booked a lamp")
     assert page.locator(".said.user").inner_text() == "Please book 'a lamp'"
     page.locator(".tool summary").click()
-    assert page.locator(".tool .result").inner_text() == "booked a lamp"
+    page.locator(".tool[open] .result", has_text="booked a lamp").wait_for()
     page.screenshot(path=tmp_path / "chat.png")
     page.click("[data-view=events]")
     page.fill("#filter", "tool book")
     page.locator("#facts li:visible summary").first.click()
     assert "booked a lamp" in page.locator("#facts li:visible pre").first.inner_text()
+    page.click("[data-view=log]")
+    page.locator("#history li", has_text="Over").wait_for()
+    assert page.locator("#history li .name").first.inner_text() == "Began"
     page.click("[data-view=capabilities]")
     assert "Book what is asked for." in page.locator("#kinds").inner_text()
     page.screenshot(path=tmp_path / "capabilities.png")

@@ -78,8 +78,10 @@ class Turn {
   /** All that a run has said, once it is over. */
   end(messages, error) {
     this.over = true;
+    const open = [...this.answers.querySelectorAll("details")].map((one) => one.open);
     this.clear();
     for (const [at, message] of (messages ?? []).entries()) this.message(at, message);
+    for (const [at, one] of this.answers.querySelectorAll("details").entries()) one.open = open[at] ?? false;
     if (error) {
       const words = error.code === "cancelled" ? "stopped" : `${error.code}: ${error.message}`;
       this.answers.append(make("div", { class: "said wrong" }, words));

@@ -64,16 +64,13 @@ export class Log {
   }
 
   async load() {
-    const rows = document.createDocumentFragment();
-    let number = 0;
+    const facts = [];
     const asked = this.session();
-    for await (const fact of read(`/sessions/${encodeURIComponent(asked)}/export`)) {
-      rows.append(row(fact));
-      number += 1;
-    }
+    for await (const fact of read(`/log/${encodeURIComponent(asked)}`)) facts.push(fact);
     if (asked !== this.session()) return;
-    $("history").replaceChildren(rows);
-    $("logged").textContent = `${number} events`;
+    facts.sort((a, b) => a.at.localeCompare(b.at)); // lanes come one after the other
+    $("history").replaceChildren(...facts.map((fact) => row(fact)));
+    $("logged").textContent = `${facts.length} events`;
   }
 }
 
