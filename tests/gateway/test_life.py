@@ -63,6 +63,7 @@ def test_given_the_documentation_then_it_names_every_route_and_its_bodies(shared
         *[f"/runs/{{run_id}}/{what}" for what in ("signal", "update", "cancel", "terminate", "retry")],
         *[f"/runs/{{run_id}}/{what}" for what in ("timeline", "fork", "restart")],
         "/stream/{session}",
+        "/log/{session}",
         "/dead",
         "/dead/{letter}",
         "/dead/{letter}/replay",
