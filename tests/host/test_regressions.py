@@ -345,8 +345,8 @@ def test_given_a_release_that_was_lost_when_lanes_are_looked_at_again_then_they_
 
 
 def test_given_a_pod_that_fell_silent_when_lanes_come_free_then_another_one_stands_in(system: System) -> None:
-    long = {"lease_ttl_s": 120.0}  # the frozen pod's lease is not what is waited for
-    pods = [system.start_pod(**long) for _ in range(3)]
+    long_s = 120.0  # the frozen pod's lease is not what is waited for
+    pods = [system.start_pod(lease_ttl_s=long_s) for _ in range(3)]
 
     def owned(pod: PodProcess) -> int:
         return int(system.sql("SELECT count(*) FROM partitions WHERE owner = %s", pod.name)[0][0])
