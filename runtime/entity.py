@@ -14,7 +14,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 import msgspec
 
@@ -33,11 +33,13 @@ from runtime.arguments import (
 from runtime.errors import BadDefinition, BadResult, UnreadableEvent
 from runtime.failure import text_of
 from runtime.fold import Class, EventType, Upcast, digest_of, events_of, mutable_in, state_type_of
+from runtime.index import Change, Index
 from runtime.kind import (
     SYSTEM_EVENT_PREFIX,
     Behaviour,
     Decided,
     Decision,
+    Inquiry,
     Kind,
     Method,
     NewEvent,
@@ -53,6 +55,7 @@ if typing.TYPE_CHECKING:
 
 S = TypeVar("S")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+Changes = TypeVar("Changes", bound=Callable[[Any], Sequence[Change]])
 
 CONTEXT_PARAMETER = "ctx"
 
@@ -115,8 +118,22 @@ class Entity(Kind, Generic[S]):
     @overload
     def query(self, *, name: str) -> Callable[[Handler], Handler]: ...
     def query(self, handler: Handler | None = None, *, name: str | None = None) -> Any:
-        """Registers a read of committed state: `(state)` or `(state, question)` to any value that has a JSON form."""
-        return self._register(handler, name, _EntityRead)
+        """Registers a read of committed state: `(state)` or `(state, question)` to any value that has a JSON form.
+
+        An `async` one may wait, and reads logs and the entity's index by `ctx.reading` (runtime.reading).
+        """
+        return self._register(handler, name, _read_of)
+
+    def index(self, *, version: str) -> Callable[[Changes], Changes]:
+        """Registers what an event changes in the index of its actor; see runtime.index."""
+
+        def register(changes: Changes) -> Changes:
+            if self.indexed_by is not None:
+                raise BadDefinition(f"entity {self.name!r} has two indexes: one function gives all its documents")
+            self.indexed_by = Index(changes, version, self.read)
+            return changes
+
+        return register
 
     def upcast(self, event: Class, *, from_version: int) -> Callable[[Upcast], Upcast]:
         """Registers the pure step that turns `from_version` of an event's fields into the next version's."""
@@ -251,9 +268,11 @@ class Entity(Kind, Generic[S]):
 class _EntityMethod(Method):
     """What an entity's commands and queries share: the state first, then the payload, and perhaps `ctx`."""
 
+    waits: ClassVar[bool] = False
+
     def __init__(self, entity: Entity[Any], name: str, handler: Callable[..., Any]) -> None:
         if (
-            inspect.iscoroutinefunction(handler)
+            (inspect.iscoroutinefunction(handler) and not self.waits)
             or inspect.isgeneratorfunction(handler)
             or inspect.isasyncgenfunction(handler)
         ):
@@ -310,6 +329,23 @@ class _EntityRead(_EntityMethod, Read):
         if turn.messages or turn.timers:
             raise BadResult(f"{name_of(self.handler)} is a query, so it may not send messages or set timers")
         return self.result.encode(value)
+
+
+class _EntityInquiry(_EntityMethod, Inquiry):
+    waits = True
+
+    def _result_annotation(self, hints: dict[str, Any]) -> Any:
+        return hints.get("return", Any)
+
+    async def inquire(self, state: Any, payload: Any, turn: Turn) -> bytes:
+        value = await self._call(state, payload, turn)
+        if turn.messages or turn.timers:
+            raise BadResult(f"{name_of(self.handler)} is a query, so it may not send messages or set timers")
+        return self.result.encode(value)
+
+
+def _read_of(entity: Entity[Any], name: str, handler: Callable[..., Any]) -> _EntityMethod:
+    return (_EntityInquiry if inspect.iscoroutinefunction(handler) else _EntityRead)(entity, name, handler)
 
 
 def entity(

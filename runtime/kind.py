@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from runtime.arguments import Arguments, Result
-from runtime.errors import BadDefinition
+from runtime.errors import BadDefinition, Rejected
+from runtime.index import Index
 from runtime.policy import OnParked, Retention, RetryPolicy
 from runtime.turn import Turn
 from schemas.address import BadAddress, check_name
@@ -117,6 +118,18 @@ class Read(Method):
         """The result as JSON."""
 
 
+class Inquiry(Read):
+    """A query that may wait: it reads logs and indexes beside the committed state (runtime.reading)."""
+
+    @abc.abstractmethod
+    def inquire(self, state: Any, payload: Any, turn: Turn) -> Awaitable[bytes]:
+        """The result as JSON."""
+
+    def read(self, state: Any, payload: Any, turn: Turn) -> bytes:
+        """It is no part of a turn."""
+        raise Rejected(f"{turn.address}.{self.name} reads the log: ask it as a query, it is no command")
+
+
 class Execution(Method):
     """A method that may wait and do I/O: accepted first, run beside the turns, then committed.
 
@@ -167,6 +180,7 @@ class Kind(abc.ABC):
         self.behaviour = behaviour
         self._methods: dict[str, Method] = {}
         self.description = ""
+        self.indexed_by: Index | None = None
         self.skill: Skill | None = None
         """What sentences its runs answer, if a router may pick it (actors.router)."""
         self.companions: tuple[Kind, ...] = ()

@@ -42,6 +42,7 @@ from schemas.headers import MAX_ID_LENGTH, is_id
 if TYPE_CHECKING:
     from runtime.kind import Kind
     from runtime.mail import Mail, Request
+    from runtime.reading import Reading
     from runtime.recorder import Recorder
     from runtime.yields import Yields
 
@@ -76,6 +77,7 @@ class Turn(Ambient):
         "_human",
         "_mail",
         "_random",
+        "_reading",
         "_reply",
         "_steps",
         "_tokens",
@@ -143,6 +145,7 @@ class Turn(Ambient):
         self.expires_at = inf
         self._reply: Any = None
         self._random: random.Random | None = None
+        self._reading: Reading | None = None
 
     @property
     def turn(self) -> Turn:  # type: ignore[override]  # it is the turn itself
@@ -203,6 +206,17 @@ class Turn(Ambient):
         if self._human is None:
             self._human = Human(self)
         return self._human
+
+    @property
+    def reading(self) -> Reading:
+        """What an async query reads beside the state. Raises BadResult elsewhere."""
+        if self._reading is None:
+            raise BadResult("only an async query reads logs and indexes (in a test, one that a World answers)")
+        return self._reading
+
+    def reads_through(self, reading: Reading) -> None:
+        """Gives an async query what it reads; for who runs it."""
+        self._reading = reading
 
     def reply(self, value: Any) -> None:
         """What the caller gets as the command's result, once committed. Any value that has a JSON form."""

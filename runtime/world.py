@@ -33,6 +33,7 @@ from runtime.flow.state import RunState
 from runtime.keyvalue import KeyValueEntity, ValueDeleted, ValueSet
 from runtime.kind import SYSTEM_EVENT_PREFIX, Execution, Kind, NewEvent, Read, with_companions
 from runtime.mail import SIGNAL, Message
+from runtime.reading import Reading
 from runtime.scenario import body_of, named, unknown
 from runtime.sent import KINDS, SetTimer
 from runtime.showing import Shown
@@ -40,6 +41,7 @@ from runtime.stubs import Steps, stubs_of
 from runtime.tokens import NO_SECRET
 from runtime.turn import Turn
 from runtime.world_actor import QUERY, Actor, Command, DeadLetter, Outcome, system_event
+from runtime.world_index import WORLD_PARTITIONS, WorldIndex, WorldReader
 from schemas.address import Address, BadAddress, actor_id, encode_token
 from schemas.control import Ended
 from schemas.headers import MAX_ID_LENGTH, is_id, travelling
@@ -96,6 +98,7 @@ class World:
         self._timers: dict[tuple[Address, str], tuple[SetTimer, Command]] = {}
         self._started: dict[tuple[Address, str], str] = {}
         self._used: dict[str, tuple[bytes, str | None]] = {}
+        self._index = WorldIndex()
 
     def ask(
         self,
@@ -426,6 +429,9 @@ class World:
         self._queue.append(command)
         return True
 
+    def _reading(self, address: Address, kind: Kind, seq: int) -> Reading:
+        return Reading(address, kind, seq, WorldReader(self.log), self._index, WORLD_PARTITIONS)
+
     # -- what a turn leaves behind --------------------------------------------------------------------------------
 
     def _actor(self, address: Address) -> Actor:
@@ -434,6 +440,7 @@ class World:
             actor = self._actors[address] = Actor(
                 self._kinds[address.kind], self.clock, self._answer, self._append,
                 always_replay=self._always_replay, stubs=self._stubs, screen=lambda command: _Screen(self, command),
+                reading=self._reading,
             )  # fmt: skip
         return actor
 

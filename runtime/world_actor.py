@@ -26,6 +26,7 @@ from runtime.kind import (
     Decided,
     Decision,
     Execution,
+    Inquiry,
     Kind,
     Method,
     NewEvent,
@@ -33,6 +34,7 @@ from runtime.kind import (
     StoredEvent,
 )
 from runtime.mail import Mail, Message, Said
+from runtime.reading import Reading
 from runtime.sent import KINDS, Asker, Question
 from runtime.showing import Screen
 from runtime.turn import Turn
@@ -140,12 +142,15 @@ class Actor:
         *,
         always_replay: bool = False,
         stubs: Mapping[str, Callable[..., Any]] | None = None,
+        reading: Callable[[Address, Kind, int], Reading],
         screen: Callable[[Command], Screen | None] = lambda _: None,
     ) -> None:
         """`answer` processes what a handler asks of another actor; `record` adds events to this one's log.
 
-        `screen` gives where what a command's run shows goes.
+        `reading` gives what an async query of an actor reads, whose log ends with a sequence. `screen` gives where what a
+        command's run shows goes.
         """
+        self._reading = reading
         self._always_replay = always_replay
         self._stubs = stubs or {}
         self._screen = screen
@@ -250,8 +255,12 @@ class Actor:
         return Done(outcome)
 
     def _read(self, method: Read, payload: Any, command: Command) -> Outcome:
+        turn = self._turn(command, 1)
         try:
-            return Outcome(method.read(self.state, payload, self._turn(command, 1)))
+            if isinstance(method, Inquiry) and command.id == QUERY:
+                turn.reads_through(self._reading(command.address, self.kind, self.seq))
+                return Outcome(run_to_end(partial(method.inquire, self.state, payload, turn)))
+            return Outcome(method.read(self.state, payload, turn))
         except Exception as error:
             return Outcome(failure=failure_of(error, command), cause=error)
 

@@ -20,9 +20,12 @@ from actors.agents.output import Output
 from actors.agents.plugins import installed
 from actors.agents.run import AgentRun
 from actors.agents.tools import Tool, Toolset
+from actors.memory import KINDS as MEMORY
+from actors.memory.recalling import Remembers
 from actors.models.fleet import SLOTS, Slot, SlotSettings
 from actors.models.offline import HAND_OFF
 from actors.models.wire import ToolSpec
+from actors.prompts.slots import Middleware, PromptSlot
 from actors.router.router import router
 from actors.sessions.session import Answer, Task, session
 from runtime import BadDefinition, Workflow
@@ -66,6 +69,9 @@ class Agent(WorkflowKind):
         max_iterations: model calls of one run.
         fast_path: it has one tool, and what that gives is the answer: one model call in place of two.
         hooks: what is called around its work; see actors.agents.hooks.
+        memory: whose memory it is told, and learns into; see actors.memory.recalling.
+        slots: further parts of the system message, behind the instructions.
+        middleware: what may change the slots of a prompt before they are fitted into it, in order.
         context_tokens: of a prompt, about; the oldest messages are left out.
         run_timeout_s: of one run; one that takes longer is ended from outside, without its hooks.
 
@@ -87,6 +93,9 @@ class Agent(WorkflowKind):
         fast_path: bool = False,
         limits: Limits = UNLIMITED,
         hooks: Sequence[Hook] = (),
+        memory: Remembers | None = None,
+        slots: Sequence[PromptSlot] = (),
+        middleware: Sequence[Middleware] = (),
         context_tokens: int = 16_000,
         run_timeout_s: float | None = 600.0,
     ) -> None:
@@ -114,8 +123,11 @@ class Agent(WorkflowKind):
             raise BadDefinition(f"agent {name!r}: the fast path is for an agent with one tool, and nothing else")
         self._specs = [_spec(one) for one in self.tools.values()] + [_hand_off(one) for one in hands_off_to]
         self._hooks = Hooks(hooks)
+        self.memory = memory
+        self.slots = tuple(slots)
+        self.middleware = tuple(middleware)
         locked = [self._locked(one) for one in own if isinstance(one, Tool) and one.lock]
-        self.companions = (*locked, session, router)
+        self.companions = (*locked, session, router, *(() if memory is None else MEMORY))
 
     @property
     def hooks(self) -> Hooks:

@@ -17,6 +17,7 @@ from actors.agents.planning import Plan
 from actors.agents.thinking import Thought, think
 from actors.agents.tools import ONCE, BadCall, Tool, ToolContext, told
 from actors.models.wire import Message, ToolCall, Usage
+from actors.prompts.record import Known
 from actors.sessions.session import Answer, Task
 from runtime import CallFailed, Rejected, StepFailed, Workflow
 from runtime.failure import text_of
@@ -51,6 +52,7 @@ class AgentRun:
         self.task = task
         self.own: list[Message] = []
         self.usage = Usage()
+        self.known = Known()
         self.bad_calls = 0
         self.repairs = 0
         self._id = f"{ctx.key}/{ctx.command_id}"
@@ -122,13 +124,14 @@ class AgentRun:
 
     async def _think(self, number: int) -> Thought:
         agent, said = self.agent, tuple(self.own)
-        thinking = partial(think, self.ctx, self.task, agent, said, self._id)
+        thinking = partial(think, self.ctx, self.task, agent, said, self._id, self.known)
 
         async def ask(_: str, __: int) -> Thought:
             """What it is called with tells it from others, and is nothing that grows."""
             return await thinking()
 
         thought: Thought = await self.ctx.step(MODEL, ask, agent.name, number, returns=Thought, retry=MODEL_TRIES)
+        self.known = self.known.behind(thought.prompt)
         return thought
 
     def _read(self, message: Message, shape: Output | None) -> Answer | None:
@@ -186,7 +189,8 @@ class AgentRun:
         given = _object(call)
         if not isinstance(found, Hosted):
             key = f"{self.ctx.key}/{place}"
-            answer = await self.ctx.child(found, key, Task("", 0, str(given.get("request", ""))), returns=Answer)
+            task = Task("", 0, str(given.get("request", "")), by=self.task.by)
+            answer = await self.ctx.child(found, key, task, returns=Answer)
             return str(answer.text)
         key = found.key if found.key is not None else str(given.pop("key", ""))
         try:

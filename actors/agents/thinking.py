@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from actors.agents.hooks import Hooked
 from actors.agents.planning import asked_for, schema_for
+from actors.memory.recalling import remembered
 from actors.models.current import models
-from actors.models.fleet import CHARACTERS_A_TOKEN
 from actors.models.model import NoAnswer, Unavailable
 from actors.models.wire import Anew, Completion, Delta, Message, ModelRequest, Usage
+from actors.prompts.record import Known, Prompt, recorded
+from actors.prompts.slots import About, PromptSlot, counter, lay, through
 from actors.sessions.session import KIND as SESSION
 from actors.sessions.session import Task
 from actors.sessions.transcript import Line
@@ -29,18 +31,7 @@ T = TypeVar("T")
 WINDOW = 200
 """Messages of a session that are looked at for a prompt, at most."""
 
-
-class Prompt(Struct, frozen=True, omit_defaults=True):
-    """What a model was told, so that it can be made again: the session's messages from and to, and how many were cut.
-
-    Attributes:
-        own: messages of the run's own that came behind them.
-    """
-
-    first: int = 0
-    last: int = 0
-    own: int = 0
-    summary: bool = False
+MEMORY_SLOT = "memory"
 
 
 class Thought(Struct, frozen=True, omit_defaults=True):
@@ -53,36 +44,58 @@ class Thought(Struct, frozen=True, omit_defaults=True):
     prompt: Prompt
 
 
-async def think(ctx: Workflow, task: Task, agent: Agent, own: Sequence[Message], key: str) -> Thought:
-    """Asks the model of an agent; within a step. Raises NoAnswer, and what hooks raise.
+async def think(ctx: Workflow, task: Task, agent: Agent, own: Sequence[Message], key: str, known: Known) -> Thought:
+    """Asks the model of an agent; within a step. Raises NoAnswer, and what hooks and middleware raise.
 
-    The conversation is read here and now, up to the message that is answered: so it costs the log nothing.
+    The conversation is read here and now, up to the message that is answered: so it costs the log nothing. `known` is
+    what the calls before have recorded.
     """
+    event = Hooked("model.before", agent.name, task.session, ctx.command_id, key)
     summary, lines = "", list[Line]()
     if task.session:
         summary, lines = await ctx.look(
             SESSION, task.session, "window", {"upto": task.upto, "limit": WINDOW}, type=tuple[str, list[Line]]
         )
-    else:
+    if task.plan or not task.session:  # what is to be answered is no message of the session
         own = (Message("user", task.text), *own)
     tools = await agent.specs()
-    instructions = asked_for(agent.instructions, tools) if task.plan else agent.instructions
-    system = "\n\n".join(part for part in (instructions, summary and f"What was said before: {summary}") if part)
-    taken = sum(_tokens(message) for message in own) + len(system) // CHARACTERS_A_TOKEN
-    fitting = _fitting(lines, agent.context_tokens - taken)
-    asked = (Message("user", task.text),) if task.plan and task.session else ()
-    messages = (Message("system", system), *[line.message for line in fitting], *asked, *own)
+    slots, memories = await _slots(ctx, task, agent, known, event)
+    slots[0] = replace(slots[0], text=asked_for(agent.instructions, tools) if task.plan else agent.instructions)
+    slots.append(PromptSlot("summary", summary and f"What was said before: {summary}", 70, "end"))
+    about = About(agent.name, task.session, ctx.command_id, task.text, task.by or ctx.turn.principal)
+    slots = await through(agent.middleware, slots, about)
+    model = str(models().fleet.settings(agent.slot, agent.override).model)
+    count = counter(model, sum(len(line.message.content) for line in lines), agent.context_tokens)
+    laid = lay(slots, lines, own, agent.context_tokens, count)
+    messages = (Message("system", laid.system), *[line.message for line in laid.lines], *own)
     schema = schema_for(tools) if task.plan else None if agent.output is None else agent.output.schema
-    request = ModelRequest(messages if system else messages[1:], () if task.plan else tuple(tools), schema)
-    asking = Hooked("model.before", agent.name, task.session, ctx.command_id, key)
-    answer = await _asked(ctx, agent, request, asking)
-    first, last = (fitting[0].number, fitting[-1].number) if fitting else (0, 0)
-    prompt = Prompt(first, last, len(own), bool(summary))
+    request = ModelRequest(messages if laid.system else messages[1:], () if task.plan else tuple(tools), schema)
+    sent, answer = await _asked(ctx, agent, request, event)
+    prompt = recorded(known, agent.name, laid.slots, laid.lines, own, request, sent)
+    prompt = replace(prompt, cut=laid.cut, memories=memories)
     return Thought(answer.message, answer.model, answer.finish, answer.usage, prompt)
 
 
-async def _asked(ctx: Workflow, agent: Agent, request: ModelRequest, event: Hooked) -> Completion:
-    """What the model answers, with the hooks around it. Its pieces are shown as they come."""
+async def _slots(
+    ctx: Workflow, task: Task, agent: Agent, known: Known, event: Hooked
+) -> tuple[list[PromptSlot], dict[str, tuple[str, ...]]]:
+    """The slots of an agent, the instructions first, and what was recalled for them; that is done once a run."""
+    slots = [PromptSlot("instructions", agent.instructions, 100, "never"), *agent.slots]
+    if agent.memory is None:
+        return slots, {}
+    if agent.name == known.agent:
+        text, memories = known.slots.get(MEMORY_SLOT, ""), dict[str, tuple[str, ...]]()
+    else:
+        about = About(agent.name, task.session, ctx.command_id, task.text, task.by or ctx.turn.principal)
+        found = await remembered(ctx, agent.memory, about, agent.hooks, event)
+        text, memories = found.text, found.items
+    return [*slots, PromptSlot(MEMORY_SLOT, text, 80, "end")], memories
+
+
+async def _asked(
+    ctx: Workflow, agent: Agent, request: ModelRequest, event: Hooked
+) -> tuple[ModelRequest, Completion]:
+    """What the model was asked and answers, with the hooks around it. Its pieces are shown as they come."""
     hooks, event = agent.hooks, replace(event, name=agent.slot)
     request = _kept(await hooks.fire(replace(event, value=request)), ModelRequest, "before")
     try:
@@ -91,7 +104,7 @@ async def _asked(ctx: Workflow, agent: Agent, request: ModelRequest, event: Hook
         late = any(isinstance(one, Unavailable) and one.late for one in error.failures)
         await hooks.fire(replace(event, point="model.timeout" if late else "model.error", value=str(error)))
         raise
-    return _kept(await hooks.fire(replace(event, point="model.after", value=answer)), Completion, "after")
+    return request, _kept(await hooks.fire(replace(event, point="model.after", value=answer)), Completion, "after")
 
 
 async def _streamed(ctx: Workflow, agent: Agent, request: ModelRequest, event: Hooked) -> Completion:
@@ -111,21 +124,3 @@ def _kept(value: Any, type: type[T], moment: str) -> T:
     if not isinstance(value, type):
         raise BadResult(f"a hook {moment} a model gave {value!r}: it gives a {type.__name__}, or None")
     return value
-
-
-def _fitting(lines: list[Line], tokens: int) -> list[Line]:
-    """The last lines that have room, beginning with what a person said; the very last in any case."""
-    kept: list[Line] = []
-    for line in reversed(lines):
-        tokens -= _tokens(line.message)
-        if tokens < 0 and kept:
-            break
-        kept.append(line)
-    kept.reverse()
-    first = next((at for at, line in enumerate(kept) if line.message.role == "user"), 0)
-    return kept[first:]
-
-
-def _tokens(message: Message) -> int:
-    calls = sum(len(call.arguments) + len(call.name) for call in message.tool_calls)
-    return (len(message.content) + calls) // CHARACTERS_A_TOKEN + 4

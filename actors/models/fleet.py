@@ -12,9 +12,12 @@
         model: openai/qwen2.5
         api_base: http://127.0.0.1:11434/v1
         api_key_env: OLLAMA_KEY
+      embed:
+        model: openai/text-embedding-3-small
 
 A slot that is not named is served by `generate`, and where nothing is named by the model that is built in. What is said
-for one application goes before the file, and what is said for one request before both: field by field.
+for one application goes before the file, and what is said for one request before both: field by field. `embed`, which
+makes vectors of texts, is no slot: where it is not named there are no vectors.
 
 Routing by cost is a stated rule: a request without tools and with a prompt of at most `up_to_tokens` tokens goes to the
 cheap model first, and to the slot's own when that fails.
@@ -35,6 +38,9 @@ from runtime.errors import Misconfigured
 
 Slot = Literal["classify", "extract", "verify", "summarize", "generate", "tool_call"]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
+
+EMBED = "embed"
+"""Names, beside the slots, the model that makes vectors of texts. Without it there are none."""
 
 OFFLINE = "offline"
 """The name of the model that is built in."""
@@ -76,7 +82,10 @@ class Fleet:
     """The models of one application. `file` and `application` are levels of it, the latter before the former."""
 
     def __init__(self, file: Overrides | None = None, application: Overrides | None = None) -> None:
-        self._levels = [_checked(file or {}, "fleet"), _checked(application or {}, "the application's fleet")]
+        given = {"fleet": file or {}, "the application's fleet": application or {}}
+        self._levels = [_checked(_without_embed(level), what) for what, level in given.items()]
+        self.embed = next((level[EMBED] for level in reversed(list(given.values())) if EMBED in level), None)
+        """What is said of the model that makes vectors; None when there is none."""
 
     @classmethod
     def load(cls, path: Path, application: Overrides | None = None) -> Fleet:
@@ -138,6 +147,10 @@ class Fleet:
 def tokens_of(request: ModelRequest) -> int:
     """About how many tokens a request's prompt has."""
     return sum(len(message.content) for message in request.messages) // CHARACTERS_A_TOKEN
+
+
+def _without_embed(level: Overrides) -> Overrides:
+    return {slot: settings for slot, settings in level.items() if slot != EMBED}
 
 
 def _checked(level: Overrides, what: str) -> Overrides:

@@ -33,9 +33,6 @@ MAX_TEXT_BYTES = 262_144
 MAX_WAITING = 100
 """Messages that wait behind a run; who says more is refused."""
 
-MAX_PAGE = 1000
-MAX_STATE_BYTES = 65_536
-
 WhenBusy = Literal["queue", "interrupt", "reject"]
 
 
@@ -57,12 +54,19 @@ class Waiting(Struct, frozen=True, omit_defaults=True):
 
 
 class Session(Struct, frozen=True, omit_defaults=True):
-    """The state of a conversation. `running` is at work; `waiting` are behind it, in order."""
+    """The state of a conversation. `running` is at work; `waiting` are behind it, in order.
+
+    Attributes:
+        state: values of the session. `temp`: those that last as long as the run that is at work.
+        source: the session that it was forked from.
+    """
 
     transcript: Transcript = Transcript()
     running: Work | None = None
     waiting: tuple[Waiting, ...] = ()
     state: dict[str, msgspec.Raw] = {}
+    temp: dict[str, msgspec.Raw] = {}
+    source: str = ""
 
 
 class Began(Struct, frozen=True, omit_defaults=True):
@@ -95,25 +99,43 @@ class Withdrawn(Struct, frozen=True):
     id: str
 
 
-class StateSet(Struct, frozen=True):
+class StateSet(Struct, frozen=True, omit_defaults=True):
     """A value of the session's state; `null` takes it away."""
 
     name: str
     value: msgspec.Raw
+    temp: bool = False
 
 
-class Pruned(Struct, frozen=True):
-    """Only these are remembered, and a summary of what was before."""
+class Pruned(Struct, frozen=True, omit_defaults=True):
+    """The messages up to a number are forgotten, but for some, and this is what is remembered of them."""
 
+    forgotten: int
     kept: tuple[int, ...]
     summary: str
     how: str
 
 
-Event = Began | Queued | Over | Withdrawn | StateSet | Pruned
+class Marked(Struct, frozen=True):
+    """A message is important, or is not any more."""
+
+    number: int
+    important: bool
 
 
-def apply(state: Session, event: Event) -> Session:
+class Adopted(Struct, frozen=True, omit_defaults=True):
+    """The session goes on where another one was. Messages older than these are in that one's log."""
+
+    source: str
+    upto: int
+    summary: str
+    lines: tuple[Line, ...]
+
+
+Event = Began | Queued | Over | Withdrawn | StateSet | Pruned | Marked | Adopted
+
+
+def apply(state: Session, event: Event) -> Session:  # noqa: PLR0911  # one for each event
     """The fold."""
     match event:
         case Began(work, text, at, by):
@@ -126,31 +148,47 @@ def apply(state: Session, event: Event) -> Session:
             transcript = state.transcript
             for message in messages:
                 transcript = transcript.add(Line(transcript.said + 1, message, at, id))
-            return replace(state, transcript=transcript, running=None)
+            return replace(state, transcript=transcript, running=None, temp={})
         case Withdrawn(id):
             return replace(state, waiting=tuple(one for one in state.waiting if one.id != id))
-        case StateSet(name, value):
-            rest = {one: kept for one, kept in state.state.items() if one != name}
-            return replace(state, state=rest if bytes(value) == b"null" else rest | {name: value})
-        case Pruned(kept, summary):
-            numbers = frozenset(kept)
-            lines = [line for line in state.transcript if line.number in numbers]
-            return replace(state, transcript=state.transcript.keep(lines, summary))
+        case StateSet(name, value, temp):
+            known = state.temp if temp else state.state
+            rest = {one: kept for one, kept in known.items() if one != name}
+            values = rest if bytes(value) == b"null" else rest | {name: value}
+            return replace(state, temp=values) if temp else replace(state, state=values)
+        case Adopted(source):
+            return replace(state, transcript=_remembered(state.transcript, event), source=source)
+        case Pruned() | Marked():
+            return replace(state, transcript=_remembered(state.transcript, event))
 
 
-session = entity(KIND, initial=Session(), apply=apply, version="1")
+def _remembered(transcript: Transcript, event: Pruned | Marked | Adopted) -> Transcript:
+    match event:
+        case Pruned(forgotten, kept, summary):
+            return transcript.forget(forgotten, kept, summary)
+        case Marked(number, important):
+            return transcript.mark(number, important)
+        case Adopted(_, upto, summary, lines):
+            transcript = Transcript(summary=summary)
+            for line in lines:
+                transcript = transcript.add(line)
+            return replace(transcript, said=upto)
+
+
+session = entity(KIND, initial=Session(), apply=apply, version="2")
 
 
 class Task(Struct, frozen=True, omit_defaults=True):
     """What a run is begun with: an agent reads the conversation itself, up to the message that it answers.
 
-    With `plan` it says what it would do, and does nothing.
+    With `plan` it says what it would do, and does nothing. `by` is who said it, when that was proved.
     """
 
     session: str
     upto: int
     text: str = ""
     plan: bool = False
+    by: str | None = None
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):
@@ -249,87 +287,6 @@ def over(state: Session, ctx: Turn, told: Told) -> list[Event] | None:
 
 def _begin(state: Session, ctx: Turn, waiting: Waiting) -> Began:
     work = Work(waiting.id, waiting.agent, state.transcript.said + 1)
-    task = Task(ctx.key, work.number, waiting.text)
+    task = Task(ctx.key, work.number, waiting.text, by=waiting.by)
     ctx.tell(work.agent, run_key(ctx.key, work.id), "run", task, id=work.id, then="over")
     return Began(work, waiting.text, ctx.now, waiting.by)
-
-
-# -- state --------------------------------------------------------------------------------------------------------
-
-
-@session.command
-def set_state(state: Session, ctx: Turn, name: str, value: Any) -> StateSet | None:
-    """Sets a value of the session, anything with a JSON form; None takes it away."""
-    encoded = msgspec.json.encode(value)
-    size = len(encoded) + sum(len(kept) for one, kept in state.state.items() if one != name)
-    if size > MAX_STATE_BYTES:
-        raise Rejected(f"the state of session {ctx.key} would have {size} bytes: {MAX_STATE_BYTES} is the limit")
-    known = state.state.get(name, msgspec.Raw(b"null"))
-    return None if bytes(known) == encoded else StateSet(name, msgspec.Raw(encoded))
-
-
-@session.command
-def prune(
-    state: Session, ctx: Turn, how: Literal["keep_last", "sliding_window", "keep_important"], keep: int = 50,
-    summary: str = "",
-) -> Pruned | None:  # fmt: skip
-    """Forgets messages, which stay in the log: all but the last `keep`, and with `keep_important` the important ones.
-
-    `sliding_window` leaves no answer of a tool, and no answer to nobody, at its beginning: it begins with what a person
-    said. `summary` is what is remembered of the rest. The result is how many were forgotten.
-    """
-    if keep < 1:
-        raise Rejected("keep is how many of the last messages stay: at least 1")
-    lines = list(state.transcript)
-    kept = lines[-keep:]
-    if how == "sliding_window":
-        first = next((at for at, line in enumerate(kept) if line.message.role == "user"), 0)
-        kept = kept[first:]
-    elif how == "keep_important":
-        kept = [line for line in lines[:-keep] if line.important] + kept
-    ctx.reply(len(lines) - len(kept))
-    if len(kept) == len(lines):
-        return None
-    return Pruned(tuple(line.number for line in kept), summary or state.transcript.summary, how)
-
-
-# -- queries ------------------------------------------------------------------------------------------------------
-
-
-class Status(Struct, frozen=True):
-    """Who is at work, and what waits. `messages` are those that are remembered, `said` all that ever were."""
-
-    messages: int
-    said: int
-    running: Work | None
-    waiting: tuple[Waiting, ...]
-
-
-@session.query
-def status(state: Session) -> Status:
-    """How the session is."""
-    return Status(len(state.transcript), state.transcript.said, state.running, state.waiting)
-
-
-@session.query
-def history(state: Session, after: int = 0, limit: int = 100) -> list[Line]:
-    """At most `limit` messages behind a number, in order."""
-    return state.transcript.after(after, _page(limit))
-
-
-@session.query
-def window(state: Session, upto: int, limit: int = 100) -> tuple[str, list[Line]]:
-    """What an agent is told: the summary of what was forgotten, and the last messages up to a number, in order."""
-    return state.transcript.summary, state.transcript.last(_page(limit), upto)
-
-
-@session.query
-def values(state: Session) -> dict[str, msgspec.Raw]:
-    """The session's state."""
-    return state.state
-
-
-def _page(limit: int) -> int:
-    if not 0 < limit <= MAX_PAGE:
-        raise Rejected(f"limit is 1 to {MAX_PAGE}")
-    return limit

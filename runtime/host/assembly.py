@@ -26,6 +26,7 @@ from runtime.jetstream.streams import StreamSettings, ensure, subjects
 from runtime.postgres.archive_log import PostgresArchiveLog
 from runtime.postgres.commit_log import PostgresCommitLog
 from runtime.postgres.connection import redacted
+from runtime.postgres.index import several_indexes
 from runtime.postgres.migrate import migrate
 from runtime.postgres.ownership import PostgresOwnership
 from runtime.postgres.placing import claim
@@ -99,6 +100,7 @@ class Servers:
             oldest_elsewhere=partial(oldest, connection, sorted({CMD_STREAM, *place.own_streams} - {place.stream})),
             threads=SystemThreads(),
             first_partition=place.server,
+            index=several_indexes(place.servers),
             archiver=archiver,
         )
 

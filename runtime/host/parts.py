@@ -17,6 +17,7 @@ from runtime.host.keeping import Keeping
 from runtime.host.ports import CommitLog, Ownership
 from runtime.host.reading import Groups, LogReader, Snapshots, TimerSource
 from runtime.host.threads import Threads
+from runtime.index import IndexStore
 
 
 class CallFront(Protocol):
@@ -57,6 +58,8 @@ class Parts:
     oldest_elsewhere: Callable[[], Awaitable[int | None]] = nothing_elsewhere
     first_partition: int = 0
     handling: Handling = dataclasses.field(default_factory=Handling)
+    index: IndexStore | None = None
+    """The documents of indexes."""
     archiver: Archiver | None = None
     """Moves old events to the archive, where the pod knows one."""
 

@@ -25,6 +25,7 @@ from runtime.host.executions import Executions
 from runtime.host.front import Registered
 from runtime.host.housekeeping import Housekeeping
 from runtime.host.identity import Identity
+from runtime.host.inquiries import Readings
 from runtime.host.items import Expire, Next, Rerun
 from runtime.host.journals import Journals
 from runtime.host.lane import Activation, Activations, Lane, Mailboxes
@@ -160,7 +161,7 @@ class Pod:
         parts = self.assembly.parts(self.connection, self.id, capabilities, self._on_command, self.clock)
         self._closing = (
             parts.ownership, parts.log, parts.reader, parts.timers, parts.snapshots, parts.keeping, parts.groups,
-            *([parts.archiver] if parts.archiver else ()),
+            *([parts.archiver] if parts.archiver else ()), *([parts.index] if parts.index else ()),
         )  # fmt: skip
         self.ownership, self.reader, self.groups = parts.ownership, parts.reader, parts.groups
         self.publisher, self.commands, self.objects = parts.publisher, parts.commands, parts.objects
@@ -234,6 +235,7 @@ class Pod:
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
             self._post, self.clock.now, self.objects.get, self.large.send,
             settings.handler_timeout_s, parts.threads, self.committer.settled,
+            Readings(self.executions.loop, self.reader, parts.index, settings.partitions),
         )  # fmt: skip
         self.housekeeping = Housekeeping(
             parts.stream,

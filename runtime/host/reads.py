@@ -21,13 +21,14 @@ from runtime.failure import failure_of, text_of
 from runtime.host.answers import Refused, Send, encode_reply, wants_msgpack
 from runtime.host.command import Command
 from runtime.host.desk import FULL, Desk
+from runtime.host.inquiries import Readings
 from runtime.host.items import Item, Order, Touch
 from runtime.host.lane import Activations, Lane
 from runtime.host.outcomes import Outcomes, OutcomeSource, ResultQuestion
 from runtime.host.ports import LogRefused, LogTimedOut, LogUnavailable
 from runtime.host.threads import Threads
 from runtime.host.turn_thread import StuckInHandler
-from runtime.kind import Kind, Read
+from runtime.kind import Inquiry, Kind, Read
 from runtime.turn import Turn
 from schemas import headers as names
 from schemas.address import Address, BadAddress, actor_id, decode_token, encode_token
@@ -75,6 +76,7 @@ class Reads:
         handler_timeout_s: float,
         threads: Threads,
         settled: Callable[[], Awaitable[None]],
+        readings: Readings,
     ) -> None:
         self._kinds = kinds
         self._handler_timeout_s = handler_timeout_s
@@ -88,6 +90,7 @@ class Reads:
         self._fetch = fetch
         self._send = send
         self._threads = threads
+        self._readings = readings
         self._thread = threads.turns()
         self._turn = asyncio.Lock()
         self._desk = Desk()
@@ -165,6 +168,8 @@ class Reads:
 
     async def _read(self, method: Read, kind: Kind, state: Any, payload: Any, turn: Turn) -> bytes:
         """Runs a read handler in a thread: it must not hold up the loop, nor, once it was slow, the other reads."""
+        if isinstance(method, Inquiry):
+            return await self._inquire(method, kind, state, payload, turn)
         outcome: list[bytes] = []
         failed: list[BaseException] = []
 
@@ -188,6 +193,19 @@ class Reads:
             failure = failure_of(failed[0], f"{turn.address}.{method.name}")
             raise Refused(failure.code, failure.message) from failed[0]
         return outcome[0]
+
+    async def _inquire(self, method: Inquiry, kind: Kind, state: Any, payload: Any, turn: Turn) -> bytes:
+        try:
+            async with asyncio.timeout(self._handler_timeout_s):
+                return await self._readings.run(method, kind, state, payload, turn)
+        except TimeoutError:
+            name = f"{turn.address}.{method.name}"
+            raise Refused("timeout", f"{name} did not return within {self._handler_timeout_s:g} s") from None
+        except (LogUnavailable, LogRefused, UnreadableEvent):
+            raise
+        except Exception as error:
+            failure = failure_of(error, f"{turn.address}.{method.name}")
+            raise Refused(failure.code, failure.message) from error
 
     async def _run_slow(self, job: Callable[[], None], name: str) -> None:
         async with self._slow_slots:

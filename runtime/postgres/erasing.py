@@ -35,6 +35,7 @@ async def erase(session: Session, actor: str, partition: int, seq: int) -> int:
             events += count if name == "erase_events" else 0
             full = count == PAGE
     await session.run(query("erase_late_snapshots"), wanted)
+    await session.run(query("erase_documents"), wanted)
     await session.run(query("erased"), wanted)
     return events
 

@@ -12,7 +12,7 @@ _REFERENCE = re.compile(r"\{\{(\w+)\}\}")
 
 def _load() -> dict[str, LiteralString]:
     found: dict[str, LiteralString] = {}
-    for file in ("queries.sql", "reading.sql", "groups.sql", "archive.sql", "runs.sql"):
+    for file in ("queries.sql", "reading.sql", "groups.sql", "archive.sql", "runs.sql", "index.sql"):
         parts = _SECTION.split(files(__package__).joinpath(file).read_text())
         for name, body in zip(parts[1::2], parts[2::2], strict=True):
             assert name not in found, f"two statements are named {name}"

@@ -19,6 +19,8 @@ from typing import Any, Self
 import uvicorn
 from msgspec import Struct
 
+from tests.support.vectors import vector_of
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -73,6 +75,8 @@ class ModelServer:
         self._script: deque[Reply] = deque()
         self.requests: list[dict[str, Any]] = []
         """The bodies of what was asked."""
+        self.embedded = 0
+        """How often vectors were asked for."""
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
         config = uvicorn.Config(
@@ -106,6 +110,9 @@ class ModelServer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if scope["path"].endswith("/embeddings"):
+            await self._embed(json.loads(body), send)
+            return
         self.requests.append(json.loads(body))
         reply = self._script.popleft() if self._script else Says("nothing more is scripted")
         if isinstance(reply, Hangs):
@@ -124,6 +131,15 @@ class ModelServer:
         if isinstance(reply, BreaksOff):
             raise ConnectionResetError("scripted: the connection ends here")
         await send({"type": "http.response.body", "body": b""})
+
+    async def _embed(self, asked: dict[str, Any], send: Send) -> None:
+        self.embedded += 1
+        vectors = [vector_of(text) for text in asked["input"]]
+        rows = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        answer = {"object": "list", "data": rows, "model": asked["model"], "usage": usage}
+        await self._start(send, 200, [])
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
     @staticmethod
     async def _start(
