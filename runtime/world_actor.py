@@ -147,7 +147,7 @@ class Actor:
     ) -> None:
         """`answer` processes what a handler asks of another actor; `record` adds events to this one's log.
 
-        `reading` gives what an async query of an actor reads, whose log ends with a sequence. `screen` gives where what a
+        `reading` gives what an async query of an actor reads, whose log ends with a sequence; `screen` where what a
         command's run shows goes.
         """
         self._reading = reading

@@ -15,6 +15,7 @@ from runtime.kind import SYSTEM_EVENT_PREFIX
 from runtime.reading import Reading
 
 MODEL_STEP = "model"
+"""The name of the steps of agents that ask a model."""
 
 
 class Sent(Struct, frozen=True, omit_defaults=True):
