@@ -22,6 +22,7 @@ from actors.agents.run import AgentRun
 from actors.agents.tools import Tool, Toolset
 from actors.memory import KINDS as MEMORY
 from actors.memory.recalling import Remembers
+from actors.memory.tools import MemoryTool, memory_tools
 from actors.models.fleet import SLOTS, Slot, SlotSettings
 from actors.models.offline import HAND_OFF
 from actors.models.wire import ToolSpec
@@ -114,9 +115,10 @@ class Agent(WorkflowKind):
         self.output = None if output is None else Output(name, output)
         self.toolsets = [one for one in tools if isinstance(one, Toolset)]
         own = [one for one in tools if not isinstance(one, Toolset)]
-        self.tools: dict[str, Tool | Hosted | Agent] = {one.name: one for one in own}
+        by_memory = () if memory is None else memory_tools(memory)
+        self.tools: dict[str, Tool | Hosted | Agent | MemoryTool] = {one.name: one for one in (*own, *by_memory)}
         self.hands_off_to = {HAND_OFF + one.name: one for one in hands_off_to}
-        if len(self.tools) < len(own) or self.tools.keys() & self.hands_off_to.keys():
+        if len(self.tools) < len(own) + len(by_memory) or self.tools.keys() & self.hands_off_to.keys():
             raise BadDefinition(f"agent {name!r} has two tools of one name")
         self.fast_path = fast_path
         if fast_path and (len(own), len(self.toolsets), len(hands_off_to)) != (1, 0, 0):
@@ -141,7 +143,7 @@ class Agent(WorkflowKind):
             found += await one.specs()
         return found
 
-    def tool(self, name: str) -> Tool | Hosted | Agent | None:
+    def tool(self, name: str) -> Tool | Hosted | Agent | MemoryTool | None:
         """What it may call under that name."""
         known = self.tools.get(name)
         return known or next((found for one in self.toolsets if (found := one.find(name)) is not None), None)
@@ -156,7 +158,7 @@ class Agent(WorkflowKind):
         return await AgentRun(self, ctx, task).through()
 
 
-def _spec(one: Tool | Hosted | Agent) -> ToolSpec:
+def _spec(one: Tool | Hosted | Agent | MemoryTool) -> ToolSpec:
     if not isinstance(one, Agent):
         return one.spec
     parameters = {"type": "object", "properties": {"request": {"type": "string"}}, "required": ["request"]}

@@ -16,8 +16,11 @@ from actors.agents.output import DoesNotFit, Output, mend
 from actors.agents.planning import Plan
 from actors.agents.thinking import Thought, think
 from actors.agents.tools import ONCE, BadCall, Tool, ToolContext, told
+from actors.memory.recalling import owner
+from actors.memory.tools import MemoryTool
 from actors.models.wire import Message, ToolCall, Usage
 from actors.prompts.record import Known
+from actors.prompts.slots import About
 from actors.sessions.session import Answer, Task
 from runtime import CallFailed, Rejected, StepFailed, Workflow
 from runtime.failure import text_of
@@ -73,10 +76,22 @@ class AgentRun:
                     said = f"agent {self.agent.name!r} has worked for {seconds:g} s: that is the limit"
                     await self._hooked("request.timeout", said, Any, first)
                     raise LimitReached(said) from None
-            return await self._hooked("request.after", answer, Answer, first)
+            answer = await self._hooked("request.after", answer, Answer, first)
+            return replace(answer, learns=self._learns(first))
         except (Rejected, StepFailed, CallFailed) as error:
             await self._hooked("request.error", text_of(error), Any, first)
             raise
+
+    def _learns(self, agent: Agent) -> str:
+        """The key of the memory that is to learn of what was said; empty for none."""
+        memory, task = agent.memory, self.task
+        if memory is None or memory.learns is None or task.plan or not task.session:
+            return ""
+        return owner(memory.learns, self._about(agent)) or ""
+
+    def _about(self, agent: Agent) -> About:
+        turn = self.ctx.turn
+        return About(agent.name, self.task.session, turn.command_id, self.task.text, self.task.by or turn.principal)
 
     async def _answer(self) -> Answer:
         if self.task.plan:
@@ -187,6 +202,8 @@ class AgentRun:
         if isinstance(found, Tool):
             return await self._function(agent, found, call, place)
         given = _object(call)
+        if isinstance(found, MemoryTool):
+            return await found.call(self.ctx, self._about(agent), given, place)
         if not isinstance(found, Hosted):
             key = f"{self.ctx.key}/{place}"
             task = Task("", 0, str(given.get("request", "")), by=self.task.by)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from actors.models.wire import Message
 from actors.sessions.session import (
     Adopted,
@@ -11,8 +9,7 @@ from actors.sessions.session import (
     Event,
     Over,
     Session,
-    Waiting,
-    Work,
+    Status,
     session,
 )
 from actors.sessions.transcript import Line
@@ -23,20 +20,6 @@ from runtime.reading import Reading, payload_of
 MAX_PAGE = 1000
 SCAN = 200
 """Events that are read at once in search of a message."""
-
-
-class Status(Struct, frozen=True, omit_defaults=True):
-    """Who is at work, and what waits. `messages` are those that are remembered, `said` all that ever were.
-
-    `at` is when the last message was said (Unix seconds); `source` the session that it was forked from.
-    """
-
-    messages: int
-    said: int
-    running: Work | None
-    waiting: tuple[Waiting, ...]
-    at: float = 0.0
-    source: str = ""
 
 
 @session.query

@@ -26,6 +26,9 @@ from schemas.control import Ended as Told
 from schemas.wire import Failure
 
 KIND = "session"
+INGESTION = "memory-ingestion"
+"""The kind of the workflow that learns from a session (actors.memory)."""
+
 ROUTER = "router"
 """The kind that a message is for when it names nobody (actors.router)."""
 
@@ -66,6 +69,20 @@ class Session(Struct, frozen=True, omit_defaults=True):
     waiting: tuple[Waiting, ...] = ()
     state: dict[str, msgspec.Raw] = {}
     temp: dict[str, msgspec.Raw] = {}
+    source: str = ""
+
+
+class Status(Struct, frozen=True, omit_defaults=True):
+    """Who is at work, and what waits. `messages` are those that are remembered, `said` all that ever were.
+
+    `at` is when the last message was said (Unix seconds); `source` the session that it was forked from.
+    """
+
+    messages: int
+    said: int
+    running: Work | None
+    waiting: tuple[Waiting, ...]
+    at: float = 0.0
     source: str = ""
 
 
@@ -194,13 +211,23 @@ class Task(Struct, frozen=True, omit_defaults=True):
 class Answer(Struct, frozen=True, omit_defaults=True):
     """What an agent's run results in: its last words, and all that it adds to the conversation.
 
-    `output` is the answer of an agent that answers in a shape.
+    `output` is the answer of an agent that answers in a shape; `learns` the key of the memory that is to learn of it.
     """
 
     text: str
     messages: tuple[Message, ...] = ()
     agent: str = ""
     output: Any = None
+    learns: str = ""
+
+
+class Ingest(Struct, frozen=True):
+    """Messages of a session, from and to, that a memory is to learn of."""
+
+    owner: str
+    session: str
+    first: int
+    last: int
 
 
 class Heard(Struct, frozen=True):
@@ -277,6 +304,10 @@ def over(state: Session, ctx: Turn, told: Told) -> list[Event] | None:
         try:
             answer = msgspec.convert(told.result, Answer)
             messages = answer.messages or (Message("assistant", answer.text, name=answer.agent),)
+            if answer.learns:
+                last = state.transcript.said + len(messages)
+                ingest = Ingest(answer.learns, ctx.key, running.number, last)
+                ctx.tell(INGESTION, run_key(ctx.key, told.id), "run", ingest)
         except msgspec.ValidationError as wrong:
             error = Failure("bad_result", f"{running.agent} gives what is no answer: {wrong}")
     ended = Over(told.id, ctx.now, messages, error)

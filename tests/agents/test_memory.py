@@ -7,13 +7,21 @@ from typing import Any
 
 import pytest
 
-from actors.memory import KINDS, Found, Recalled, memory
+from actors.agents import Agent
+from actors.memory import KINDS, Found, Recalled, Remembers, consolidation, memory
 from actors.memory.items import Decision, Item, Source, owner_key
+from actors.memory.memory import Learned
+from actors.models.calling import Caller
+from actors.models.current import using
 from actors.models.embedding import embedding_by, packed, unpacked
+from actors.models.fleet import Fleet, SlotSettings
+from actors.sessions import session
+from actors.sessions.prompting import Sent
 from runtime import Rejected
 from runtime.index import Compared
 from runtime.testing import World
 from schemas.address import encode_token
+from tests.agents.scripted import Scripted
 from tests.support.vectors import Letters
 
 ALICE = "user/alice"
@@ -152,6 +160,85 @@ def test_given_a_deleted_memory_when_searched_then_nothing_of_before_is_found(wo
     assert ids(search(world, "trains")) == []
     store(world, "likes ships")
     assert ids(search(world, "likes trains ships")) == ["m0000001"]
+
+
+def test_given_items_that_say_the_same_when_consolidated_then_the_newest_of_each_stays(world: World) -> None:
+    for text in ("likes night trains", "Likes night trains!", "likes ships", "likes the night trains", "pays by card"):
+        store(world, text)
+        world.advance(1)
+    assert world.ask(consolidation, ALICE, "run", {}) == 2
+    left = world.query(memory, ALICE, "list", {}, type=list[Item])
+    assert [item.text for item in left] == ["likes ships", "likes the night trains", "pays by card"]
+    assert world.ask(consolidation, ALICE, "run", {}, id="again") == 0
+
+
+def talk(world: World, *texts: str) -> None:
+    for text in texts:
+        world.tell(session, "s1", "say", {"text": text, "agent": "clerk"}, principal="alice")
+
+
+def test_given_an_agent_with_memory_when_people_tell_of_themselves_then_it_learns_and_is_told_later() -> None:
+    world = World(Agent("clerk", instructions="Be kind.", memory=Remembers()), always_replay=True)
+    talk(world, "Hello! My name is Alice. I live in Lisbon.", "I live in Lisbon", "What is new?")
+    texts = [item.text for item in world.query(memory, ALICE, "list", {}, type=list[Item])]
+    assert texts == ["My name is Alice", "I live in Lisbon"]
+    talk(world, "I live in Porto now", "Always answer in one line.", "Please forget my name")
+    items = world.query(memory, ALICE, "list", {}, type=list[Item])
+    assert [(item.id, item.text, item.kind) for item in items] == [
+        ("m0000002", "I live in Porto now", "semantic"),
+        ("m0000003", "Always answer in one line", "procedural"),
+    ]
+    learned = [event for event in world.events(memory, ALICE) if isinstance(event, Learned)]
+    assert [[one.op for one in event.decisions] for event in learned] == [
+        ["ADD", "ADD"], ["NOOP"], ["UPDATE"], ["ADD"], ["DELETE"],
+    ]  # fmt: skip
+    assert learned[2].source.session == "s1"
+    heard = world.ask(session, "s2", "say", {"text": "Where do I live?", "agent": "clerk"}, principal="alice")
+    told = world.query(session, "s2", "prompt", {"run": heard["run"]}, type=Sent)
+    assert "- I live in Porto now" in told.messages[0].content
+    assert told.memories == {ALICE: ("m0000002",)}
+    world.replay()
+
+
+def test_given_a_model_when_a_conversation_is_learned_then_what_it_says_of_unknown_items_is_not_done() -> None:
+    scripted = Scripted()
+    id = "m0000001"
+    scripted.says(
+        "Nice.",
+        '{"facts": [{"text": "Alice moved to Porto"}, {"text": "Alice likes ships"}, {"text": "x", "forget": true}]}',
+        '{"decisions": [{"op": "update", "id": "' + id + '", "text": "Alice lives in Porto"}, {"op": "ADD", '
+        '"text": "Alice likes ships", "kind": "episodic"}, {"op": "DELETE", "id": "m7777777"}, {"op": "burn"}]}',
+    )
+    fleet = Fleet({"generate": SlotSettings(model="a/model")})
+    with using(Caller(fleet, lambda _: scripted)):
+        world = World(Agent("clerk", memory=Remembers(tools=False)), always_replay=True)
+        store(world, "Alice lives in Lisbon")
+        talk(world, "I moved to Porto, and I like ships")
+    items = world.query(memory, ALICE, "list", {}, type=list[Item])
+    assert [(item.text, item.kind) for item in items] == [
+        ("Alice lives in Porto", "semantic"),
+        ("Alice likes ships", "episodic"),
+    ]
+    assert len(scripted.asked) == 3
+    assert f"{id}: Alice lives in Lisbon" in scripted.asked[2].messages[-1].content
+    learned = next(event for event in world.events(memory, ALICE) if isinstance(event, Learned))
+    assert [one.op for one in learned.decisions] == ["UPDATE", "ADD", "NOOP", "NOOP"]
+
+
+def test_given_tools_of_memory_when_the_model_calls_them_then_it_remembers_and_recalls() -> None:
+    scripted = Scripted()
+    scripted.calls("remember", text="Alice is allergic to nuts")
+    scripted.says("Noted.")
+    scripted.calls("recall", text="nuts")
+    scripted.says("You are allergic to nuts.")
+    with using(Caller(Fleet(), lambda _: scripted)):
+        world = World(Agent("clerk", memory=Remembers(learns=None)), always_replay=True)
+        talk(world, "I cannot eat nuts", "What can I not eat, nuts?")
+        nobody = world.ask(session, "s9", "say", {"text": "Remember me", "agent": "clerk"})
+    results = [one.content for request in scripted.asked for one in request.messages if one.role == "tool"]
+    assert results[0] == "remembered as m0000001"
+    assert '["Alice is allergic to nuts"]' in results
+    assert nobody["status"] == "running"
 
 
 @pytest.mark.parametrize(
