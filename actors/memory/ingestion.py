@@ -10,13 +10,13 @@ Each is recorded before the next begins: a run that is cut off asks nobody again
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from actors.memory.items import Decision, Item, ItemKind, Source
+from actors.memory.items import Decision, Item, ItemKind, Op, Source
 from actors.memory.memory import KIND, MAX_DECISIONS
 from actors.memory.rules import Fact, decided, facts
 from actors.memory.searching import Found
@@ -77,7 +77,8 @@ async def ingestion(ctx: Workflow, ingest: Ingest) -> list[str]:
         if _offline("extract"):
             return facts([line.message.content for line in lines if line.message.role == "user"])
         said = "\n".join(f"{one.message.role}: {one.message.content}" for one in lines if one.message.content)
-        return (await _asked("extract", EXTRACT, said[-MAX_CHARACTERS:], Extracted)).facts[:MAX_DECISIONS]
+        extracted: Extracted = await _asked("extract", EXTRACT, said[-MAX_CHARACTERS:], Extracted)
+        return extracted.facts[:MAX_DECISIONS]
 
     async def decide(owner: str) -> list[Decision]:
         known = [
@@ -129,7 +130,7 @@ async def _decisions(found: list[Fact], items: dict[str, Item]) -> list[Decision
         elif op in ("ADD", "UPDATE") and not one.text.strip():
             decisions.append(Decision("NOOP", id=one.id, why="the model gave no text"))
         else:
-            decisions.append(Decision(op, one.text, one.id, one.kind, one.why))  # type: ignore[arg-type]  # checked
+            decisions.append(Decision(cast("Op", op), one.text, one.id, one.kind, one.why))
     return decisions
 
 

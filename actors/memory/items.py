@@ -15,6 +15,8 @@ ItemKind = Literal["semantic", "episodic", "procedural"]
 
 ITEM_KINDS: tuple[ItemKind, ...] = get_args(ItemKind)
 
+Op = Literal["ADD", "UPDATE", "DELETE", "NOOP"]
+
 Scope = Literal["user", "session", "app"]
 
 RESERVED = ("kind", "at", "session")
@@ -68,7 +70,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
         vector, model: of the text, where there is a model that makes them.
     """
 
-    op: Literal["ADD", "UPDATE", "DELETE", "NOOP"]
+    op: Op
     text: str = ""
     id: str = ""
     kind: ItemKind = "semantic"

@@ -13,8 +13,8 @@
 from actors.sessions.forking import forking
 from actors.sessions.prompting import prompt
 from actors.sessions.pruning import mark, prune
-from actors.sessions.reading import Status, history, status
-from actors.sessions.session import Session, session
+from actors.sessions.reading import history, status
+from actors.sessions.session import Session, Status, session
 from actors.sessions.summing_up import summing_up
 from actors.sessions.transcript import Line, Transcript
 from actors.sessions.values import scope

@@ -8,8 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.sessions.reading import Status
-from actors.sessions.session import Heard, session
+from actors.sessions.session import Heard, Status, session
 from actors.sessions.transcript import Line
 from runtime.client import Client
 from tests.support.model_server import Calls, Hangs, ModelServer, Says
