@@ -26,6 +26,7 @@ from runtime.cli import (
     replay,
     runs,
     schedules,
+    sessions,
     tenants,
     version,
 )
@@ -55,8 +56,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 NOUNS = (
-    actors, runs, schedules, approvals, gateway, intake, log, replay, dead, partitions, tenants, groups, db, infra,
-    keys, version, init, dev,
+    actors, runs, schedules, sessions, approvals, gateway, intake, log, replay, dead, partitions, tenants, groups, db,
+    infra, keys, version, init, dev,
 )  # fmt: skip
 for noun in NOUNS:
     noun.register(app)

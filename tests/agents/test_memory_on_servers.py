@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
+
+import msgspec
+import pytest
 
 from actors.memory import KINDS, Found, memory
 from actors.memory.items import Item
 from actors.models.embedding import embedding_by
+from actors.sessions import session
 from runtime.client import Client
 from runtime.testing import World
+from tests.cli.command import Runtime
+from tests.support.model_server import Hangs, ModelServer, Says
 from tests.support.system import System, run, until
 from tests.support.vectors import Letters
 
@@ -84,3 +91,54 @@ def test_given_memories_in_postgres_when_dropped_and_rebuilt_then_they_answer_th
 
     with embedding_by(letters):
         run(scenario())
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TROUPE_TEST_DESK", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_FLEET", str(tmp_path / "fleet.yaml"))
+    return tmp_path
+
+
+def test_given_a_pod_that_is_killed_while_it_learns_then_each_model_is_asked_once_and_each_item_is_there_once(
+    system: System, room: Path
+) -> None:
+    learned = '{"facts": [{"text": "Alice is allergic to nuts"}, {"text": "Alice lives in Porto"}]}'
+    added = '{"op": "ADD", "text": "Alice is allergic to nuts"}, {"op": "ADD", "text": "Alice lives in Porto"}'
+    verified = '{"decisions": [' + added + "]}"
+    runtime = Runtime(system.environment(), room)
+
+    async def scenario(server: ModelServer) -> list[Item]:
+        pod = await asyncio.to_thread(system.start_pod, "tests.agents.mindful")
+        async with system.client() as client:
+            say = {"text": "No nuts for me in Porto, please", "agent": "mindful"}
+            await client.ask(session, "s1", "say", say)
+            # The answer and the extraction are recorded, and who decides hangs.
+            await until(lambda: server.calls == 3)
+            pod.kill()
+            await asyncio.to_thread(system.start_pod, "tests.agents.mindful")
+
+            async def there() -> list[Item]:
+                found = await client.query(memory, "session/s1", "list", {}, type=list[Item])
+                return found if len(found) == 2 else []
+
+            return await until(there)  # type: ignore[no-any-return]  # what `there` gives
+
+    with ModelServer() as server:
+        model = {"model": "openai/stand-in", "api_base": server.url, "timeout_s": 600}
+        fleet = {"generate": model, "embed": {"model": "openai/vectors", "api_base": server.url}}
+        (room / "fleet.yaml").write_bytes(msgspec.yaml.encode({"fleet": fleet}))
+        server.script(Says("Noted.", piece=64), Says(learned, piece=512), Hangs(), Says(verified, piece=512))
+        items = run(scenario(server))
+        assert [item.text for item in items] == ["Alice is allergic to nuts", "Alice lives in Porto"]
+        assert {item.model for item in items} == {"openai/vectors"}
+        # The call that hung was not answered, and was made anew; the others were paid for once.
+        assert server.calls == 4
+        lines = [json.loads(line) for line in runtime.ok("sessions", "export", "s1").out.splitlines()]
+        assert [line["message"]["content"] for line in lines] == ["No nuts for me in Porto, please", "Noted."]
+        sent = runtime.ok("sessions", "prompt", "s1", lines[0]["run"], "--json").json
+        assert [message["content"] for message in sent["messages"]] == ["No nuts for me in Porto, please"]
+        assert runtime.ok("sessions", "expire", "--idle-days", "1").out == "no session is so old\n"
+        gone = runtime.ok("sessions", "expire", "--idle-days", "0", "--delete", "--json").json["sessions"]
+        assert [(one["session"], one["messages"], one["deleted"]) for one in gone] == [("s1", 2, True)]
+        assert runtime.ok("sessions", "export", "s1").out == ""

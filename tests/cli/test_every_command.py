@@ -102,9 +102,12 @@ ELSEWHERE: dict[str, Words] = {
     "runs complete": ("token",),
     "runs fail": ("token", "why"),
     "runs signal-with-start": ("clerk", "walked", "go"),
+    "sessions expire": ("--idle-days", "0"),
+    "sessions export": ("walked",),
+    "sessions prompt": ("walked", "run"),
 }
 """tests/cli/test_processes.py and test_groups.py: they need servers, or groups, of their own; and tests/gateway/
-test_besides.py: they need workflows, and tokens."""
+test_besides.py: they need workflows, and tokens. tests/agents/test_memory_on_servers.py: they need sessions."""
 
 WITH_THE_LOG = {"db migrate", "log archive", "log restore", "log segments"}
 """Commands that ask Postgres, and no pod."""

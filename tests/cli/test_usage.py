@@ -52,7 +52,7 @@ def test_the_commands_are_those_that_scripts_may_rely_on() -> None:
         "runs signal-with-start",
         "runs terminate", "runs update", "runs wait", "schedules backfill", "schedules create", "schedules delete",
         "schedules describe", "schedules list", "schedules pause", "schedules resume", "schedules trigger",
-        "schedules up", "tenants", "version",
+        "schedules up", "sessions expire", "sessions export", "sessions prompt", "tenants", "version",
     }  # fmt: skip
 
 
