@@ -20,7 +20,7 @@ log.py         what a run left in Postgres
 closing.py     what is asked of the system at the end
 evidence.py    all of that together, and the verdict
 verify.py      the verdict found: check_log.py, check_record.py, check_flows.py, check_agents.py, check_steps.py,
-               check_streams.py, lives.py (deleted actors)
+               check_streams.py, check_shown.py, lives.py (deleted actors)
 report.py      the verdict said, and the journal of an actor when it is bad
 planted/       known bugs that pods can be given, each of which chaos must catch
 """

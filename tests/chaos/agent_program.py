@@ -71,7 +71,7 @@ class Talk(Program):
         await self.calls.send(entry, args, self.chance, KEPT[entry.method])
         if entry.outcome == "done" and self.chance.random() < CALLED_OFF:
             await asyncio.sleep(self.chance.uniform(0.0, LONGEST_PAUSE_S))
-            order = entry_of(actor, MESSAGES + number, CALL_OFF, 0, via="client", session="")
+            order = entry_of(actor, MESSAGES + number, CALL_OFF, 0, via="client", session=self.session)
             await self.calls.send(order, {"run": entry.id}, self.chance, KEPT[CALL_OFF])
             return order.outcome != "stuck"
         return entry.outcome != "stuck"
@@ -82,7 +82,7 @@ class Talk(Program):
         method = "interrupt" if what < INTERRUPTS else "reject" if what < INTERRUPTS + REJECTS else "say"
         assert method in SAID
         target = chance.choice(self.others)
-        entry = entry_of(actor, number, method, 0, via="client", session="", target=target)
+        entry = entry_of(actor, number, method, 0, via="client", session=self.session, target=target)
         rounds = [self._round(address_of(target).key) for _ in range(chance.randint(0, MOST_ROUNDS))]
         if chance.random() < HANDED:
             rounds.insert(chance.randint(0, len(rounds)), (Call(HAND_OFF),))

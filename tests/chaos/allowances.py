@@ -26,6 +26,9 @@ from tests.support.blocks import Stored
 COMMANDS = "p."
 """How the subjects of stored commands begin, in every stream of theirs."""
 
+SHOWN_WHATEVER = ("kill", "term", "churn", "gateway-kill", "gateway-stop", "postgres", "disk-postgres", "clock")
+"""Faults that take nothing of what runs show: that goes to the broker before its step is recorded."""
+
 FLIGHT_S = 15.0
 """A command that was answered before a restored backup's moment was committed before it; callers hear of it this much
 later at most."""
@@ -41,6 +44,7 @@ class Allowances:
         facts_may_be_missing: subjects of EV from which facts were taken.
         given_again: (first, last) sequences of EV that were taken, and are those of others now: who had come so far by
             then, in any session, never hears of these.
+        shown_may_be_missing: a broker was away, or a pod's connection to it: what runs show waits for nobody.
         went_back: when the broker's sequences went back, in Unix seconds.
         restored: (from, to) in Unix seconds: answers given then may differ from the log's in value and sequence.
     """
@@ -48,6 +52,7 @@ class Allowances:
     may_be_missing: frozenset[tuple[str, str]] = frozenset()
     facts_may_be_missing: frozenset[str] = frozenset()
     given_again: tuple[tuple[int, int], ...] = ()
+    shown_may_be_missing: bool = False
     went_back: tuple[float, ...] = ()
     restored: tuple[tuple[float, float], ...] = ()
 
@@ -78,6 +83,7 @@ def allowed(history: Iterable[Fault]) -> Allowances:
             for fault in lost
             if (taken := [message.sequence for message in fault.lost.get(EV_STREAM, [])])
         ),
+        shown_may_be_missing=any(fault.kind not in SHOWN_WHATEVER for fault in history),
         went_back=tuple(fault.at for fault in history if fault.kind == "power"),
         restored=tuple((fault.since, fault.until + FLIGHT_S) for fault in history if fault.kind == "restore"),
     )

@@ -21,11 +21,14 @@ FROM_LOG = 0
 
 
 class Session(NamedTuple):
-    """What there is of one session: its name, position → event of the log, and the commands that were answered."""
+    """What there is of one session: its name, position → event of the log, and what was answered.
+
+    Of that, (`<kind>/<key>`, command).
+    """
 
     name: str
     events: Mapping[str, Event]
-    answered: set[str]
+    answered: set[tuple[str, str]]
     allowed: Allowances
 
     @property
@@ -47,10 +50,10 @@ def check(evidence: Evidence, verdict: Verdict) -> None:
         for event in found:
             if event.session is not None:
                 events[f"{tenant}/{event.session}"][f"{event.lane}:{event.position}"] = event
-    answered: dict[str, set[str]] = defaultdict(set)
+    answered: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for entry in evidence.record.entries:
         if entry.session and entry.outcome in ("done", "rejected"):
-            answered[entry.session].add(entry.id)
+            answered[entry.session].add((entry.actor.partition("/")[2], entry.id))
     sessions = {name: Session(name, events[name], ids, evidence.allowed) for name, ids in answered.items()}
     for name, session in sessions.items():
         _check_facts(session, "the stream", evidence.facts.get(name, ()), verdict)
@@ -65,12 +68,12 @@ def _check_facts(session: Session, where: str, facts: Sequence[Seen], verdict: V
     name, events = session.name, session.events
     ours = [fact for fact in facts if _is_of(events, fact)]
     seen = Counter(fact.position for fact in ours)
-    results = Counter(fact.command for fact in facts if fact.type in ("result", "error"))
+    results = Counter((fact.actor, fact.command) for fact in facts if fact.type in ("result", "error"))
     if not session.may_lack:
         for position in events.keys() - seen.keys():
             verdict.lost.append((name, f"{where} has no fact of the event at {position}"))
-        for command in session.answered - results.keys():
-            verdict.lost.append((name, f"{where} has no result of {command}"))
+        for actor, command in session.answered - results.keys():
+            verdict.lost.append((name, f"{where} has no result of {command} of {actor}"))
     for fact in facts:
         if fact.position is not None and not _is_of(events, fact) and not session.allowed.answer_may_differ(fact.at):
             found = f"{where} has a fact of {fact.position} by {fact.command}, and the log has no such event there"
@@ -78,16 +81,16 @@ def _check_facts(session: Session, where: str, facts: Sequence[Seen], verdict: V
     for what, count in (seen + results).items():
         if count > session.most:
             verdict.duplicated.append((name, f"{where} has {what} {count} times"))
-    last = 0
+    last: Counter[str] = Counter()
     newest = {fact.position: number for number, fact in enumerate(ours)}
     for number, fact in enumerate(ours):
         assert fact.position is not None
         if newest[fact.position] != number:
             continue  # it was published again
-        seq = events[fact.position].seq
-        if seq < last:
-            verdict.reordered.append((name, f"{where} has event {seq} behind {last}"))
-        last = max(last, seq)
+        actor, seq = events[fact.position].actor, events[fact.position].seq
+        if seq < last[actor]:
+            verdict.reordered.append((name, f"{where} has event {seq} behind {last[actor]} of {actor}"))
+        last[actor] = max(last[actor], seq)
 
 
 def _is_of(events: Mapping[str, Event], fact: Seen) -> bool:
@@ -135,7 +138,7 @@ def _ghosts(seen: Sequence[Seen], facts: Sequence[Seen]) -> list[Seen]:
 
 
 def _same(one: Seen, other: Seen | None) -> bool:
-    return other is not None and one[:4] == other[:4]
+    return other is not None and one._replace(at=0.0) == other._replace(at=0.0)
 
 
 def _check_against_stream(

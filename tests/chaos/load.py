@@ -106,7 +106,8 @@ class Load:
                     chance = random.Random(f"{plan.seed}/{tenant}/{key}")
                     kind = "errand" if letter in RUNS else "counter"
                     actor = f"{tenant}/{kind}/{key}"
-                    session = key if letter in "srh" and number * 3 + place < plan.sessions else ""
+                    read = {"a": number * 3}.get(letter, number * 3 + place if letter in "srh" else plan.sessions)
+                    session = key if read < plan.sessions else ""
                     others = [f"{tenant}/counter/{other}" for other in keys.get("l") or [key]]
                     program = PROGRAMS.get(letter, Strict)
                     found.append(program(calls, actor, session, others, chance, self._think_s, self._end, plan.looks))

@@ -45,7 +45,7 @@ class Log:
         inbox: (actor, command id) → (seq, failed, result as JSON).
         left: what should be gone: (actor or lane, what it is).
         snapshots: actor → (seq, value).
-        payloads: (actor, seq) → the event as JSON, of sessions.
+        payloads: (actor, seq) → the event as JSON, of sessions and of what agents' models said.
     """
 
     events: dict[str, list[Event]]
@@ -98,7 +98,8 @@ SELECT {_NAME}, s.seq, (s.state::json->>'value')::int FROM snapshots s JOIN acto
 WHERE a.kind = 'counter'
 """
 _PAYLOADS = f"""
-SELECT {_NAME}, e.seq, e.payload::text FROM events e JOIN actors a USING (actor) WHERE a.kind = 'session'
+SELECT {_NAME}, e.seq, e.payload::text FROM events e JOIN actors a USING (actor)
+WHERE a.kind = 'session' OR e.payload->>'step' = 'model'
 """
 
 _OWNERS = """

@@ -16,7 +16,7 @@ import msgspec
 from runtime.client import Client, StreamReset
 from runtime.errors import TroupeError
 from schemas.wire import Fact
-from tests.chaos.record import Reading, Seen
+from tests.chaos.record import Reading, Seen, seen_of
 from tests.chaos.web import Web
 
 CUT_AFTER_S = (1.0, 6.0)
@@ -66,7 +66,7 @@ class Reader:
 
     def note(self, sequence: int, fact: Fact) -> None:
         """A fact was seen."""
-        self.reading.seen.append(Seen(sequence, fact.type, fact.command, fact.position))
+        self.reading.seen.append(seen_of(sequence, fact))
         if fact.type in ("result", "error"):
             self._results.add(fact.command)
         self._after = sequence or self._after

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from schemas.wire import Fact
+
 TOO_LATE = "too-late"
 """The method of what is said to a run that has ended, and meant to be refused."""
 
@@ -21,6 +23,8 @@ SAID = ("say", "interrupt", "reject")
 
 CALL_OFF = "cancel"
 """That of a message's end."""
+
+_values = msgspec.json.Decoder(list[msgspec.Raw])
 
 Outcome = Literal["done", "rejected", "cancelled", "terminated", "timed_out", "failed", "stuck", "stored", "unknown"]
 Via = Literal["client", "raw", "http", "publish"]
@@ -92,10 +96,21 @@ class Look(msgspec.Struct, array_like=True):
     at: float = 0.0
 
 
+class Shown(NamedTuple):
+    """Progress: some values of an attempt at a step, as JSON; `first` is the number of the first of them."""
+
+    step: str
+    occurrence: int
+    attempt: int
+    first: int
+    values: tuple[str, ...]
+
+
 class Seen(NamedTuple):
     """One fact as a reader got it. `sequence` is the stream's, 0 for one from the log, -1 where a reset was told.
 
-    `at` is when the stream stored it (Unix seconds), 0.0 where nobody asked.
+    `at` is when the stream stored it (Unix seconds), 0.0 where nobody asked. `actor` is `<kind>/<key>`, `shown` of
+    progress.
     """
 
     sequence: int
@@ -103,6 +118,17 @@ class Seen(NamedTuple):
     command: str
     position: str | None
     at: float = 0.0
+    actor: str = ""
+    shown: Shown | None = None
+
+
+def seen_of(sequence: int, fact: Fact, at: float = 0.0) -> Seen:
+    """What is kept of a fact."""
+    shown = None
+    if fact.type == "progress":
+        values = tuple(bytes(value).decode() for value in _values.decode(fact.data))
+        shown = Shown(fact.name, fact.occurrence, fact.attempt, fact.first, values)
+    return Seen(sequence, fact.type, fact.command, fact.position, at, f"{fact.kind}/{fact.key}", shown)
 
 
 class Reading(msgspec.Struct, array_like=True):

@@ -55,7 +55,8 @@ def streams(record: Record) -> str:
     readings = record.readings
     facts, cuts = sum(len(reading.seen) for reading in readings), sum(reading.cuts for reading in readings)
     resets = sum(seen.sequence == -1 for reading in readings for seen in reading.seen)
-    return f"streams: {len(readings)} readers, {cuts} cuts, {facts} facts, {resets} resets"
+    shown = sum(len(seen.shown.values) for reading in readings for seen in reading.seen if seen.shown is not None)
+    return f"streams: {len(readings)} readers, {cuts} cuts, {facts} facts, {shown} values shown, {resets} resets"
 
 
 def waits(record: Record) -> str:

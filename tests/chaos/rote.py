@@ -58,6 +58,11 @@ def mark_step(number: int, place: int) -> str:
     return f"{MARK}-{number}.{place}"
 
 
+def pieces_of(text: str) -> list[str]:
+    """The pieces in which the model says something."""
+    return _PIECE.findall(text)
+
+
 def answer(messages: Sequence[Message]) -> Message:
     """What the model says to a conversation; who says it is the agent's business."""
     said = [number for number, message in enumerate(messages) if message.role == "user"]
@@ -81,7 +86,7 @@ class Rote:
         """See Model. Never fails."""
         message = answer(request.messages)
         _note(request.messages)
-        for piece in _PIECE.findall(message.content):
+        for piece in pieces_of(message.content):
             await asyncio.sleep(PIECE_S)
             yield Delta(piece)
         finish = "tool_calls" if message.tool_calls else "stop"

@@ -62,10 +62,10 @@ def right() -> Evidence:
         (T, "a-1"): (1, False, "2"),
     }
     facts = [
-        Seen(1, "event", "a-1", "0:1"),
-        Seen(2, "result", "a-1", None),
-        Seen(5, "event", "a-2", "0:2"),
-        Seen(6, "result", "a-2", None),
+        Seen(1, "event", "a-1", "0:1", actor="counter/a"),
+        Seen(2, "result", "a-1", None, actor="counter/a"),
+        Seen(5, "event", "a-2", "0:2", actor="counter/a"),
+        Seen(6, "result", "a-2", None, actor="counter/a"),
     ]
     record = Record(
         [
@@ -541,10 +541,10 @@ def test_given_facts_that_a_power_cut_took_when_readers_had_seen_them_then_that_
 def test_given_a_power_cut_when_a_reader_misses_what_is_above_all_that_it_had_seen_then_it_is_lost() -> None:
     evidence = right()
     cut(evidence)
-    reused = Seen(3, "result", "a-2", None)
+    reused = Seen(3, "result", "a-2", None, actor="counter/a")
     evidence.facts = {S: [*evidence.facts[S], reused]}
     assert verify(evidence).good, "its place was another fact's, and the reader is not told"
-    evidence.facts = {S: [*evidence.facts[S], Seen(7, "result", "a-2", None)]}
+    evidence.facts = {S: [*evidence.facts[S], Seen(7, "result", "a-2", None, actor="counter/a")]}
     assert "was never given 7" in found(evidence)
 
 

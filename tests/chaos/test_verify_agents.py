@@ -12,12 +12,15 @@ import pytest
 from actors.models.wire import Message
 from actors.sessions.session import Answer, Began, Event, Over, Queued, Waiting, Withdrawn, Work
 from schemas.wire import Failure
+from tests.chaos import check_shown
+from tests.chaos.allowances import Allowances
 from tests.chaos.check_agents import run_of
-from tests.chaos.evidence import Evidence, Mark
+from tests.chaos.check_shown import ATTEMPTS
+from tests.chaos.evidence import Evidence, Mark, Verdict
 from tests.chaos.log import Event as Logged
 from tests.chaos.log import Log
-from tests.chaos.record import Entry, Look, Record
-from tests.chaos.rote import ADD, HAND_OFF, MARK, Call, Plan, answer
+from tests.chaos.record import Entry, Look, Reading, Record, Seen, Shown
+from tests.chaos.rote import ADD, HAND_OFF, MARK, Call, Plan, answer, pieces_of
 from tests.chaos.test_verify import entry, event, found, words
 from tests.chaos.verify import verify
 
@@ -231,3 +234,82 @@ def test_given_a_counter_that_counts_otherwise_when_verified_then_that_is_found(
         events.clear()
     assert "had a counter add {5: 1}, and it counted" in found(evidence)
     assert word in words(verify(evidence))
+
+
+EPOCHS = {"a-1-1": 2, "a-1-2": 1}
+
+
+def shown() -> Evidence:
+    """What the runs of the first two messages showed; the first one's second call by two attempts."""
+    evidence = right()
+    facts: list[Seen] = []
+    for id, answered in (("a-1-1", FIRST), ("a-1-2", SECOND)):
+        run, occurrence = run_of(S, id), 0
+        events = evidence.log.events[run]
+        for at, one in enumerate(events):
+            if one.step != "model":
+                continue
+            said = [message for message in answered if message.role == "assistant"][occurrence]
+            step = {"occurrence": occurrence, "result": {"message": said}}
+            events[at] = one._replace(session="a", epoch=EPOCHS[id])
+            evidence.log.payloads[run, one.seq] = msgspec.json.encode(step).decode()
+            whole = [(EPOCHS[id], pieces_of(said.content))]
+            before = [(1, pieces_of(said.content)[:2])] if (id, occurrence) == ("a-1-1", 1) else []
+            for epoch, pieces in (*before, *whole):
+                for first, piece in enumerate(pieces):
+                    progress = Shown("model", occurrence, epoch * ATTEMPTS + 3, first, (f'{{"text":"{piece}"}}',))
+                    name = run.partition("/")[2]
+                    facts.append(Seen(len(facts) + 1, "progress", id, None, 0.0, name, progress))
+            occurrence += 1
+    evidence.facts = {READ: facts}
+    evidence.record.readings.append(Reading(READ, "nats", list(facts), 1, True))
+    return evidence
+
+
+READ = "acme/a"
+
+
+def of_session(evidence: Evidence) -> str:
+    """What is found of the session that was read, as one text."""
+    verdict = Verdict()
+    check_shown.check(evidence, verdict)
+    assert all(name == READ for findings in verdict.findings.values() for name, _ in findings)
+    return "\n".join(text for findings in verdict.findings.values() for _, text in findings)
+
+
+def replaced(evidence: Evidence, at: int, **more: Any) -> Evidence:
+    """Another progress in place of one, from 0."""
+    facts = list(evidence.facts[READ])
+    one = facts[at].shown
+    assert one is not None
+    facts[at] = facts[at]._replace(shown=one._replace(**more))
+    evidence.facts = {READ: facts}
+    return evidence
+
+
+def test_given_values_that_were_shown_as_they_should_be_when_verified_then_nothing_is_found() -> None:
+    assert of_session(shown()) == ""
+
+
+def test_given_a_value_that_was_lost_when_verified_then_it_is_found_unless_a_fault_may_take_it() -> None:
+    evidence = shown()
+    evidence.facts = {READ: [*evidence.facts[READ][:-1]]}
+    assert "call 1 of run a-1-2 shows" in of_session(evidence)
+    evidence.allowed = Allowances(shown_may_be_missing=True)
+    assert of_session(evidence) == ""
+
+
+def test_given_an_attempt_that_nothing_tells_from_the_one_before_when_verified_then_it_is_found() -> None:
+    evidence = shown()
+    again = next(at for at, one in enumerate(evidence.facts[READ]) if one.shown and one.shown.occurrence == 1) + 2
+    found = of_session(replaced(evidence, again, attempt=1 * ATTEMPTS + 3))
+    assert f"shows value 0 of attempt {ATTEMPTS + 3} behind 1" in found
+
+
+def test_given_an_attempt_behind_the_one_that_was_recorded_when_verified_then_it_was_said_twice() -> None:
+    evidence = replaced(shown(), -1, attempt=7 * ATTEMPTS)
+    assert "shows an attempt of epoch 7, and 1 recorded it" in of_session(evidence)
+
+
+def test_given_a_value_that_the_model_never_said_when_verified_then_it_is_found() -> None:
+    assert "shows ['what'] from 0 on" in of_session(replaced(shown(), 0, values=('{"text":"what"}',)))

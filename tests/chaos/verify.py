@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import check_agents, check_flows, check_log, check_record, check_steps, check_streams
+from tests.chaos import check_agents, check_flows, check_log, check_record, check_shown, check_steps, check_streams
 from tests.chaos.evidence import Evidence, Verdict
 
 
@@ -14,6 +14,7 @@ def verify(evidence: Evidence) -> Verdict:
     check_steps.check(evidence, verdict)
     check_agents.check(evidence, verdict)
     check_streams.check(evidence, verdict)
+    check_shown.check(evidence, verdict)
     astray = check_flows.strays(evidence)
     verdict.stuck += [finding for finding in evidence.log.left if finding[0] not in astray]
     return verdict

@@ -14,7 +14,7 @@ from nats.js.errors import Error as JetStreamError
 
 from runtime.jetstream.reader import nanoseconds
 from schemas.wire import Fact
-from tests.chaos.record import Seen
+from tests.chaos.record import Seen, seen_of
 
 READ_AGAIN = 10_000
 """So many messages are read a second time when the broker has lost the last one that was read: more than it loses."""
@@ -118,7 +118,7 @@ async def read_facts(url: str) -> dict[str, list[Seen]]:
             fact = msgspec.json.decode(message.data, type=Fact)
             session = "/".join(message.subject.split(".")[1:])
             at = message.metadata.timestamp.timestamp()
-            found.setdefault(session, []).append(Seen(last, fact.type, fact.command, fact.position, at))
+            found.setdefault(session, []).append(seen_of(last, fact, at))
     finally:
         await connection.close()
     return found

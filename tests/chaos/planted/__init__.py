@@ -27,6 +27,7 @@ class Bug:
         programs: of the load: those whose commands no other rule of the engine protects from this bug.
         looks: how often the load looks at a state that it was just told of.
         seconds: how long the load runs.
+        sessions: how many keys a tenant have a session that is read.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Bug:
     programs: str = ""
     looks: float = ChaosSettings.looks
     seconds: float = 12.0
+    sessions: int = 0
 
     @property
     def module(self) -> str:
@@ -49,9 +51,9 @@ class Bug:
         return next((text for who, what in findings if self.says in (text := f"{who}: {what}")), None)
 
 
-def _of_agents(name: str, word: str, says: str) -> Bug:
+def _of_agents(name: str, word: str, says: str, sessions: int = 0) -> Bug:
     """One that conversations show; their runs are long enough for a fault to fall into each."""
-    return Bug(name, ("kill",), (word,), says, rate=30.0, programs="a", seconds=8.0)
+    return Bug(name, ("kill",), (word,), says, rate=30.0, programs="a", seconds=8.0, sessions=sessions)
 
 
 def _of_workflows(name: str, word: str, says: str) -> Bug:
@@ -77,6 +79,7 @@ BUGS: Sequence[Bug] = (
     _of_workflows("unsaid_start", "stuck", "/chain/"),
     _of_agents("forget_thought", "duplicated", "step model-"),
     _of_agents("untold_end", "stuck", "the session is at work on"),
+    _of_agents("same_attempt", "duplicated", "shows value", sessions=9),
     Bug("answer_of_before", ("kill",), ("reordered",), "asked again was answered", 300.0, programs="d", seconds=6.0),
 )
 
@@ -85,6 +88,6 @@ def settings_for(bug: Bug, seed: int, seconds: float = 0.0) -> ChaosSettings:
     """A short run that is to bring the bug out, of so many seconds instead of its own."""
     return ChaosSettings(
         seconds=seconds or bug.seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=30, rate=bug.rate,
-        partitions=8, gateways=0, sessions=0, promotions=0, settle_s=15.0, patience_s=3.0, programs=bug.programs,
+        partitions=8, gateways=0, sessions=bug.sessions, promotions=0, settle_s=15.0, patience_s=3.0, programs=bug.programs,
         looks=bug.looks,
     )  # fmt: skip
