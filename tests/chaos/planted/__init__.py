@@ -88,6 +88,6 @@ def settings_for(bug: Bug, seed: int, seconds: float = 0.0) -> ChaosSettings:
     """A short run that is to bring the bug out, of so many seconds instead of its own."""
     return ChaosSettings(
         seconds=seconds or bug.seconds, seed=seed, faults=bug.faults, fault_every_s=1.2, keys=30, rate=bug.rate,
-        partitions=8, gateways=0, sessions=bug.sessions, promotions=0, settle_s=15.0, patience_s=3.0, programs=bug.programs,
-        looks=bug.looks,
+        partitions=8, gateways=0, sessions=bug.sessions, promotions=0, settle_s=15.0, patience_s=3.0,
+        programs=bug.programs, looks=bug.looks,
     )  # fmt: skip
