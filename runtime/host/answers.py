@@ -120,13 +120,15 @@ def fact_row(command: Command, lane: int, ord: int, fact: Fact, message_id: str)
 
 
 def fact(
-    command: Command, type: str, name: str, seq: int, now: float, data: bytes, position: str | None = None
-) -> Fact:
-    """A fact about a command. `data` is JSON."""
+    command: Command, type: str, name: str, seq: int, now: float, data: bytes, position: str | None = None,
+    run: str | None = None,
+) -> Fact:  # fmt: skip
+    """A fact about a command, or about the execution `run` that it was said to. `data` is JSON."""
     tenant, kind, key = command.address
     at = datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(timespec="milliseconds")
     raw = msgspec.Raw(data)
-    return Fact(type, name, command.id, tenant, kind, key, seq, position, at, raw)  # type: ignore[arg-type]  # `type`
+    id = command.id if run is None else run
+    return Fact(type, name, id, tenant, kind, key, seq, position, at, raw)  # type: ignore[arg-type]  # `type`
 
 
 def id_reused(id: str) -> Failure:

@@ -201,7 +201,7 @@ class Plan:
             self.changes.events.append(made_of(EventRow, row))
             if session is not None:
                 place = f"{lane.lane}:{position}"
-                entry = fact(command, "event", event.type, work.seq, self.now, event.payload.encode(), place)
+                entry = fact(command, "event", event.type, work.seq, self.now, event.payload.encode(), place, run)
                 # In a log that was restored other events may have these sequences: their facts are other facts.
                 self._post_fact(command, lane, entry, f"{work.actor}-{work.seq}-{lane.epoch}:{position}-{command.id}")
         self.positions[lane] = position

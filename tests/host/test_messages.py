@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import aclosing
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,10 +16,13 @@ import pytest
 
 from runtime import mail
 from runtime.client import Client
+from runtime.client.envelope import Envelope
 from runtime.client.runs import Run
 from runtime.errors import CallFailed, Rejected
 from runtime.world import World
+from schemas import control
 from schemas import headers as names
+from schemas.wire import Fact
 from tests.host.test_steps import lines, owner
 from tests.support.system import PodProcess, System, run, until
 from tests.support.waiters import runner, slow, tired, waiter
@@ -48,6 +52,35 @@ def said(system: System, what: str) -> int:
     ((count,),) = system.sql("SELECT count(*) FROM log WHERE type = %s", f"troupe.{what}")
     assert isinstance(count, int)
     return count
+
+
+def test_given_a_signal_with_a_session_when_its_stream_and_the_log_are_read_then_both_name_the_run(
+    system: System, tmp_path: Path
+) -> None:
+    class Page(msgspec.Struct):
+        facts: list[Fact]
+
+    async def scenario() -> None:
+        async with system.pod(waiter), system.client() as client:
+            notes = {"path": str(tmp_path / "notes"), "count": 1}
+            started = await client.submit(waiter, "w", "collect", notes, id="run", session="s1")
+            body, envelope = msgspec.json.encode(control.Signal("run", "value", 1)), Envelope(session="s1")
+            await until(lambda: ("run",) in system.sql(RUNNING))
+            await client.call("waiter", "w", control.SIGNAL, body, id="said", envelope=envelope)
+            assert await started.result() == [1]
+            asked = {"tenant": "default", "session": "s1", "after": {}, "limit": 100}
+            page: Page = await client.service("session", asked, type=Page)
+            live: dict[str | None, Fact] = {}
+            async with aclosing(client.subscribe("s1", after=0)) as facts:
+                async for _, fact in facts:
+                    if fact.type == "event":
+                        live[fact.position] = fact
+                    if live.keys() == {one.position for one in page.facts}:
+                        break
+            assert [live[one.position].command for one in page.facts] == [one.command for one in page.facts]
+            assert [one.command for one in page.facts if one.name == "troupe.signal"] == ["run"]
+
+    run(scenario())
 
 
 def test_given_a_held_key_when_signals_come_then_the_execution_gets_them_and_others_wait(
