@@ -126,8 +126,8 @@ class Inquiry(Read):
         """The result as JSON."""
 
     def read(self, state: Any, payload: Any, turn: Turn) -> bytes:
-        """It is no part of a turn."""
-        raise Rejected(f"{turn.address}.{self.name} reads the log: ask it as a query, it is no command")
+        """It is no part of a turn: as a command it runs beside them, and in a Scenario not at all."""
+        raise Rejected(f"{turn.address}.{self.name} reads the log: ask a World or a pod")
 
 
 class Execution(Method):

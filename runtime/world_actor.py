@@ -257,7 +257,7 @@ class Actor:
     def _read(self, method: Read, payload: Any, command: Command) -> Outcome:
         turn = self._turn(command, 1)
         try:
-            if isinstance(method, Inquiry) and command.id == QUERY:
+            if isinstance(method, Inquiry):
                 turn.reads_through(self._reading(command.address, self.kind, self.seq))
                 return Outcome(run_to_end(partial(method.inquire, self.state, payload, turn)))
             return Outcome(method.read(self.state, payload, turn))

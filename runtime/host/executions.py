@@ -19,12 +19,13 @@ from runtime.errors import BadResult
 from runtime.flow.paced import PacedSteps
 from runtime.host import handling
 from runtime.host.command import Command
+from runtime.host.inquiries import Readings
 from runtime.host.items import Finished, HandedOver, Start
 from runtime.host.journals import Journal, Journals
 from runtime.host.lane import Lane
 from runtime.host.tasks import Tasks
 from runtime.host.threads import Threads
-from runtime.kind import Decided, Decision, Execution, Method, Read
+from runtime.kind import Decided, Decision, Execution, Inquiry, Method, Read
 from runtime.mail import Mail, Said
 from runtime.sent import Asker
 from runtime.suspension import Suspended
@@ -93,6 +94,7 @@ class Executions:
         self._journals = journals
         self._tasks = tasks
         self._handler_timeout_s = handler_timeout_s
+        self.readings: Readings | None = None
         self._running: dict[int, str] = {}
         self._runs: dict[tuple[str, str], _Run] = {}
         self._innocent: dict[int, tuple[int, frozenset[tuple[str, str]]]] = {}
@@ -265,7 +267,11 @@ class Executions:
         self._finished(Finished(command.lane, command, start.holds, start.turn, decided, error))
 
     async def _isolated(self, method: Method, start: Start) -> Decided:
-        """Runs a blocking decision or read in a thread of its own."""
+        """Runs a blocking decision or read in a thread of its own; a query that waits where handlers that wait run."""
+        if isinstance(method, Inquiry):
+            assert self.readings is not None  # a pod sets it before it reads any lane
+            async with asyncio.timeout(self._handler_timeout_s):
+                return Decided([], start.state, await self.readings.run(method, start))
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Decided] = loop.create_future()
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from runtime.host.items import Start
 from runtime.host.threads import HandlerLoop
 from runtime.index import Hit, IndexStore, Wanted
 from runtime.kind import Inquiry, Kind
@@ -26,16 +27,20 @@ class Readings:
         self._partitions = partitions
         self._home = asyncio.get_running_loop()
 
-    async def run(self, method: Inquiry, kind: Kind, state: Any, payload: Any, turn: Turn) -> bytes:
+    async def run(self, method: Inquiry, start: Start) -> bytes:
+        """What the query answers that came as a command. Raises as `answer`."""
+        return await self.answer(method, start.kind, start.state, start.payload, start.turn)
+
+    async def answer(self, method: Inquiry, kind: Kind, state: Any, payload: Any, turn: Turn) -> bytes:
         """What the query answers from a committed state. Raises what it raises, and LogUnavailable."""
         reading = _PodReading(turn.address, kind, turn.seq, self._reader, self._store, self._partitions)
         reading.home = self._home
         turn.reads_through(reading)
 
-        async def answer() -> bytes:
+        async def inquire() -> bytes:
             return await method.inquire(state, payload, turn)
 
-        return await self._loop.run(answer())
+        return await self._loop.run(inquire())
 
 
 class _PodReading(Reading):

@@ -231,11 +231,13 @@ class Pod:
         self.outbox = Outbox(self.publisher, self.committer.put, self._background, self.large)
         self.bodies = Bodies(self.objects, self._background, self.committer.ungate)
         self.timers = Timers(parts.timers, lambda: list(self.lanes.values()), self.committer.put, self.clock)
+        readings = Readings(self.executions.loop, self.reader, parts.index, settings.partitions)
+        self.executions.readings = readings
         self.reads = Reads(
             self.kinds, self.activations, self._by_partition.get, self.leases.valid, self.committer.put, self.reader,
             self._post, self.clock.now, self.objects.get, self.large.send,
             settings.handler_timeout_s, parts.threads, self.committer.settled,
-            Readings(self.executions.loop, self.reader, parts.index, settings.partitions),
+            readings,
         )  # fmt: skip
         self.housekeeping = Housekeeping(
             parts.stream,

@@ -197,7 +197,7 @@ class Reads:
     async def _inquire(self, method: Inquiry, kind: Kind, state: Any, payload: Any, turn: Turn) -> bytes:
         try:
             async with asyncio.timeout(self._handler_timeout_s):
-                return await self._readings.run(method, kind, state, payload, turn)
+                return await self._readings.answer(method, kind, state, payload, turn)
         except TimeoutError:
             name = f"{turn.address}.{method.name}"
             raise Refused("timeout", f"{name} did not return within {self._handler_timeout_s:g} s") from None

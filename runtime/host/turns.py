@@ -17,7 +17,7 @@ from runtime.host.command import Command, from_pending, to_pending
 from runtime.host.items import Anchor, Expire, Finished, Item, Next, Order, Rerun, Sent, Step, Touch
 from runtime.host.plan import Work
 from runtime.host.ports import LogUnavailable, PendingRow
-from runtime.kind import Decision, Execution, Kind, Read
+from runtime.kind import Decision, Execution, Inquiry, Kind, Read
 from schemas import headers as names
 from schemas.address import Address
 from schemas.control import METHODS
@@ -150,7 +150,7 @@ class Turns(Beginnings):
             return
         # Flavors are compared instead of types: isinstance() of an abstract class is ten times slower.
         blocks = bool(self._isolated) and self._blocks(kind, method)
-        if method.flavor == "query" and not blocks:
+        if method.flavor == "query" and not blocks and not isinstance(method, Inquiry):
             self._read(work, cast("Read", method), payload.value, command)
         elif method.flavor == "command" and not blocks:
             self._decide(work, cast("Decision", method), payload.value, command)

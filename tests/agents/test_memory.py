@@ -61,6 +61,7 @@ def test_given_no_model_for_vectors_when_searching_then_words_find_it_and_the_an
     assert "no model makes vectors here" in found.note
     assert ids(search(world, "Alice")) == [nuts, tea]
     assert ids(search(world, "coffee")) == []
+    assert world.ask(memory, ALICE, "search", {"text": "nuts"})["items"][0]["id"] == nuts
 
 
 def test_given_a_model_for_vectors_when_searching_then_likeness_finds_it_too_and_each_text_is_embedded_once(

@@ -82,6 +82,9 @@ def test_given_memories_in_postgres_when_dropped_and_rebuilt_then_they_answer_th
             plural = {"text": "invoice plant", "min_likeness": 2}
             stems = await client.query(memory, ALICE, "search", plural, type=Found)
             assert [item.id for item in stems.items] == ["m0000004", "m0000005"]
+            # Over HTTP a query is said as a command.
+            said = await client.ask(memory, ALICE, "search", plural, type=Found)
+            assert said.items == stems.items
             # A deleted owner leaves no document.
             await client.delete(memory, ALICE, force=True)
             assert system.sql("SELECT count(*) FROM documents") == [(0,)]
