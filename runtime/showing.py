@@ -96,7 +96,7 @@ def _showing() -> Showing:
 class Showing:
     """What one attempt at a step shows; `take` may be called from any thread."""
 
-    __slots__ = ("_attempt", "_fixed", "_loop", "_next", "_occurrence", "_over", "_screen", "_step")
+    __slots__ = ("_attempt", "_fixed", "_loop", "_next", "_occurrence", "_over", "_screen", "_step", "passing")
 
     def __init__(
         self,
@@ -115,6 +115,8 @@ class Showing:
         self._fixed = lasting
         self._next = 0
         self._over = False
+        self.passing = False
+        """Whether what it is given was shown before: a replay passes it again. It keeps its number."""
 
     def take(self, value: bytes | None) -> None:
         """Shows a value; None takes back what was shown. Raises asyncio.CancelledError once the attempt is over."""
@@ -140,6 +142,9 @@ class Showing:
     def _send(self, value: bytes | None) -> None:
         screen = self._screen
         if screen is None or self._over:
+            return
+        if self.passing:
+            self._next = 0 if value is None else self._next + 1
             return
         if value is None and self._next == 0:
             return

@@ -42,7 +42,8 @@ class Fact(msgspec.Struct, omit_defaults=True):
 
     Progress is not in the log. Of one step (`name` and `occurrence`: how many of that name were before it), what has a
     greater `attempt` makes void what had a smaller one; with an empty list that is all it says. `first` is the number
-    of the first value in its attempt: a gap says that values were lost. Attempt 0 is never void.
+    of the first value in its attempt: a gap says that values were lost. Attempt 0 is never void; who goes on with a run
+    whose process died may show its last ones again, under their numbers.
     """
 
     type: Literal["event", "result", "error", "accepted", "progress"]

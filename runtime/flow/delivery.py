@@ -125,7 +125,10 @@ class Delivery(Recorder):
 
     def showing(self) -> Showing | None:
         """See Recorder.showing."""
-        return None if self.replaying else super().showing()
+        one = super().showing()
+        if one is not None:
+            one.passing = self.replaying
+        return one
 
     async def through(self, job: Awaitable[T]) -> T:
         """See Recorder.through. The workflow's code runs in a task and a context of its own."""

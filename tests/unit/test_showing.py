@@ -79,6 +79,9 @@ def test_given_a_workflow_that_replays_then_it_shows_nothing_again() -> None:
     assert shown[0] == ["begins"]
     assert shown[-1] == ["ends"]
     assert shown.count(["ends"]) == 1
+    # What comes behind a crash has the number that it has without one, so that a repeat can be told from what is new.
+    numbered = {(first, *values) for step, _, first, values in progress(world) if step == ""}
+    assert numbered == {(0, "begins"), (1, "ends")}
 
 
 @function(retry=RetryPolicy(max_attempts=2, first_delay_s=0))
