@@ -75,6 +75,7 @@ def _check(
     for one in seen:
         if one.shown is not None and one.shown.step == MODEL:
             shown[one.actor, one.command, one.shown.occurrence].append(one.shown)
+    _check_notes(session, where, seen, verdict)
     for place, values in shown.items():
         _check_values(session, f"{where}: call {place[2] + 1} of run {place[1]}", values, said.get(place), verdict)
     for place, right in said.items():
@@ -87,6 +88,19 @@ def _check(
         if whole and (newest // ATTEMPTS, count) != (right.epoch, len(right.pieces)):
             found = f"{where_shown} shows {count} values of epoch {newest // ATTEMPTS}: {len(right.pieces)} of "
             verdict.lost.append((session, f"{found}{right.epoch} is right"))
+
+
+def _check_notes(session: str, where: str, seen: Sequence[Seen], verdict: Verdict) -> None:
+    """What runs show outside of their steps may come again when another pod goes on: the same, under its number."""
+    notes: dict[tuple[str, str, int], str] = {}
+    for one in seen:
+        if one.shown is None or one.shown.step:
+            continue
+        for number, value in enumerate(one.shown.values, one.shown.first):
+            before = notes.setdefault((one.actor, one.command, number), value)
+            if value != before:
+                found = f"{where}: run {one.command} shows {value} as its value {number}, which was {before}"
+                verdict.duplicated.append((session, found))
 
 
 def _check_values(session: str, where: str, values: Sequence[Shown], right: _Said | None, verdict: Verdict) -> None:

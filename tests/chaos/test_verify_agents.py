@@ -311,5 +311,16 @@ def test_given_an_attempt_behind_the_one_that_was_recorded_when_verified_then_it
     assert "shows an attempt of epoch 7, and 1 recorded it" in of_session(evidence)
 
 
+@pytest.mark.parametrize(("second", "says"), [("one", ""), ("two", "shows 2 as its value 0, which was 1")])
+def test_given_a_note_that_comes_again_when_it_is_another_one_then_that_is_found(second: str, says: str) -> None:
+    evidence = shown()
+    values = {"one": "1", "two": "2"}
+    for value in ("1", values[second]):
+        note = Seen(90, "progress", "a-1-1", None, 0.0, "porter/x", Shown("", 0, 0, 0, (value,)))
+        evidence.facts = {READ: [*evidence.facts[READ], note]}
+    found = of_session(evidence)
+    assert (says in found) if says else not found
+
+
 def test_given_a_value_that_the_model_never_said_when_verified_then_it_is_found() -> None:
     assert "shows ['what'] from 0 on" in of_session(replaced(shown(), 0, values=('{"text":"what"}',)))
