@@ -10,15 +10,19 @@ import msgspec
 from litestar import Response, post
 from litestar.openapi.datastructures import ResponseSpec
 
+from gateway import sentences
 from gateway.auth import Caller
 from gateway.context import Gateway, command_id, decoded, gateway_of, json_body, travelling
 from gateway.errors import ErrorDocument, respond
 from gateway.responses import AnyRequest, Json, header
+from gateway.sentences import SentenceBody
 from gateway.streams import EventStream, Sink, follow_command, format_of, wants_stream
 from runtime.client import Client, Envelope, Run, starting
+from runtime.client.feed import Watcher
 from runtime.errors import CallFailed
 from schemas import control
 from schemas import headers as h
+from schemas.conversation import KIND, SAY
 from schemas.runs import encode_run_id
 
 MAX_WAIT_S = 60.0
@@ -110,11 +114,16 @@ ANSWERS = {
 async def post_intent(request: AnyRequest) -> Response[Any]:
     """Sends a command to an actor, and by default waits up to `wait_s` seconds for its result.
 
-    What takes longer goes on, and is answered with 202 and links. The header Idempotency-Key makes a repeat harmless.
+    With `text` in place of `kind`, `key` and `method` it is a sentence for whoever can answer it: it is said to the
+    session, and the result is the answer. What takes longer goes on, and is answered with 202 and links. The header
+    Idempotency-Key makes a repeat harmless.
     """
     gateway = gateway_of(request)
     client, caller = await gateway.admit(request)
-    intent = decoded(await json_body(request), _decode_intent)
+    given = await json_body(request)
+    if sentences.is_sentence(given):
+        return await _say(gateway, client, request, caller, given)
+    intent = decoded(given, _decode_intent)
     id = command_id(request, caller, intent.id)
     body = arguments(intent.args)
     await gateway.check_method(client, intent.kind, intent.method)
@@ -124,6 +133,46 @@ async def post_intent(request: AnyRequest) -> Response[Any]:
         return await _stream(gateway, client, request, caller, intent, body, id)
     envelope = _envelope(request, caller, intent)
     return await wait(client, intent, body, id, envelope, intent.wait_s)
+
+
+async def _say(
+    gateway: Gateway, client: Client, request: AnyRequest, caller: Caller, given: bytes
+) -> Response[Any]:
+    """Says a sentence to its session."""
+    sentence = sentences.sentence_of(given)
+    id = sentences.id_of(request, caller, client, sentence)
+    await sentences.check(gateway, client, sentence)
+    said = RunBody(KIND, sentence.session or "", SAY, session=sentence.session, deadline_ms=sentence.deadline_ms)
+    envelope = _envelope(request, caller, said) or Envelope()
+    if sentence.mode == "wait" and sentence.wait_s > 0:
+        answer = await sentences.wait(client, sentence, id, envelope)
+        if answer is not None:
+            return answer
+        return accepted(sentences.run_of(client, sentence, id), sentence.session)
+    if sentence.mode == "stream":
+        return await _streamed(gateway, client, request, sentence, id, envelope)
+    await client.submit_body(
+        KIND, said.key, SAY, sentences.arguments_of(sentence), id=id, timeout_s=STORE_TIMEOUT_S, envelope=envelope
+    )
+    return accepted(sentences.run_of(client, sentence, id), sentence.session)
+
+
+async def _streamed(
+    gateway: Gateway, client: Client, request: AnyRequest, sentence: SentenceBody, id: str, envelope: Envelope
+) -> EventStream:
+    """The facts of the run that answers a sentence, until its result."""
+    assert sentence.session is not None
+    reader = await gateway.link.watch(client, sentence.session, "new")
+    try:
+        await client.submit_body(
+            KIND, sentence.session, SAY, sentences.arguments_of(sentence), id=id, timeout_s=STORE_TIMEOUT_S,
+            envelope=envelope,
+        )  # fmt: skip
+    except BaseException:
+        await reader.close()
+        raise
+    run = sentences.run_of(client, sentence, id)
+    return _following(gateway, request, reader, run, sentence.session, whole=True)
 
 
 @post("/runs", status_code=202, responses={202: ANSWERS[202], 400: ANSWERS[400]}, summary="Submit a command")
@@ -300,11 +349,17 @@ async def _stream(
     except BaseException:
         await reader.close()
         raise
-    begin = {"run_id": run.id, "session": intent.session, "links": links_of(run.id, intent.session)}
+    return _following(gateway, request, reader, run, intent.session)
+
+
+def _following(
+    gateway: Gateway, request: AnyRequest, reader: Watcher, run: Run, session: str, *, whole: bool = False
+) -> EventStream:
+    begin = {"run_id": run.id, "session": session, "links": links_of(run.id, session)}
 
     async def produce(sink: Sink) -> None:
         await sink.event("run", _encode(begin))
-        await follow_command(sink, reader, run, gateway.settings.heartbeat_s)
+        await follow_command(sink, reader, run, gateway.settings.heartbeat_s, whole=whole)
 
     return EventStream(gateway, format_of(request), produce, reader)
 

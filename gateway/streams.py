@@ -44,6 +44,7 @@ class _Place(msgspec.Struct):
 
     type: str
     command: str
+    kind: str = ""
     position: str | None = None
 
 
@@ -244,8 +245,10 @@ async def watch(
                 reader = None
 
 
-async def follow_command(sink: Sink, reader: Watcher, run: Run, heartbeat_s: float) -> None:
-    """Writes the facts of one command until its result.
+async def follow_command(
+    sink: Sink, reader: Watcher, run: Run, heartbeat_s: float, *, whole: bool = False
+) -> None:
+    """Writes the facts of one command until its result; with `whole` all that its session is shown meanwhile.
 
     A repeat of a command that is done has no facts any more: its result is asked for as well.
     """
@@ -255,10 +258,12 @@ async def follow_command(sink: Sink, reader: Watcher, run: Run, heartbeat_s: flo
             async for entries in batches:
                 for entry in entries:
                     place = _decode_place(entry.body)
-                    if place.command == run.command_id:
+                    own = place.command == run.command_id
+                    if own or whole:
                         await sink.facts([entry])
-                        if place.type in ("result", "error"):
-                            return
+                    # A message to a session has the id of the run that answers it.
+                    if own and place.type in ("result", "error") and place.kind == run.kind:
+                        return
                 if not entries:
                     await sink.comment("heartbeat")
         await _write_status(sink, run, settled.result())

@@ -17,11 +17,11 @@ from actors.models.model import NoAnswer, Unavailable
 from actors.models.wire import Anew, Completion, Delta, Message, ModelRequest, Usage
 from actors.prompts.record import Known, Prompt, recorded
 from actors.prompts.slots import About, PromptSlot, counter, lay, through
-from actors.sessions.session import KIND as SESSION
 from actors.sessions.session import Task
 from actors.sessions.transcript import Line
 from runtime import Workflow
 from runtime.errors import BadResult
+from schemas.conversation import KIND as SESSION
 
 if TYPE_CHECKING:
     from actors.agents.agent import Agent

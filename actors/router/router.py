@@ -21,14 +21,15 @@ from msgspec.structs import replace
 from actors.models.wire import Message
 from actors.router.choosing import Choice, choose
 from actors.router.lexical import Profile
-from actors.sessions.session import KIND as SESSION
-from actors.sessions.session import ROUTER, Answer, Task
+from actors.sessions.session import Answer, Task
 from actors.sessions.transcript import Line
 from actors.words import words
 from runtime import Rejected, Workflow
 from runtime.kind import Behaviour
 from runtime.policy import RetryPolicy
 from runtime.workflow import WorkflowKind
+from schemas.conversation import KIND as SESSION
+from schemas.conversation import ROUTER
 from schemas.wire import Capability
 
 FORGET_AFTER_S = 60.0

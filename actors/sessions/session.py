@@ -11,7 +11,6 @@ What a run adds are its messages, once, when it has ended. What it said is in th
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
@@ -23,20 +22,14 @@ from actors.sessions.transcript import Line, Transcript
 from runtime import Rejected, Turn, entity
 from schemas.address import Address, BadAddress, check_name
 from schemas.control import Ended as Told
+from schemas.conversation import KIND, ROUTER, WhenBusy, run_key, wrong_with
 from schemas.wire import Failure
 
-KIND = "session"
 INGESTION = "memory-ingestion"
 """The kind of the workflow that learns from a session (actors.memory)."""
 
-ROUTER = "router"
-"""The kind that a message is for when it names nobody (actors.router)."""
-
-MAX_TEXT_BYTES = 262_144
 MAX_WAITING = 100
 """Messages that wait behind a run; who says more is refused."""
-
-WhenBusy = Literal["queue", "interrupt", "reject"]
 
 
 class Work(Struct, frozen=True, omit_defaults=True):
@@ -239,11 +232,6 @@ class Heard(Struct, frozen=True):
     status: Literal["running", "queued"]
 
 
-def run_key(session: str, id: str) -> str:
-    """The key of the actor of a run: as long as a key may be, whatever the session's and the message's ids are."""
-    return blake2b(f"{session}/{id}".encode(), digest_size=16).hexdigest()
-
-
 # -- what people say ----------------------------------------------------------------------------------------------
 
 
@@ -254,10 +242,8 @@ def say(state: Session, ctx: Turn, text: str, agent: str = ROUTER, when_busy: Wh
         check_name(agent, "kind")
     except BadAddress as error:
         raise Rejected(f"there can be no agent of that name: {error}") from error
-    if not text.strip():
-        raise Rejected("there is nothing to answer: the text is empty")
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        raise Rejected(f"a message has at most {MAX_TEXT_BYTES} bytes")
+    if (wrong := wrong_with(text)) is not None:
+        raise Rejected(wrong)
     waiting, running = Waiting(ctx.command_id, agent, text, ctx.principal), state.running
     if running is None:
         began = _begin(state, ctx, waiting)
