@@ -20,12 +20,13 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from faststream import AckPolicy
 from faststream.nats import AckPolicy as JetStreamAckPolicy
 from faststream.nats import ConsumerConfig, JStream, NatsBroker, NatsMessage, PullSub
 
 from actors.broker import SturdyBroker
-from actors.intents import Derived, Malformed, Said, command_of, refusal_of
+from actors.intents import Derived, Malformed, Said, agent_of, command_of, refusal_of
 from actors.lanes import Lanes, name_of
 from runtime import telemetry as telemetries
 from runtime.client import Connection, connect, tracing
@@ -38,7 +39,7 @@ from runtime.telemetry import logs
 from schemas.errors import CODES
 from schemas.headers import TRACEPARENT
 from schemas.subjects import INTENT_LANES, INTENT_STREAM
-from schemas.wire import Failure
+from schemas.wire import Capability, Failure, Reply
 
 _log = logging.getLogger("troupe.intake")
 
@@ -74,6 +75,10 @@ class Relay:
 
     async def _settle(self, said: Said, waiting: Callable[[], Awaitable[None]]) -> None:
         derived = self._derive(said)
+        agent = agent_of(said)
+        if agent is not None and not await self._served(agent):
+            text = f"no pod serves the agent {agent!r}: name another one, or none for the router to pick one"
+            derived = self._refuse(said, Malformed(Failure("unknown_kind", text)))
         while True:
             try:
                 await store(
@@ -102,6 +107,15 @@ class Relay:
         except Malformed as malformed:
             return self._refuse(said, malformed)
         return derived
+
+    async def _served(self, agent: str) -> bool:
+        """Whether there is a kind of that name; True as well when no pod can be asked now."""
+        try:
+            answer = await self._inbox.request("svc.capabilities", b"{}", b"", timeout_s=ATTEMPT_S)
+            known = msgspec.json.decode(msgspec.json.decode(answer, type=Reply).result, type=list[Capability])
+        except (NoResponders, TimeoutError, NotConnected, msgspec.MsgspecError):
+            return True
+        return any(one.kind == agent for one in known)
 
     def _refuse(self, said: Said, malformed: Malformed) -> Derived:
         _log.warning("%s on %s is refused: %s", said.own_id, said.subject, malformed)

@@ -10,11 +10,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actors.models.calling import Caller
 from actors.models.fleet import OFFLINE, Fleet
 from actors.models.model import Model, Target
 from actors.models.offline import OfflineModel
+
+if TYPE_CHECKING:
+    from actors.models.reached import LiteLLM
 
 FILE = "fleet.yaml"
 VARIABLE = "RUNTIME_FLEET"
@@ -25,11 +29,13 @@ class Reach:
 
     def __init__(self) -> None:
         self._offline: Model = OfflineModel()
-        self._others: Model | None = None
+        self._others: LiteLLM | None = None
 
     def __call__(self, target: Target) -> Model:
-        if target.model == OFFLINE:
-            return self._offline
+        return self._offline if target.model == OFFLINE else self.others()
+
+    def others(self) -> LiteLLM:
+        """What reaches all but the built-in model. Raises Misconfigured when litellm is not there."""
         if self._others is None:
             from actors.models.reached import LiteLLM  # noqa: PLC0415  # seconds, and 180 MB
 
@@ -61,5 +67,13 @@ def using(caller: Caller) -> Iterator[None]:
 
 def _fleet() -> Fleet:
     named = os.environ.get(VARIABLE)
-    path = Path(named or FILE)
-    return Fleet.load(path) if named or path.exists() else Fleet()
+    return named_fleet(Path(named) if named else None)[0]
+
+
+def named_fleet(file: Path | None) -> tuple[Fleet, Path | None]:
+    """The fleet of a file, by default of `fleet.yaml` here, and that file; the built-in model's when there is none.
+
+    Raises Misconfigured when the file cannot be read.
+    """
+    path = file or Path(FILE)
+    return (Fleet.load(path), path) if file is not None or path.exists() else (Fleet(), None)

@@ -12,9 +12,12 @@ from typer.main import get_command
 from runtime.cli import (
     actors,
     approvals,
+    ask,
+    capabilities,
     db,
     dead,
     dev,
+    fleet,
     gateway,
     groups,
     infra,
@@ -56,8 +59,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 NOUNS = (
-    actors, runs, schedules, sessions, approvals, gateway, intake, log, replay, dead, partitions, tenants, groups, db,
-    infra, keys, version, init, dev,
+    actors, runs, schedules, approvals, ask, capabilities, fleet, gateway, intake, log, replay, dead, partitions,
+    tenants, groups, db, infra, keys, version, init, dev, sessions,
 )  # fmt: skip
 for noun in NOUNS:
     noun.register(app)

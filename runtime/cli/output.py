@@ -23,6 +23,12 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def print_piece(text: str) -> None:
+    """A piece of a longer text for a person, at once; its ends of lines are kept."""
+    sys.stdout.write("\n".join(printable(line) for line in text.split("\n")))
+    sys.stdout.flush()
+
+
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none") -> None:
     """Rows under headers; numbers to the right, None as '-'. With no rows, the text `empty`."""
     rows = list(rows)

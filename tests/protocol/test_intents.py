@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from actors.intents import Malformed, Said, command_of, refusal_of
+from actors.intents import Malformed, Said, agent_of, command_of, refusal_of
 from runtime.client.connection import parse_headers
 from schemas import headers as h
 from schemas.wire import Fact, Failure, Intent
@@ -105,3 +105,45 @@ def test_given_a_malformed_intent_then_its_session_is_told_what_is_wrong_with_it
     assert (fact.type, fact.tenant, fact.at) == ("error", "acme", "2023-11-14T22:13:20.000+00:00")
     assert msgspec.json.decode(fact.data, type=Failure).code == code
     assert parse_headers(refusal.header_block)["Nats-Msg-Id"] == refusal.id
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (" where is my parcel?\n".encode(), {}),
+        (b"where is my parcel?", {h.CONTENT_TYPE: "text/plain; charset=utf-8"}),
+        (b'{"text": "where is my parcel?"}', {}),
+        (msgspec.msgpack.encode({"text": "where is my parcel?"}), {h.CONTENT_TYPE: "application/msgpack"}),
+    ],
+)
+def test_given_a_sentence_then_it_is_said_to_its_session(body: bytes, headers: dict[str, str]) -> None:
+    derived = command_of(said(body, headers))
+    assert derived.subject == "cmd.acme.session.room%201.say"
+    assert msgspec.json.decode(derived.body) == {"text": "where is my parcel?"}
+    assert parse_headers(derived.header_block) == {h.ID: said(body).own_id, h.SESSION: "room 1"}
+
+
+def test_given_a_sentence_that_names_an_agent_then_it_is_for_that_one() -> None:
+    body = b'{"text": "Hi", "agent": "billing", "when_busy": "interrupt", "id": "m1", "deadline_ms": 9}'
+    derived = command_of(said(body))
+    assert (agent_of(said(body)), agent_of(said(b"Hi")), agent_of(said(b"{}"))) == ("billing", None, None)
+    assert msgspec.json.decode(derived.body) == {"text": "Hi", "agent": "billing", "when_busy": "interrupt"}
+    assert parse_headers(derived.header_block) == {h.ID: "m1", h.SESSION: "room 1", h.DEADLINE: "9"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b'{"text": "  "}', "bad_request", "the text is empty"),
+        (b'{"text": 7}', "bad_request", "Expected `str`, got `int`"),
+        (b'{"text": "a", "agnt": "b"}', "bad_request", "unknown field `agnt`"),
+        (b"a" * 1_000_000, "too_large", "at most 262144 bytes"),
+        (b"caf\xe9", "bad_request", "not valid UTF-8"),
+    ],
+)
+def test_given_a_bad_sentence_then_its_session_is_told_what_is_wrong_with_it(
+    body: bytes, code: str, message: str
+) -> None:
+    with pytest.raises(Malformed, match=message) as raised:
+        command_of(said(body))
+    assert raised.value.failure.code == code
