@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response
+from msgspec import UNSET, UnsetType
 
 from gateway.auth import Caller
 from gateway.context import Gateway, command_id, decoded
@@ -51,8 +52,8 @@ class AnsweredSentence(msgspec.Struct, omit_defaults=True):
 
 
 class _Peek(msgspec.Struct):
-    text: msgspec.Raw | None = None
-    kind: msgspec.Raw | None = None
+    text: msgspec.Raw | UnsetType = UNSET
+    kind: msgspec.Raw | UnsetType = UNSET
 
 
 _decode_sentence: msgspec.json.Decoder[SentenceBody] = msgspec.json.Decoder(SentenceBody)
@@ -68,7 +69,7 @@ def is_sentence(body: bytes) -> bool:
         found = _peek(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return found.text is not None and found.kind is None
+    return found.text is not UNSET and found.kind is UNSET
 
 
 def sentence_of(body: bytes) -> SentenceBody:

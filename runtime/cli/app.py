@@ -59,8 +59,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 NOUNS = (
-    actors, runs, schedules, approvals, ask, capabilities, fleet, gateway, intake, log, replay, dead, partitions,
-    tenants, groups, db, infra, keys, version, init, dev, sessions,
+    actors, runs, schedules, sessions, approvals, ask, capabilities, fleet, gateway, intake, log, replay, dead,
+    partitions, tenants, groups, db, infra, keys, version, init, dev,
 )  # fmt: skip
 for noun in NOUNS:
     noun.register(app)

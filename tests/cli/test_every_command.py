@@ -18,7 +18,7 @@ from schemas.runs import encode_run_id
 from tests.cli.command import Runtime
 from tests.cli.test_usage import ALL
 from tests.support.patience import PATIENCE_S
-from tests.support.system import KINDS, System, until
+from tests.support.system import KINDS, ROOT, System, until
 
 Words = tuple[str, ...]
 
@@ -41,11 +41,14 @@ ENDING: dict[str, Words] = {
     "approvals show": ("walked",),
     "approvals approve": ("walked", "--comment", "a walk"),
     "approvals reject": ("refused",),
+    "capabilities evaluate": (str(ROOT / "tests" / "agents" / "evaluation" / "utterances.yaml"),),
+    "capabilities list": (),
     "db migrate": (),
     "dead drop": ("1",),
     "dead list": (),
     "dead replay": ("2",),
     "dead show": ("1",),
+    "fleet apply": ("--strategy", "budget"),
     "groups list": (),
     "init": ("walked",),
     "keys new": ("--principal", "walker"),
@@ -97,6 +100,7 @@ LASTING: dict[str, Words] = {
 
 SERVERS = {"infra up", "infra status", "infra down"}
 ELSEWHERE: dict[str, Words] = {
+    "ask": ("hello",),
     "groups promote": ("default",),
     "groups retire": ("default",),
     "runs complete": ("token",),
@@ -107,12 +111,13 @@ ELSEWHERE: dict[str, Words] = {
     "sessions prompt": ("walked", "run"),
 }
 """tests/cli/test_processes.py and test_groups.py: they need servers, or groups, of their own; and tests/gateway/
-test_besides.py: they need workflows, and tokens. tests/agents/test_memory_on_servers.py: they need sessions."""
+test_besides.py: they need workflows, and tokens; tests/agents/test_memory_on_servers.py: they need sessions; tests/agents/
+test_sentences.py: it needs agents."""
 
 WITH_THE_LOG = {"db migrate", "log archive", "log restore", "log segments"}
 """Commands that ask Postgres, and no pod."""
 
-ALONE = {"init", "keys new", "version", *LASTING, *SERVERS}
+ALONE = {"capabilities evaluate", "fleet apply", "init", "keys new", "version", *LASTING, *SERVERS}
 """Commands that need no server, or wait for one."""
 
 

@@ -80,6 +80,11 @@ class System:
         self.partitions = PARTITIONS
         self._processes: list[PodProcess] = []
 
+    @property
+    def pods(self) -> list[PodProcess]:
+        """The pods that were started as processes, those that have ended too."""
+        return list(self._processes)
+
     # -- processes ------------------------------------------------------------------------------------------------
 
     def environment(self, **settings: Any) -> dict[str, str]:
