@@ -20,12 +20,13 @@ import msgspec
 from msgspec import Struct
 
 from actors.agents.planning import Plan
-from actors.sessions.session import KIND as SESSION
-from actors.sessions.session import Answer, Heard, Status, Task, WhenBusy, run_key
+from actors.sessions.session import Answer, Heard, Status, Task
 from runtime import CallFailed
 from runtime.client import Client, Run
 from runtime.kind import SYSTEM_EVENT_PREFIX, Kind
 from runtime.recorder import STEP, Entry
+from schemas.conversation import KIND as SESSION
+from schemas.conversation import WhenBusy, run_key
 from schemas.shown import MODEL, Delta, Note, Thought
 from schemas.wire import Fact
 

@@ -6,6 +6,7 @@
 """
 
 from actors.capabilities.capability import Capability, capability
-from actors.capabilities.workers import Choice, Verdict, Workers
+from actors.capabilities.workers import Verdict, Workers
+from actors.router.choosing import Choice
 
 __all__ = ["Capability", "Choice", "Verdict", "Workers", "capability"]

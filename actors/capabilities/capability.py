@@ -128,10 +128,10 @@ def capability(name: str | None = None, /, **options: Any) -> Callable[[Code], C
     """
 
     def made(code: Code) -> Capability:
-        called = name or getattr(code, "__name__", "")
+        called = str(name or getattr(code, "__name__", ""))
         if not inspect.iscoroutinefunction(code):
             raise BadDefinition(f"capability {called!r} must be an async function: it waits for its workers")
-        said = options.pop("description", None) or inspect.getdoc(code) or ""
+        said = str(options.pop("description", "") or inspect.getdoc(code) or "")
         return Capability(called, description=said, code=code, **options)
 
     return made

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from actors.models.offline import MARK
 
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
-_VALUE = re.compile(r"\d+(?:[.,]\d+)*|\"[^\"]+\"|\b[A-Z][\w-]*\d[\w-]*\b")
+_VALUE = re.compile(r"\d+(?:\.\d+)*|\"[^\"]+\"|\b[A-Z][\w-]*\d[\w-]*\b")
 
 
 def summary(text: str, words: int) -> str:
@@ -21,13 +23,28 @@ def summary(text: str, words: int) -> str:
     return f"{MARK} {' '.join(kept[:words])}"
 
 
-def missing(claim: str, text: str) -> tuple[str, ...]:
-    """The numbers, codes and quoted texts of a claim that the text does not hold."""
-    held = {_plain(one) for one in _VALUE.findall(text)} | {text}
-    return tuple(
-        dict.fromkeys(one for one in _VALUE.findall(claim) if _plain(one) not in held and _plain(one) not in text)
-    )
+def missing(claim: Any, text: str) -> tuple[str, ...]:
+    """What of a claim the text does not hold: of a text its numbers, codes and quotations, else each of its values."""
+    found = _VALUE.findall(claim) if isinstance(claim, str) else list(_leaves(claim))
+    held = {_plain(one) for one in _VALUE.findall(text)}
+    said = text.lower()
+    wanted = dict.fromkeys(str(one).strip('"') for one in found)
+    return tuple(one for one in wanted if _plain(one) not in held and one.lower() not in said)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _leaves(one)
+    elif not isinstance(value, bool) and value not in (None, ""):
+        yield str(value)
 
 
 def _plain(value: str) -> str:
-    return value.strip('"')
+    """One form for all ways to write a number."""
+    try:
+        return repr(float(value))
+    except ValueError:
+        return value.strip('"')

@@ -84,7 +84,7 @@ class Workers:
         wanted = "Say whether the claim holds by the text alone; name all in it that the text contradicts or lacks."
 
         def rule() -> Verdict:
-            wrong = offline.missing(said, against)
+            wrong = offline.missing(claim if isinstance(claim, str) else msgspec.json.decode(said), against)
             return Verdict(not wrong, tuple(f"{one} is not in the text" for one in wrong))
 
         return await self._shaped("verify", wanted, f"Claim: {said}\n\nText: {against}", Verdict, rule)

@@ -48,9 +48,15 @@ async def make_objects(connection: Connection, replicas: int) -> None:
 
 
 class Servers:
-    """Assembles the pod of one place, which serves `kinds`, on its servers; see runtime.host.parts.Assembly."""
+    """Assembles the pod of one place, which serves `kinds`, on its servers; see runtime.host.parts.Assembly.
 
-    def __init__(self, settings: PodSettings, place: Place, kinds: Iterable[str]) -> None:
+    `brought` are those that others of them bring along (runtime.kind.with_companions).
+    """
+
+    def __init__(
+        self, settings: PodSettings, place: Place, kinds: Iterable[str], brought: frozenset[str] = frozenset()
+    ) -> None:
+        self._brought = brought
         self._settings = settings
         self._place = place
         self._streams = StreamSettings(
@@ -86,7 +92,9 @@ class Servers:
             store = open_store(settings.archive_url)
             archiver = Archiver(PostgresArchiveLog(url), log.reader, snapshots, store, clock)
         return Parts(
-            ownership=PostgresOwnership(url, pod, settings.group, settings.code_version, capabilities, place),
+            ownership=PostgresOwnership(
+                url, pod, settings.group, settings.code_version, capabilities, place, self._brought
+            ),
             log=PostgresCommitLog(url, pod, settings.code_version, settings.lease_ttl_s),
             reader=log.reader,
             timers=PostgresTimers(url, capabilities),

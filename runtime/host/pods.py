@@ -73,7 +73,7 @@ class Pods:
         kinds: Sequence[Kind],
     ) -> bool:
         observer = self._observe()
-        assembly = Servers(settings, place, [kind.name for kind in kinds])
+        assembly = self._assembly(settings, place, kinds)
         while not (stop.is_set() or self._ending):
             pod = Pod(settings, kinds, telemetry=observer, assembly=assembly)
             try:
@@ -83,7 +83,7 @@ class Pods:
                     raise
                 _log.info("left to the group that serves them already: %s", ", ".join(sorted(error.kinds)))
                 kinds = [kind for kind in kinds if kind.name not in error.kinds]
-                assembly = Servers(settings, place, [kind.name for kind in kinds])
+                assembly = self._assembly(settings, place, kinds)
                 continue
             except (NotConnected, LogUnavailable) as error:
                 _log.warning("the pod cannot start yet: %s", error)
@@ -98,6 +98,10 @@ class Pods:
             started(pod)
             return True
         return False
+
+    def _assembly(self, settings: PodSettings, place: Place, kinds: Sequence[Kind]) -> Servers:
+        names = [kind.name for kind in kinds]
+        return Servers(settings, place, names, frozenset(names) - self._own)
 
     async def _watch(self, pod: Pod) -> None:
         await pod.failed.wait()

@@ -28,6 +28,7 @@ class PostgresOwnership:
         group: the pod's group.
         kinds: kind → its capability as JSON.
         place: the stream and the server that the group is registered for; one of each by default.
+        brought: kinds that are left to another group when that has them, and the group has kinds besides.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class PostgresOwnership:
         code_version: str,
         kinds: Mapping[str, str],
         place: Place | None = None,
+        brought: frozenset[str] = frozenset(),
     ) -> None:
+        self._brought = brought
         self._place = place or Place((url,))
         self._pod = pod
         self._group = group
@@ -50,7 +53,9 @@ class PostgresOwnership:
 
     async def register(self, partitions: int) -> tuple[int, str]:
         """See runtime.postgres.registration.register."""
-        return await register(self._work, self._group, self._code_version, self._kinds, partitions, self._place)
+        return await register(
+            self._work, self._group, self._code_version, self._kinds, partitions, self._place, self._brought
+        )
 
     async def incarnation(self) -> str:
         return str((await self._work.run(INCARNATION))[0][0])

@@ -19,15 +19,17 @@ REGISTRATION_LOCK = 7_215_846_001_337_002
 
 
 async def register(
-    session: Session, group: str, code_version: str, kinds: Mapping[str, str], partitions: int, place: Place
-) -> tuple[int, str]:
+    session: Session, group: str, code_version: str, kinds: Mapping[str, str], partitions: int, place: Place,
+    brought: frozenset[str] = frozenset(),
+) -> tuple[int, str]:  # fmt: skip
     """Registers group, lanes and kinds (kind → its capability as JSON) in a place; gives (partitions, log id).
 
     Safe to run from many pods at once. When the kinds are another group's, this one stands by: its lanes are standby
     lanes, and its kinds stay that group's until a promotion.
 
     Raises Misconfigured when the log was made for another number of partitions, when kinds or the group are in another
-    stream, or when a group that serves kinds of its own claims another group's; LogUnavailable.
+    stream; ServedElsewhere when a group that serves kinds of its own claims another group's, or all that it claims is
+    `brought`; LogUnavailable.
     """
     async with session.connection() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (REGISTRATION_LOCK,))
@@ -40,7 +42,7 @@ async def register(
             await _run(connection, "register_group_kind", group, kind, code_version, capability)
         # Those of all its pods: one pod that serves no kind of another group must not make the lanes live for the rest.
         others = dict(await _run(connection, "foreign_kinds", group, group))
-        if others and await _run(connection, "own_kinds", group):
+        if others and (others.keys() <= brought < kinds.keys() or await _run(connection, "own_kinds", group)):
             raise ServedElsewhere(_claimed(group, others), frozenset(others))
         lanes = {"partitions": stored, "standby": bool(others), "group": group}
         await _run(connection, "register_lanes", lanes | {"server": place.server, "servers": len(place.servers)})

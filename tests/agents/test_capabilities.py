@@ -11,6 +11,7 @@ import pytest
 
 from actors.agents import tool
 from actors.capabilities import Capability, Workers, capability
+from actors.capabilities.offline import missing, summary
 from actors.models.calling import Caller
 from actors.models.current import using
 from actors.models.fleet import Fleet, SlotSettings
@@ -21,7 +22,7 @@ from actors.sessions.transcript import Line
 from runtime import BadDefinition
 from runtime.errors import CallFailed
 from runtime.testing import World
-from tests.agents.test_agents import Scripted
+from tests.agents.scripted import Scripted
 
 
 class Invoice(msgspec.Struct):
@@ -173,3 +174,23 @@ def test_given_a_definition_that_cannot_work_when_it_is_made_then_it_says_why(
 ) -> None:
     with pytest.raises(BadDefinition, match=text):
         Capability("wrong", description="Wrong.", **options)
+
+
+@pytest.mark.parametrize(
+    ("claim", "missed"),
+    [
+        ("A7 costs 9.50", ()),
+        ('A8 costs 10 by "Ann"', ("A8", "10", "Ann")),
+        ({"number": "A7", "total": 9.5, "paid": True, "note": "", "lines": [{"item": "Lamp"}]}, ()),
+        ({"number": "A8", "total": 9.6}, ("A8", "9.6")),
+    ],
+)
+def test_given_a_claim_when_rules_verify_it_then_each_of_its_values_is_looked_for(
+    claim: Any, missed: tuple[str, ...]
+) -> None:
+    assert missing(claim, "Invoice A7: a lamp for 9.50 EUR") == missed
+
+
+def test_given_a_text_when_rules_summarise_it_then_whole_sentences_are_kept_while_there_is_room() -> None:
+    assert summary("One two. Three four. Five six seven.", 5) == f"{MARK} One two. Three four."
+    assert summary("One two three four.", 2) == f"{MARK} One two"

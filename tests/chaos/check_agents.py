@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from actors.models.wire import Message
-from actors.sessions.session import Answer, Began, Over, Queued, Withdrawn, run_key
+from actors.sessions.session import Answer, Began, Over, Queued, Withdrawn
 from actors.sessions.session import Event as Said
+from schemas.conversation import run_key
 from tests.chaos import check_flows
 from tests.chaos.check_flows import Own, check_journal
 from tests.chaos.evidence import Evidence, Verdict

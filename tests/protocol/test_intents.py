@@ -110,7 +110,7 @@ def test_given_a_malformed_intent_then_its_session_is_told_what_is_wrong_with_it
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
-        (" where is my parcel?\n".encode(), {}),
+        (b" where is my parcel?\n", {}),
         (b"where is my parcel?", {h.CONTENT_TYPE: "text/plain; charset=utf-8"}),
         (b'{"text": "where is my parcel?"}', {}),
         (msgspec.msgpack.encode({"text": "where is my parcel?"}), {h.CONTENT_TYPE: "application/msgpack"}),
