@@ -38,9 +38,11 @@ class Checked(Struct, frozen=True):
     completion_usd: float | None
 
 
-async def check(fleet: Fleet, reach: Reach, *, ask: bool = True, timeout_s: float = 20.0) -> list[Checked]:
+async def check(fleet: Fleet, reach: Reach, *, ask: bool = True, timeout_s: float = 60.0) -> list[Checked]:
     """Each model of each slot, in order; the same model at the same place is asked once."""
     rows = [(slot, place, target) for slot in SLOTS for place, target in _models(fleet, slot)]
+    # Loading what reaches models takes seconds, which are not the models' own.
+    costs = {_identity(target): _costs(reach, target) for _, _, target in rows}
     targets = list({_identity(target): target for _, _, target in rows}.values())
     problems: Sequence[str | None] = [None] * len(targets)
     if ask:
@@ -49,7 +51,7 @@ async def check(fleet: Fleet, reach: Reach, *, ask: bool = True, timeout_s: floa
     return [
         Checked(
             slot, place, target.model, target.api_base, found[_identity(target)] == "" if ask else None,
-            found[_identity(target)] or "", *_costs(reach, target),
+            found[_identity(target)] or "", *costs[_identity(target)],
         )
         for slot, place, target in rows
     ]  # fmt: skip

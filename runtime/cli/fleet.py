@@ -37,7 +37,7 @@ def show(
     context: typer.Context,
     file: File = None,
     ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Whether to ask each model a short question.")] = True,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each answer.")] = 20.0,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each answer.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Show what each slot resolves to, whether it answers, and what a thousand tokens cost.
