@@ -79,10 +79,11 @@ class Pods:
             try:
                 await pod.start()
             except ServedElsewhere as error:
-                if error.kinds & self._own or len(error.kinds) == len(kinds):
+                rest = [kind for kind in kinds if kind.name not in error.kinds]
+                if error.kinds & self._own or len(rest) in (0, len(kinds)):
                     raise
                 _log.info("left to the group that serves them already: %s", ", ".join(sorted(error.kinds)))
-                kinds = [kind for kind in kinds if kind.name not in error.kinds]
+                kinds = rest
                 assembly = self._assembly(settings, place, kinds)
                 continue
             except (NotConnected, LogUnavailable) as error:

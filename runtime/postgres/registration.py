@@ -42,7 +42,8 @@ async def register(
             await _run(connection, "register_group_kind", group, kind, code_version, capability)
         # Those of all its pods: one pod that serves no kind of another group must not make the lanes live for the rest.
         others = dict(await _run(connection, "foreign_kinds", group, group))
-        if others and (others.keys() <= brought < kinds.keys() or await _run(connection, "own_kinds", group)):
+        shared = others.keys() <= brought < kinds.keys()
+        if others and (shared or await _run(connection, "own_kinds", group)):
             raise ServedElsewhere(_claimed(group, others), frozenset(others))
         lanes = {"partitions": stored, "standby": bool(others), "group": group}
         await _run(connection, "register_lanes", lanes | {"server": place.server, "servers": len(place.servers)})
