@@ -25,10 +25,10 @@ from actors.models.embedding import embedder, packed
 from actors.models.fleet import OFFLINE, Slot
 from actors.models.wire import Message, ModelRequest
 from actors.sessions.session import INGESTION, Ingest
-from actors.sessions.session import KIND as SESSION
 from actors.sessions.transcript import Line
 from runtime import Workflow, workflow
 from runtime.policy import RetryPolicy
+from schemas.conversation import KIND as SESSION
 
 NEIGHBOURS = 5
 """Items that are shown beside a fact."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from actors.sessions.session import KIND, Adopted, Session, session
+from actors.sessions.session import Adopted, Session, session
 from actors.sessions.transcript import Line
 from runtime import Rejected, Turn, Workflow, workflow
+from schemas.conversation import KIND
 
 FORKING = "session-fork"
 MAX_LINES = 200

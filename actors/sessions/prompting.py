@@ -8,11 +8,12 @@ from msgspec import Struct
 from actors.models.wire import Message
 from actors.prompts.record import Prompt, Told, remade
 from actors.sessions.reading import SCAN, lines_of, place_of
-from actors.sessions.session import Began, Session, run_key, session
+from actors.sessions.session import Began, Session, session
 from runtime import Rejected, Turn
 from runtime.journal import STEP, Entry
 from runtime.kind import SYSTEM_EVENT_PREFIX
 from runtime.reading import Reading
+from schemas.conversation import run_key
 
 MODEL_STEP = "model"
 """The name of the steps of agents that ask a model."""

@@ -15,10 +15,11 @@ from actors.models.current import models
 from actors.models.fleet import OFFLINE
 from actors.models.wire import Message, ModelRequest
 from actors.sessions.pruning import How
-from actors.sessions.session import KIND, Status
+from actors.sessions.session import Status
 from actors.sessions.transcript import Line
 from runtime import Workflow, workflow
 from runtime.policy import RetryPolicy
+from schemas.conversation import KIND
 
 SUMMARY = "session-summary"
 MAX_LINES = 400

@@ -111,8 +111,8 @@ ELSEWHERE: dict[str, Words] = {
     "sessions prompt": ("walked", "run"),
 }
 """tests/cli/test_processes.py and test_groups.py: they need servers, or groups, of their own; and tests/gateway/
-test_besides.py: they need workflows, and tokens; tests/agents/test_memory_on_servers.py: they need sessions; tests/agents/
-test_sentences.py: it needs agents."""
+test_besides.py: they need workflows, and tokens; tests/agents/test_memory_on_servers.py: they need sessions;
+tests/agents/test_sentences.py: it needs agents."""
 
 WITH_THE_LOG = {"db migrate", "log archive", "log restore", "log segments"}
 """Commands that ask Postgres, and no pod."""
