@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 
 import typer
 from typer.main import get_command
@@ -66,11 +67,15 @@ for noun in NOUNS:
     noun.register(app)
 
 
+tree = cache(get_command)
+"""All commands of an app, ready to run. Making them takes more time than most of them do: once a process."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command with these arguments (default: the process's own) and gives its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = get_command(app).main(args=words, prog_name="runtime", standalone_mode=False)
+        code = tree(app).main(args=words, prog_name="runtime", standalone_mode=False)
     except typer.TyperException as error:
         return _misused(error)
     except typer.Abort:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from runtime.cli import main
-from runtime.cli.app import app
+from runtime.cli.app import app, tree
 from tests.cli.command import Runtime
 from tests.support.system import ROOT
 
@@ -28,7 +27,7 @@ def commands(group: Any, *path: str) -> Iterator[tuple[str, ...]]:
             yield (*path, name)
 
 
-ALL = sorted(commands(get_command(app)))
+ALL = sorted(commands(tree(app)))
 
 
 @pytest.fixture
