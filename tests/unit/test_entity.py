@@ -298,7 +298,6 @@ def takes_rest(state: Account, *rest: int) -> None: ...
 @pytest.mark.parametrize(
     ("handler", "why"),
     [
-        (waits, "waits must be a plain function"),
         (generates, "generates must be a plain function"),
         (generates_async, "generates_async must be a plain function"),
         (takes_nothing, "takes the state as its first parameter"),
@@ -314,6 +313,14 @@ def test_given_a_handler_that_cannot_work_when_registered_then_it_is_refused_at_
     with pytest.raises(BadDefinition, match=why):
         getattr(bank, flavor)(handler)
     assert not bank.methods
+
+
+def test_given_a_handler_that_waits_when_registered_then_a_query_may_and_a_command_may_not() -> None:
+    bank = entity("bank", initial=Account(), apply=apply)
+    with pytest.raises(BadDefinition, match="waits must be a plain function"):
+        bank.command(waits)
+    bank.query(waits)
+    assert list(bank.methods) == ["waits"]
 
 
 def test_given_two_handlers_of_one_name_when_registered_then_the_second_is_refused() -> None:
