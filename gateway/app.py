@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from gateway.actors import ROUTES as ACTORS
+from gateway.agui import ROUTES as AGUI
 from gateway.approvals import ROUTES as APPROVALS
 from gateway.context import Gateway
 from gateway.controls import cancel_run, fork_run, restart_run, retry_run, signal_run, terminate_run, update_run
@@ -23,6 +24,7 @@ from gateway.runs import get_capabilities, get_functions, get_run, get_runs, get
 from gateway.schedules import ROUTES as SCHEDULES
 from gateway.sessions import get_log
 from gateway.settings import GatewaySettings
+from gateway.sockets import socket_stream
 from gateway.streams import get_stream
 from gateway.tokens import ROUTES as TOKENS
 from runtime.version import VERSION
@@ -63,6 +65,8 @@ def create_app(settings: GatewaySettings) -> Litestar:
             restart_run,
             get_stream,
             get_log,
+            socket_stream,
+            *AGUI,
             get_dead,
             get_dead_letter,
             replay_dead_letter,

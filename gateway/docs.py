@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from litestar import Litestar, MediaType, Response, get
 
+from gateway.agui import RunAgentInput
 from gateway.context import IDEMPOTENCY_KEY, gateway_of
 from gateway.controls import CancelBody, ForkBody, RestartBody, SignalBody, UpdateBody
 from gateway.dead import Resolution
@@ -36,8 +37,11 @@ BODIES: dict[str, type[msgspec.Struct] | None] = {
     "/schedules/{name}/resume": NoteBody,
     "/schedules/{name}/trigger": TriggerBody,
     "/schedules/{name}/backfill": BackfillBody,
+    "/agui": RunAgentInput,
+    "/agui/{agent}": RunAgentInput,
 }
 COMMANDS = ("/intent", "/runs", "/invoke/{function}")
+_SAID = {"threadId": "s1", "runId": "r1", "messages": [{"id": "m1", "role": "user", "content": "Where is A-7?"}]}
 EXAMPLES = {
     "/intent": {"kind": "account", "key": "alice", "method": "deposit", "args": {"amount": 30}},
     "/runs": {"kind": "account", "key": "alice", "method": "deposit", "args": {"amount": 30}},
@@ -55,6 +59,8 @@ EXAMPLES = {
     "/schedules/{name}/resume": {"note": "back again"},
     "/schedules/{name}/trigger": {"overlap": "allow"},
     "/schedules/{name}/backfill": {"start": 1_767_225_600.0, "end": 1_767_398_400.0},
+    "/agui": _SAID,
+    "/agui/{agent}": _SAID,
 }
 _REF = "#/components/schemas/{name}"
 

@@ -16,7 +16,8 @@ from gateway.context import Gateway, command_id, decoded, gateway_of, json_body,
 from gateway.errors import ErrorDocument, respond
 from gateway.responses import AnyRequest, Json, header
 from gateway.sentences import SentenceBody
-from gateway.streams import EventStream, Sink, follow_command, format_of, wants_stream
+from gateway.sinks import EventStream, Sink, format_of, wants_stream
+from gateway.streams import follow_command
 from runtime.client import Client, Envelope, Run, starting
 from runtime.client.feed import Watcher
 from runtime.errors import CallFailed

@@ -26,7 +26,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.app import create_app
 from gateway.context import Gateway
 from gateway.settings import GatewaySettings, from_environment
-from gateway.streams import ABORT
+from gateway.sinks import ABORT
 from runtime import telemetry as telemetries
 from runtime.errors import Misconfigured
 from runtime.garbage import collect_rarely
@@ -92,7 +92,7 @@ def serve(settings: GatewaySettings, ready: Callable[[str], None] | None = None)
         _traced(app, telemetry),
         loop="uvloop",
         http=Protocol,
-        ws="none",
+        ws="wsproto",
         lifespan="on",
         access_log=False,
         log_config=None,
