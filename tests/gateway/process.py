@@ -90,6 +90,9 @@ def events_of(response: httpx.Response) -> Iterator[Event]:
     for line in response.iter_lines():
         if line:
             found = json.loads(line)
+            if isinstance(found.get("event"), dict):  # one of another protocol
+                yield Event(found.get("id"), "message", found["event"])
+                continue
             name = found.get("event", "message")
             yield Event(found.get("id"), name, found["fact"] if name == "message" else found["data"])
 

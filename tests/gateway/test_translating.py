@@ -95,8 +95,8 @@ WORLDS = {
     "parallel": lambda: told(Agent("desk", tools=[lookup]), two_calls(), says("Both.")),
     "twice": lambda: told(Agent("desk"), says("One."), says("Two."), say=("first", "second")),
     "child": lambda: told(
-        Agent("desk", tools=[EXPERT]), calls("expert", '{"request": "A-7?"}'), says("Soon", "."), says("It comes soon."),
-        others=[EXPERT],
+        Agent("desk", tools=[EXPERT]), calls("expert", '{"request": "A-7?"}'), says("Soon", "."),
+        says("It comes soon."), others=[EXPERT],
     ),
     "failing": lambda: told(Agent("desk", max_iterations=1, tools=[lookup]), calls("lookup", '{"order": "A"}')),
 }  # fmt: skip

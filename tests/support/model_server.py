@@ -61,11 +61,19 @@ class Hangs(Struct, frozen=True):
     """No answer, until the caller goes away."""
 
 
+class Holds(Struct, frozen=True):
+    """A text, whose end comes once `released` says so, or never if the caller goes away."""
+
+    text: str
+    released: Callable[[], bool]
+    piece: int = 4
+
+
 class Stops(Struct, frozen=True):
     """A proper end without anything before it."""
 
 
-Reply = Says | Calls | Fails | BreaksOff | Garbage | Hangs | Stops
+Reply = Says | Calls | Fails | BreaksOff | Garbage | Hangs | Holds | Stops
 
 
 class ModelServer:
@@ -128,6 +136,13 @@ class ModelServer:
         await self._start(send, 200, [], "text/event-stream")
         for event in _events(reply):
             await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        if isinstance(reply, Holds):
+            gone = asyncio.ensure_future(_gone(receive))
+            while not (reply.released() or gone.done()):
+                await asyncio.sleep(0.01)
+            gone.cancel()
+            for event in _end(reply):
+                await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
         if isinstance(reply, BreaksOff):
             raise ConnectionResetError("scripted: the connection ends here")
         await send({"type": "http.response.body", "body": b""})
@@ -153,7 +168,7 @@ def _events(reply: Reply) -> Iterator[str]:
     if isinstance(reply, Garbage):
         yield reply.body
         return
-    text, piece = (reply.text, getattr(reply, "piece", 4)) if isinstance(reply, (Says, BreaksOff)) else ("", 1)
+    text, piece = (reply.text, getattr(reply, "piece", 4)) if isinstance(reply, (Says, BreaksOff, Holds)) else ("", 1)
     yield _event({"role": "assistant", "content": ""})
     for at in range(0, len(text), piece):
         yield _event({"content": text[at : at + piece]})
@@ -162,12 +177,20 @@ def _events(reply: Reply) -> Iterator[str]:
         head = {"index": 0, "id": "call_1", "type": "function"}
         yield _event({"tool_calls": [head | {"function": {"name": reply.name, "arguments": reply.arguments[:half]}}]})
         yield _event({"tool_calls": [{"index": 0, "function": {"arguments": reply.arguments[half:]}}]})
-    if isinstance(reply, BreaksOff):
-        return
+    if not isinstance(reply, (BreaksOff, Holds)):
+        yield from _end(reply)
+
+
+def _end(reply: Reply) -> Iterator[str]:
     yield _event({}, "tool_calls" if isinstance(reply, Calls) else "stop")
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
     yield f"data: {json.dumps(_chunk([]) | {'usage': usage})}\n\n"
     yield "data: [DONE]\n\n"
+
+
+async def _gone(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _event(delta: dict[str, Any], finish: str | None = None) -> str:
