@@ -89,6 +89,7 @@ def two_calls() -> list[Any]:
     return [Delta(reasoning="Two of them."), *pieces, Completion(Message("assistant", tool_calls=wanted), "scripted")]
 
 
+EXPERT = Agent("expert")
 WORLDS = {
     "text": lambda: told(Agent("desk"), says("It is ", "coming.")),
     "tool": lambda: told(Agent("desk", tools=[lookup]), calls("lookup", '{"order": "A-7"}'), says("Soon.")),
@@ -100,7 +101,6 @@ WORLDS = {
     ),
     "failing": lambda: told(Agent("desk", max_iterations=1, tools=[lookup]), calls("lookup", '{"order": "A"}')),
 }  # fmt: skip
-EXPERT = Agent("expert")
 
 
 @pytest.mark.parametrize("name", WORLDS)
