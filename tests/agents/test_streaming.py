@@ -124,7 +124,7 @@ def test_given_a_gateway_that_is_killed_in_the_middle_of_an_answer_then_its_read
     with GatewayProcess(room.system.environment()) as other:
         with other.stream("/stream/k2?protocol=agui") as events:
             say(gateway, "k2", "k2-m1")
-            before = agui(events, until="TEXT_MESSAGE_CONTENT")
+            before = agui(events, until="TEXT_MESSAGE_CONTENT:It")
         other.process.kill()
     while before[-1].id is None:  # of what one entry had led to, only a part has come
         before.pop()
@@ -192,8 +192,8 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
 
 
 def test_given_what_cannot_be_said_or_watched_then_the_error_says_why(room: Room, gateway: GatewayProcess) -> None:
-    for path, change, status, code in WRONG:
-        body = {"threadId": "k4", "runId": "k4-r1", "messages": [MESSAGE]} | change
+    for number, (path, change, status, code) in enumerate(WRONG):
+        body = {"threadId": "k4", "runId": f"k4-r{number}", "messages": [MESSAGE]} | change
         assert error_of(gateway.http.post(path, json=body)) == (status, code), (path, change)
     for query, status in (("protocol=morse", 400), ("protocol=agui&since=9999999", 404), ("since=x", 400)):
         assert error_of(gateway.http.get(f"/stream/k4?{query}"))[0] == status
