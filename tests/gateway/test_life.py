@@ -64,6 +64,8 @@ def test_given_the_documentation_then_it_names_every_route_and_its_bodies(shared
         *[f"/runs/{{run_id}}/{what}" for what in ("timeline", "fork", "restart")],
         "/stream/{session}",
         "/log/{session}",
+        "/agui",
+        "/agui/{agent}",
         "/dead",
         "/dead/{letter}",
         "/dead/{letter}/replay",
