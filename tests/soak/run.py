@@ -23,6 +23,7 @@ from tests.soak.elder import ElderWorld
 from tests.soak.sample import series_of, streams, take
 from tests.soak.verdict import Judged, Series, judge_all
 from tests.soak.visitors import visit
+from tests.support.warm import never_forked
 
 FAULTS = ("kill", "stop", "term", "nats", "postgres")
 METRICS_PORT = 19_000
@@ -101,7 +102,8 @@ async def run(settings: SoakSettings, data_dir: Path, say: Callable[[str], None]
     )
     world = await asyncio.to_thread(ElderWorld, chaos, data_dir)
     try:
-        return await _run(world, settings, say)
+        with never_forked():
+            return await _run(world, settings, say)
     finally:
         await asyncio.to_thread(world.close)
 

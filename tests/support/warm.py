@@ -23,7 +23,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
@@ -161,6 +162,20 @@ def _interpreters(environment: Mapping[str, str]) -> dict[str, str]:
     return own | {"PYTHONPATH": str(ROOT)}
 
 
+_forking = True
+
+
+@contextmanager
+def never_forked() -> Iterator[None]:
+    """Meanwhile every process is started as usual: its memory is its own, and its command line says what it is."""
+    global _forking
+    before, _forking = _forking, False
+    try:
+        yield
+    finally:
+        _forking = before
+
+
 def warm(module: str, also: Sequence[str] = ()) -> Warm:
     """The one process of this one that forks for a module of `IMPORTED`, and has imported others `also`."""
     return _warm.setdefault((module, *also), Warm(module, also))
@@ -177,7 +192,7 @@ def start(
 
     `also` names what it will import in any case, and takes long.
     """
-    if module not in IMPORTED or _interpreters(env) != _interpreters(os.environ):
+    if not _forking or module not in IMPORTED or _interpreters(env) != _interpreters(os.environ):
         command = [sys.executable, "-m", module, *words]
         return subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
     pipes = [os.pipe() for _ in range(2 if isinstance(stderr, int) else 1)]
