@@ -136,7 +136,9 @@ class Mail:
         self._asked: set[str] = set()
         self._unasked: dict[str, int] = {}
         self._waiters: set[asyncio.Future[None]] = set()
-        self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
+        self._taken = set[int]()
+        if steps.journal:
+            self._taken = {_decode_taken(entry.result).seq for entry in steps.recorded("$signal ", "$update ")}
         self._delivered: set[int] = set()
         self._given_back: dict[int, tuple[str, Taken]] = {}
         self._returning: defaultdict[str, set[int]] = defaultdict(set)

@@ -79,6 +79,14 @@ class Pace:
         finally:
             self._inside = before
 
+    def main(self, job: Any, loop: asyncio.AbstractEventLoop, context: Context) -> asyncio.Task[Any]:
+        """Makes the first task of the run, in its context: the engine's doing."""
+        before, self._inside = self._inside, True
+        try:
+            return self.task(job, loop=loop, context=context)
+        finally:
+            self._inside = before
+
     def task(self, job: Any, **options: Any) -> asyncio.Task[Any]:
         """Makes a task of the run."""
         self._begun += 1

@@ -134,18 +134,14 @@ class Recorder(abc.ABC):
         self._run = run
         self._attempt = attempt
         self._keeper = keeper
-        self._details = {
-            (entry.step.removeprefix(BEAT), entry.occurrence): bytes(entry.result)
-            for entry in recorded
-            if entry.step.startswith(BEAT)
-        }
         self._beats: dict[tuple[str, int], Beats] = {}
-        self.journal = [entry for entry in recorded if not entry.step.startswith(BEAT)] if self._details else recorded
+        self._details: dict[tuple[str, int], bytes] = {}
+        self.journal = recorded
         """The entries of former attempts, without heartbeats, which nobody asks for."""
-        self._entries = {(entry.step, entry.occurrence): entry for entry in reversed(self.journal)}
-        self._configured = {
-            entry.step.removeprefix(CONFIG): entry.result for entry in recorded if entry.step.startswith(CONFIG)
-        }
+        self._entries: dict[tuple[str, int], Entry] = {}
+        self._configured: dict[str, msgspec.Raw] = {}
+        if recorded:
+            self._remember(recorded)
         self.committed: Callable[[], None] | None = None
         """Is called when an entry is committed that nothing of the attempt so far is behind."""
         self._calls = 0
@@ -165,6 +161,19 @@ class Recorder(abc.ABC):
         self.screen: Screen | None = None
         """Where what it shows goes; None where nobody can watch."""
         self._showing: Showing | None = None
+
+    def _remember(self, recorded: Sequence[Entry]) -> None:
+        self._details = {
+            (entry.step.removeprefix(BEAT), entry.occurrence): bytes(entry.result)
+            for entry in recorded
+            if entry.step.startswith(BEAT)
+        }
+        if self._details:
+            self.journal = [entry for entry in recorded if not entry.step.startswith(BEAT)]
+        self._entries = {(entry.step, entry.occurrence): entry for entry in reversed(self.journal)}
+        self._configured = {
+            entry.step.removeprefix(CONFIG): entry.result for entry in recorded if entry.step.startswith(CONFIG)
+        }
 
     def recorded(self, *prefixes: str) -> list[Entry]:
         """The entries of former attempts whose names begin with one of `prefixes`."""

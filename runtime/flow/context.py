@@ -67,12 +67,18 @@ class Workflow(Ambient):
         self._steps = steps
         self._mail = mail
         self._asker = asker
-        address = turn.address
-        actor = actor_id(address.tenant, address.kind, encode_token(address.key))
-        self._run = f"{actor}/{turn.command_id}/{generation}"
+        self._named: str | None = None
         self._random: random.Random | None = None
         self._human: Human | None = None
         self._tokens: Tokens | None = None
+
+    @property
+    def _run(self) -> str:
+        """What no other run has, and this one again in each attempt."""
+        if self._named is None:
+            tenant, kind, key = self.turn.address
+            self._named = f"{actor_id(tenant, kind, encode_token(key))}/{self.turn.command_id}/{self.generation}"
+        return self._named
 
     @property
     def address(self) -> Address:

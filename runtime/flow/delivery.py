@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -92,11 +92,12 @@ class Delivery(Recorder):
         super().__init__(actor, key, run, attempt, keeper, recorded)
         self._sender = keeper
         self._clock = clock
-        self._history = deque(self.journal)
-        self._numbered = {entry.number: entry for entry in self.journal if entry.number}
+        journal = self.journal
+        self._history = deque(journal)
+        self._numbered = {entry.number: entry for entry in journal if entry.number} if journal else {}
         self._arrived: deque[Entry] = deque()
         self._requests: dict[int, Request] = {}
-        self._asked: Counter[str] = Counter()
+        self._asked: defaultdict[str, int] = defaultdict(int)
         self._handed = 0
         self._live = False
         self._keeping = 0
@@ -136,9 +137,7 @@ class Delivery(Recorder):
         if self._cancel is not None and not self.begun:
             job.close()
             raise self._cancelled()
-        with self._pace.inside():
-            context = inside(self._pace)
-            self._main = asyncio.get_running_loop().create_task(job, context=context)
+        self._main = self._pace.main(job, self._handlers(), inside(self._pace))
         try:
             result = await self._main
             self._check_end()
@@ -166,9 +165,10 @@ class Delivery(Recorder):
     async def _end(self) -> None:
         stopped, self._closed = self._closed, True
         tasks = [*self._pace.tasks]
-        with self._pace.inside():
-            for task in tasks:
-                task.cancel()
+        if tasks:
+            with self._pace.inside():
+                for task in tasks:
+                    task.cancel()
         for request in self._requests.values():
             if request.job is not None:
                 request.job.cancel()

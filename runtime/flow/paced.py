@@ -39,6 +39,9 @@ ASKED = "$ask "
 
 Pause = Callable[[float], Awaitable[None]]
 
+THREE_TIMES = RetryPolicy()
+"""Of steps for which nothing else was said."""
+
 
 class PacedSteps(Delivery):
     """What a workflow may ask for. For the arguments that are not here see Delivery.
@@ -66,10 +69,11 @@ class PacedSteps(Delivery):
         super().__init__(actor, key, run, attempt, keeper, recorded, began=began, clock=clock)
         self._heard = heard
         self._pause = pause
-        self._retry = retry or RetryPolicy()
-        self._patched = {
-            entry.step.removeprefix(PATCHED): True for entry in self.journal if entry.step.startswith(PATCHED)
-        }
+        self._retry = retry or THREE_TIMES
+        self._patched: dict[str, bool] = {}
+        if self.journal:
+            marks = [entry.step for entry in self.journal if entry.step.startswith(PATCHED)]
+            self._patched = {mark.removeprefix(PATCHED): True for mark in marks}
         self.pausing = 0
         """Steps that wait for their next attempt."""
 

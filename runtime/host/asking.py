@@ -49,13 +49,13 @@ class Asking:
     def asker(self, start: Start, mail: Mail) -> Asker:
         """What the handler of an execution asks through, from the event loop of handlers."""
         command = start.command
-        calls = (*_chain(command), Call.of(command.address, command.method, holds=start.holds))
 
         async def ask(question: Question) -> bytes:
             if question.method == KINDS:
                 return await self._from_handler(self._catalogue.kinds())
             if question.reads:
                 return await self._from_handler(self._read(command.address.tenant, question))
+            calls = (*_chain(command), Call.of(command.address, command.method, holds=start.holds))
             if len(calls) > MAX_CALLS:
                 raise CallFailed(CYCLE, f"{chain.shown(calls)}: more than {MAX_CALLS} calls wait for one another")
             envelope = self._envelope(start, calls, question)

@@ -236,7 +236,8 @@ class Executions:
                 command.lane.mails[command.actor, command.id] = journal.mail
                 start.turn.asks_through(self._asker(start, journal.mail))
                 start.turn.steps_through(journal.steps, journal.mail)
-                start.turn.yields_through(journal.yields)
+                if journal.yields is not None:
+                    start.turn.yields_through(journal.yields)
                 start.turn.secret = self._journals.secret
                 start.turn.gated = True
                 job = method.run(start.state, start.payload, start.turn)

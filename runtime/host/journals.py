@@ -109,9 +109,10 @@ class Journals:
                 await asyncio.sleep(RETRY_S)
         if FORK in command.headers:
             events = await self._forks.begun(start, events)
+        entries, said = list[Entry](), list[Said]()
         if len(events) > FEW:
             entries, said = await asyncio.to_thread(_divided, events, start.state)
-        else:
+        elif events:
             entries, said = _divided(events, start.state)
         return Journal(start, self, entries, said)
 
@@ -171,13 +172,15 @@ class Journal:
         self._open: set[_Asked] = set()
         self._settled: asyncio.Future[None] | None = None
         self._closed = False
-        steps, yielded = divided(entries)
+        steps, yielded = divided(entries) if entries else (entries, 0)
         self.steps = _steps(start, self, journals.clock, steps, journals.handling)
         self.steps.stubs = journals.handling.stubs
-        self.yields = Yields(command.id, start.attempt, self, yielded)
-        self.steps.begun |= yielded > 0
-        self.steps.begun |= any(message.what == ANSWER for message in said)  # it has asked somebody for something
-        self.steps.begun |= start.begun  # it may have asked somebody, of which there is nothing here before the answer
+        # It may have asked somebody, of which there is nothing here before the answer; or there is one.
+        self.steps.begun |= start.begun or yielded > 0 or (len(said) > 0 and any(one.what == ANSWER for one in said))
+        self.yields: Yields | None = None
+        """What it yields; a workflow yields nothing."""
+        if not isinstance(self.steps, PacedSteps):
+            self.yields = Yields(command.id, start.attempt, self, yielded)
         self.mail = Mail(self.steps, journals.clock.now, journals.handling.rest)
         if isinstance(start.state, RunState):
             self.mail.since = start.state.heard
@@ -203,7 +206,8 @@ class Journal:
             raise Suspended(self.mail.now(), self.mail) from None
         finally:
             self.steps.release()
-            self.yields.release()
+            if self.yields is not None:
+                self.yields.release()
 
     @property
     def committing(self) -> bool:
