@@ -51,6 +51,7 @@ class Function(Kind):
     """A stateless kind; still callable as the plain function it was made from. Made by `@function`."""
 
     type = "function"
+    called_once = True
     fold_version = "function-1"
 
     def __init__(

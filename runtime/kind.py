@@ -174,6 +174,8 @@ class Kind(abc.ABC):
     type: ClassVar[Literal["entity", "kv", "function", "workflow"]]
     watches: ClassVar[frozenset[str]] = frozenset()
     """Names of the engine's own events that this kind's fold sees; all others see none."""
+    called_once: ClassVar[bool] = False
+    """Whether its actors are mostly called once: then one that is not in memory most likely has no events."""
 
     def __init__(self, name: str, behaviour: Behaviour) -> None:
         self.name = _defined_name(name, "kind")

@@ -83,7 +83,7 @@ class Pace:
         """Makes the first task of the run, in its context: the engine's doing."""
         before, self._inside = self._inside, True
         try:
-            return self.task(job, loop=loop, context=context)
+            return loop.create_task(job, context=context)
         finally:
             self._inside = before
 

@@ -51,6 +51,7 @@ class WorkflowKind(Kind):
     type = "workflow"
     fold_version = "workflow-1"
     watches = states.WATCHED
+    called_once = True
 
     def __init__(
         self, name: str, handler: Callable[..., Any], on_existing: OnExisting, step_retry: RetryPolicy | None,

@@ -323,7 +323,7 @@ class Committer:
         # An answer is recorded once: of a command that gets one now, the log says by itself whether it has one already.
         unanswered = [place for place in wanted.commands if place not in plan.inbox]
         if not await self._log.commit_at_once(
-            Wanted(wanted.fences, unanswered, wanted.held, refused=wanted.refused), plan.changes
+            Wanted(wanted.fences, unanswered, wanted.held, refused=wanted.refused, new=wanted.new), plan.changes
         ):
             self._wary = WARY_BATCHES
             return None

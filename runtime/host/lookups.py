@@ -77,6 +77,8 @@ class Lookups:
                 hot[actor] = activation
             elif (kind := self._kind_of(item)) is not None:
                 cold[actor] = Cold(actor, lane.partition, kind.fold_version)
+                if kind.called_once and type(item) is Command and item.method not in METHODS:
+                    wanted.new.append(actor)
         lanes = sorted(checkpoints, key=lambda lane: lane.lane)
         wanted.fences = [
             Fence(
@@ -142,8 +144,8 @@ class Lookups:
 
 
 def reads_nothing(batch: Sequence[Item], wanted: Wanted, lanes: Sequence[Lane]) -> bool:
-    """Whether a batch needs nothing of the log but that its lanes are ours and its ids are new."""
-    if wanted.cold or wanted.runs or wanted.next_pending or wanted.timers or wanted.dead_letters:
+    """Whether a batch needs nothing of the log but that its lanes are ours, and its ids and actors not in memory new."""
+    if len(wanted.cold) > len(wanted.new) or wanted.runs or wanted.next_pending or wanted.timers or wanted.dead_letters:
         return False
     if wanted.commands and any(lane.careful for lane in lanes):
         return False  # the repeat of what killed a process is answered from the log: it must not run before that

@@ -65,6 +65,8 @@ class Wanted:
     refused: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     """(actor, command id) that may have been refused before."""
     cold: list[Cold] = dataclasses.field(default_factory=list)
+    new: list[str] = dataclasses.field(default_factory=list)
+    """Those of `cold` that most likely have no events."""
     dead_letters: list[int] = dataclasses.field(default_factory=list)
     """Dead letters that are to be replayed or dropped."""
     unfinished: list[str] = dataclasses.field(default_factory=list)
@@ -311,8 +313,9 @@ class CommitLog(Protocol):
         """Fences, writes and commits in one round trip.
 
         False when nothing was written: a lane is another pod's, a command of `wanted.commands`, `held` or `refused` is
-        known, one that gets an answer has one, or the log refused something: `begin` and `commit` say what it is. Of
-        `wanted` nothing else is looked up. Raises LogUnavailable (outcome unknown) or LogTimedOut (nothing written).
+        known, an actor of `new` has events, a command that gets an answer has one, or the log refused something:
+        `begin` and `commit` say what it is. Of `wanted` nothing else is looked up. Raises LogUnavailable (outcome
+        unknown) or LogTimedOut (nothing written).
         """
 
     async def begin(self, wanted: Wanted) -> Found:

@@ -209,6 +209,8 @@ def _conditions(wanted: Wanted, pod: str) -> list[Statement]:
         if pairs:
             actors, ids = zip(*pairs, strict=True)
             asked.append((name, (uuids(actors), texts(ids))))
+    if wanted.new:
+        asked.append(("no_actors", (uuids(wanted.new),)))
     return asked
 
 

@@ -81,7 +81,7 @@ CROSS JOIN LATERAL (
     ORDER BY q.seq LIMIT %s) e
 
 -- name: no_inbox
--- These three fail if there is any: what a commit in one round trip has done was for commands that are new.
+-- These four fail if there is any: what a commit in one round trip has done was for commands that are new.
 SELECT CASE count(*) WHEN 0 THEN 0 ELSE (count(*) || ' of the commands are answered')::int END FROM (
 {{find_inbox}}
 ) known
@@ -95,6 +95,12 @@ SELECT CASE count(*) WHEN 0 THEN 0 ELSE (count(*) || ' of the commands are pendi
 SELECT CASE count(*) WHEN 0 THEN 0 ELSE (count(*) || ' of the commands were refused')::int END FROM (
 {{find_refused}}
 ) known
+
+-- name: no_actors
+-- An actor has its row from its first event on, for ever.
+SELECT CASE count(*) WHEN 0 THEN 0 ELSE (count(*) || ' of the actors have events')::int END
+FROM unnest(%s::uuid[]) u(actor)
+JOIN actors a ON a.actor = u.actor
 
 -- name: insert_actors
 INSERT INTO actors (actor, tenant, kind, key, lane, partition)

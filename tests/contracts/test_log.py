@@ -11,6 +11,7 @@ import pytest
 from runtime.errors import CallFailed
 from runtime.host.keeping import Keeping
 from runtime.host.ports import (
+    ActorRow,
     Changes,
     CommitLog,
     EventRow,
@@ -45,6 +46,7 @@ SHORT_S = 3.0
 LANES = 2
 KINDS = {"k": '{"kind": "k", "group": "g", "type": "entity", "code_version": "v", "methods": []}'}
 ACTOR = "0" * 31 + "1"
+OTHER = "0" * 31 + "2"
 CURSE = f"""
     CREATE FUNCTION troupe.curse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -258,11 +260,12 @@ NEXT = Changes(events=[event(2, 2)])
         (Wanted([fence(1, checkpoint=4)], commands=[(ACTOR, "new"), (ACTOR, "c1")]), NEXT),
         (Wanted([fence(1, checkpoint=4)], held=[(ACTOR, "p1")]), NEXT),
         (Wanted([fence(1, checkpoint=4)], refused=[(ACTOR, "r1")]), NEXT),
+        (Wanted([fence(1, checkpoint=4)], new=[OTHER, ACTOR]), NEXT),
         (Wanted([fence(1, checkpoint=4)]), Changes(inbox=[InboxRow(ACTOR, "c1", 1, 0, 7, False, "4")])),
         (Wanted([fence(1, checkpoint=4)]), Changes(events=[event(1, 2)])),
         (Wanted([fence(1, checkpoint=4)]), Changes(events=[event(2, 2, payload='{"word":"cursed"}')])),
     ],
-    ids=["epoch", "a lane of two", "answered", "pending", "refused", "an answer", "sequence", "cursed"],
+    ids=["epoch", "a lane of two", "answered", "pending", "refused", "new", "an answer", "sequence", "cursed"],
 )
 def test_given_what_must_be_looked_at_when_it_is_to_be_committed_at_once_then_nothing_of_it_is(
     bench: Bench, wanted: Wanted, changes: Changes
@@ -272,6 +275,7 @@ def test_given_what_must_be_looked_at_when_it_is_to_be_committed_at_once_then_no
         await ownership.take([0, 1])
         log = bench.log("one")
         written = Changes(
+            actors=[ActorRow(ACTOR, "t", "k", "a", 0, 0)],
             events=[event(1, 1)],
             inbox=[InboxRow(ACTOR, "c1", 1, 0, 7, False, "3")],
             pending=[pending("p1")],
@@ -280,7 +284,7 @@ def test_given_what_must_be_looked_at_when_it_is_to_be_committed_at_once_then_no
         assert await log.commit_at_once(Wanted([fence(1, checkpoint=3, position=1)]), written)
         assert not await log.commit_at_once(wanted, changes)
         # The log takes the next one at once, and has nothing of the last.
-        assert await log.commit_at_once(Wanted([fence(1, checkpoint=3, position=1)]), NEXT)
+        assert await log.commit_at_once(Wanted([fence(1, checkpoint=3, position=1)], new=[OTHER]), NEXT)
         await ownership.release([(0, 1), (1, 1)])
         taken = await (await joined(bench, "two")).take([0, 1])
         assert [(lane.checkpoint, lane.position) for lane in taken] == [(3, 2), (0, 0)]

@@ -201,7 +201,9 @@ class SimulatedCommitLog:
             def begun(transaction: Transaction | None, found: Any) -> None:
                 if transaction is None:
                     answer(found)
-                elif len(found.lanes) < len(wanted.fences) or found.inbox or found.pending or found.refused:
+                elif len(found.lanes) < len(wanted.fences) or found.inbox or found.pending or found.refused or any(
+                    store.events.get(actor) for actor in wanted.new
+                ):
                     store.end(transaction, "rolled back")
                     answer(False)
                 else:
