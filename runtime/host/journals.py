@@ -175,8 +175,9 @@ class Journal:
         steps, yielded = divided(entries) if entries else (entries, 0)
         self.steps = _steps(start, self, journals.clock, steps, journals.handling)
         self.steps.stubs = journals.handling.stubs
-        # It may have asked somebody, of which there is nothing here before the answer; or there is one.
-        self.steps.begun |= start.begun or yielded > 0 or (len(said) > 0 and any(one.what == ANSWER for one in said))
+        self.steps.begun |= yielded > 0
+        self.steps.begun |= len(said) > 0 and any(one.what == ANSWER for one in said)  # it has asked for something
+        self.steps.begun |= start.begun  # it may have asked somebody, of which there is nothing here before the answer
         self.yields: Yields | None = None
         """What it yields; a workflow yields nothing."""
         if not isinstance(self.steps, PacedSteps):

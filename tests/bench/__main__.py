@@ -14,7 +14,7 @@ import msgspec
 
 from runtime.host.settings import PodSettings
 from runtime.infra import Infra
-from tests.bench import activation, http, messaging, recovery, replaying, report, stepping
+from tests.bench import activation, agents, http, messaging, recovery, replaying, report, sessions, stepping
 from tests.bench.figures import Figures
 from tests.bench.stage import WARM_UP_S, Stage
 
@@ -33,6 +33,9 @@ MEASUREMENTS: dict[str, Measurement] = {
     "asleep": lambda stage, seconds, figures: stepping.asleep(stage, int(4000 * seconds), figures),
     "recovery": lambda stage, seconds, figures: stepping.recovery(stage, int(2000 * seconds), figures),
     "journal": lambda stage, seconds, figures: stepping.replaying(stage, int(2000 * seconds), figures),
+    "agents": agents.turns,
+    "session": lambda stage, seconds, figures: sessions.activation(stage, int(2000 * seconds), figures),
+    "imports": agents.imports,
     "memory": lambda stage, seconds, figures: activation.memory(stage, int(20_000 * seconds), figures),
 }
 

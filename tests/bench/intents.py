@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+import msgspec
 import uvloop
 
 from tests.bench.tally import Load, Tally, drive, tell, told
@@ -24,7 +25,7 @@ class Poster(asyncio.Protocol):
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self._answer: asyncio.Future[bool] | None = None
+        self._answer: asyncio.Future[bytes] | None = None
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
@@ -44,11 +45,26 @@ class Poster(asyncio.Protocol):
 
     async def send(self, path: str, body: bytes) -> bool:
         """Posts JSON and waits for the answer; false when it is not 200."""
+        return (await self._exchange("POST", path, body)).startswith(_OK)
+
+    async def ask(self, method: str, path: str, body: Any = None) -> bytes:
+        """The body of the answer. Raises ConnectionError when it is not 200."""
+        answer = await self._exchange(method, path, b"" if body is None else msgspec.json.encode(body))
+        if not answer.startswith(_OK):
+            raise ConnectionError(f"{method} {path} was answered with {answer[:1000]!r}")
+        return answer.partition(b"\r\n\r\n")[2]
+
+    def close(self) -> None:
+        """Closes the connection."""
+        assert self._transport is not None
+        self._transport.close()
+
+    async def _exchange(self, method: str, path: str, body: bytes) -> bytes:
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(
-            b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (path.encode(), self._host.encode(), len(body), body)
+            b"%b %b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (method.encode(), path.encode(), self._host.encode(), len(body), body)
         )
         return await self._answer
 
@@ -64,22 +80,25 @@ class Poster(asyncio.Protocol):
             return
         self._received = b""
         assert self._answer is not None
-        self._answer.set_result(received.startswith(_OK))
+        self._answer.set_result(received)
+
+
+async def connected(url: str) -> Poster:
+    """A connection to the server of a URL."""
+    where = urlsplit(url)
+    assert where.hostname is not None
+    assert where.port is not None
+    loop = asyncio.get_running_loop()
+    _, poster = await loop.create_connection(lambda: Poster(where.netloc), where.hostname, where.port)
+    return poster
 
 
 async def run(load: Load) -> Tally:
     """Posts until the measurement is over."""
-    where = urlsplit(load.target)
-    assert where.hostname is not None
-    assert where.port is not None
-    loop = asyncio.get_running_loop()
-    posters = []
-    for _ in range(load.in_flight):
-        transport, poster = await loop.create_connection(lambda: Poster(where.netloc), where.hostname, where.port)
-        posters.append((transport, poster))
-    tally = await drive(load, [poster.post for _, poster in posters])
-    for transport, _ in posters:
-        transport.close()
+    posters = [await connected(load.target) for _ in range(load.in_flight)]
+    tally = await drive(load, [poster.post for poster in posters])
+    for poster in posters:
+        poster.close()
     return tally
 
 

@@ -64,7 +64,7 @@ def measure(
             loads.append(Load(*plain) if steps is None else RunLoad(*plain, steps))
         tallies, used = _run(scene, load, loads, warm_up_s, 1 if steps is None else steps + 2)
         if waits := [wait for tally in tallies for wait in tally.waits]:
-            return _rate_of(in_flight, waits, longer, used)
+            return rate_of(in_flight, waits, longer, used)
     raise Miscounted(f"nothing was answered within {longer:g} s")
 
 
@@ -96,7 +96,7 @@ def _run(
     return tallies, used
 
 
-def _rate_of(in_flight: int, waits: list[float], seconds: float, used: Mapping[str, float]) -> Rate:
+def rate_of(in_flight: int, waits: list[float], seconds: float, used: Mapping[str, float]) -> Rate:
     waits.sort()
     count = len(waits)
     return Rate(
