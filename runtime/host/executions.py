@@ -235,11 +235,7 @@ class Executions:
                 run.journal = journal
                 command.lane.mails[command.actor, command.id] = journal.mail
                 start.turn.asks_through(self._asker(start, journal.mail))
-                start.turn.steps_through(journal.steps, journal.mail)
-                if journal.yields is not None:
-                    start.turn.yields_through(journal.yields)
-                start.turn.secret = self._journals.secret
-                start.turn.gated = True
+                journal.hand(start.turn)
                 job = method.run(start.state, start.payload, start.turn)
                 decided = await self.loop.run(_awaited(journal.through(job)))
         except asyncio.CancelledError as cancelled:

@@ -29,6 +29,7 @@ from runtime.kind import SYSTEM_EVENT_PREFIX, Execution
 from runtime.mail import ANSWER, Mail, Pause, Said, said_of
 from runtime.suspension import Suspended, Suspension
 from runtime.tokens import NO_SECRET
+from runtime.turn import Turn
 from runtime.yields import Yields, divided
 from schemas.headers import FORK
 
@@ -192,6 +193,14 @@ class Journal:
         self._suspension = Suspension(self.steps, self.mail, journals.suspend_after_s)
         for message in said:
             self.mail.post(message)
+
+    def hand(self, turn: Turn) -> None:
+        """Lets the handler take steps, wait and yield through its turn."""
+        turn.steps_through(self.steps, self.mail)
+        if self.yields is not None:
+            turn.yields_through(self.yields)
+        turn.secret = self._journals.secret
+        turn.gated = True
 
     async def through(self, job: Awaitable[T]) -> T:
         """Runs the handler, in its own event loop. For what it raises see Steps.through and Suspension.through."""

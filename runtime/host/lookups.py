@@ -77,8 +77,6 @@ class Lookups:
                 hot[actor] = activation
             elif (kind := self._kind_of(item)) is not None:
                 cold[actor] = Cold(actor, lane.partition, kind.fold_version)
-                if kind.called_once and type(item) is Command and item.method not in METHODS:
-                    wanted.new.append(actor)
         lanes = sorted(checkpoints, key=lambda lane: lane.lane)
         wanted.fences = [
             Fence(
@@ -89,7 +87,7 @@ class Lookups:
             )
             for lane in lanes
         ]
-        wanted.cold = list(cold.values())
+        wanted.cold, wanted.new = list(cold.values()), self._new(batch, cold)
         wanted.next_pending = list(nexts)
         early: list[Item] = [
             item
@@ -98,6 +96,18 @@ class Lookups:
             if type(item) is Command and item.actor in hot and item.actor not in late and not item.lane.careful
         ]
         return wanted, lanes, hot, early
+
+    def _new(self, batch: Sequence[Item], cold: Mapping[str, Cold]) -> list[str]:
+        """Those of the actors that are not in memory of which the first thing heard is the call for which they are."""
+        firsts: dict[str, Item] = {}
+        for item in batch if cold else ():
+            if not isinstance(item, (Anchor, Sent)) and (actor := _actor_of(item)) in cold:
+                firsts.setdefault(actor, item)
+        return [
+            actor
+            for actor, item in firsts.items()
+            if type(item) is Command and item.method not in METHODS and self._kinds[item.address.kind].called_once
+        ]
 
     def _runs_beside(self, command: Command) -> bool:
         """Whether a command may be pending although it does not hold its key."""
@@ -144,7 +154,7 @@ class Lookups:
 
 
 def reads_nothing(batch: Sequence[Item], wanted: Wanted, lanes: Sequence[Lane]) -> bool:
-    """Whether a batch needs nothing of the log but that its lanes are ours, and its ids and actors not in memory new."""
+    """Whether a batch needs nothing of the log but that its lanes are ours, and its ids and unknown actors new."""
     if len(wanted.cold) > len(wanted.new) or wanted.runs or wanted.next_pending or wanted.timers or wanted.dead_letters:
         return False
     if wanted.commands and any(lane.careful for lane in lanes):
