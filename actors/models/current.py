@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.models.calling import Caller
+from actors.models.direct import Direct, is_direct
 from actors.models.fleet import OFFLINE, Fleet
 from actors.models.model import Model, Target
 from actors.models.offline import OfflineModel
@@ -29,13 +30,22 @@ class Reach:
 
     def __init__(self) -> None:
         self._offline: Model = OfflineModel()
+        self._direct: Direct | None = None
         self._others: LiteLLM | None = None
 
     def __call__(self, target: Target) -> Model:
-        return self._offline if target.model == OFFLINE else self.others()
+        if target.model == OFFLINE:
+            return self._offline
+        return self.direct() if is_direct(target) else self.others()
+
+    def direct(self) -> Direct:
+        """What reaches endpoints that need no litellm. Raises Misconfigured when httpx is not there."""
+        if self._direct is None:
+            self._direct = Direct()
+        return self._direct
 
     def others(self) -> LiteLLM:
-        """What reaches all but the built-in model. Raises Misconfigured when litellm is not there."""
+        """What reaches all others but the built-in model. Raises Misconfigured when litellm is not there."""
         if self._others is None:
             from actors.models.reached import LiteLLM  # noqa: PLC0415  # seconds, and 180 MB
 

@@ -83,3 +83,11 @@ class Model(Protocol):
 
     def stream(self, target: Target, request: ModelRequest) -> AsyncGenerator[Delta | Completion, None]:
         """The answer in pieces, and at the end as a whole. Raises ModelError."""
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """How many seconds a server wants to be left alone for; None when it does not say so, or as a date."""
+    try:
+        return max(float(headers["retry-after"]), 0.0)
+    except (KeyError, ValueError):
+        return None

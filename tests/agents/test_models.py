@@ -1,4 +1,4 @@
-"""Asking models by litellm, on a server that counts."""
+"""Asking models by litellm, and without it, on a server that counts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from actors.models.calling import Caller
+from actors.models.direct import Direct, is_direct
 from actors.models.fleet import Fleet, SlotSettings
-from actors.models.model import Garbled, ModelError, NoAnswer, RateLimited, Refused, Unavailable
+from actors.models.model import Garbled, Model, ModelError, NoAnswer, RateLimited, Refused, Target, Unavailable
 from actors.models.reached import LiteLLM
 from actors.models.wire import Anew, CallPiece, Completion, Delta, Message, ModelRequest, ToolCall, ToolSpec, Usage
 from tests.support.model_server import BreaksOff, Calls, Fails, Garbage, Hangs, ModelServer, Reply, Says, Stops
@@ -19,9 +20,10 @@ ADD = ToolSpec("add", "Adds two numbers", {"type": "object", "properties": {"a":
 HELLO = ModelRequest((Message("system", "Be kind."), Message("user", "Hi")), (ADD,))
 
 
-@pytest.fixture(scope="module")
-def reached() -> LiteLLM:
-    return LiteLLM()
+@pytest.fixture(scope="module", params=[LiteLLM, Direct], ids=["litellm", "direct"])
+def reached(request: pytest.FixtureRequest) -> Model:
+    made: Model = request.param()
+    return made
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def server() -> Iterator[ModelServer]:
 
 
 def asked(
-    server: ModelServer, reached: LiteLLM, *replies: Reply, timeout_s: float = 30.0, waits: list[float] | None = None
+    server: ModelServer, reached: Model, *replies: Reply, timeout_s: float = 30.0, waits: list[float] | None = None
 ) -> list[Any]:
     """Every piece of the answer to HELLO when the server answers with these."""
     server.script(*replies)
@@ -49,7 +51,7 @@ def asked(
 
 
 def test_given_a_text_when_it_is_asked_for_then_it_comes_in_pieces_and_as_a_whole(
-    server: ModelServer, reached: LiteLLM
+    server: ModelServer, reached: Model
 ) -> None:
     *pieces, whole = asked(server, reached, Says("Hello, you!"))
     assert pieces == [Delta("Hell"), Delta("o, y"), Delta("ou!")]
@@ -59,7 +61,7 @@ def test_given_a_text_when_it_is_asked_for_then_it_comes_in_pieces_and_as_a_whol
     assert sent["tools"][0]["function"]["name"] == "add"
 
 
-def test_given_a_tool_call_in_pieces_when_it_has_come_then_it_is_whole(server: ModelServer, reached: LiteLLM) -> None:
+def test_given_a_tool_call_in_pieces_when_it_has_come_then_it_is_whole(server: ModelServer, reached: Model) -> None:
     *pieces, whole = asked(server, reached, Calls("add", '{"a": 41}'))
     assert [piece.call.arguments for piece in pieces] == ['{"a"', ": 41}"]
     assert pieces[0].call == CallPiece(0, "call_1", "add", '{"a"')
@@ -68,7 +70,7 @@ def test_given_a_tool_call_in_pieces_when_it_has_come_then_it_is_whole(server: M
 
 
 def test_given_an_answer_that_breaks_off_when_it_is_asked_anew_then_what_came_is_void(
-    server: ModelServer, reached: LiteLLM
+    server: ModelServer, reached: Model
 ) -> None:
     pieces = asked(server, reached, BreaksOff("Hello, wor"), Says("Hello"))
     marks = [at for at, piece in enumerate(pieces) if isinstance(piece, Anew)]
@@ -79,7 +81,7 @@ def test_given_an_answer_that_breaks_off_when_it_is_asked_anew_then_what_came_is
 
 
 def test_given_a_rate_limit_when_it_says_for_how_long_then_so_long_is_waited(
-    server: ModelServer, reached: LiteLLM
+    server: ModelServer, reached: Model
 ) -> None:
     waits: list[float] = []
     pieces = asked(server, reached, Fails(429, "7"), Fails(429), Says("Hello"), waits=waits)
@@ -101,7 +103,7 @@ def test_given_a_rate_limit_when_it_says_for_how_long_then_so_long_is_waited(
     ],
 )
 def test_given_a_model_that_fails_when_nobody_else_is_there_then_the_error_says_why(
-    server: ModelServer, reached: LiteLLM, replies: tuple[Reply, ...], failure: type[ModelError], calls: int
+    server: ModelServer, reached: Model, replies: tuple[Reply, ...], failure: type[ModelError], calls: int
 ) -> None:
     with pytest.raises(NoAnswer, match="model 'openai/stand-in'") as raised:
         asked(server, reached, *replies)
@@ -110,7 +112,7 @@ def test_given_a_model_that_fails_when_nobody_else_is_there_then_the_error_says_
 
 
 def test_given_a_model_that_hangs_when_its_time_is_over_then_the_fallback_answers(
-    server: ModelServer, reached: LiteLLM
+    server: ModelServer, reached: Model
 ) -> None:
     server.script(Hangs(), Hangs(), Says("Hello from the other"))
     with ModelServer() as other:
@@ -131,3 +133,25 @@ def test_given_a_model_that_hangs_when_its_time_is_over_then_the_fallback_answer
         answer = asyncio.run(scenario())
     assert answer.model == "offline"
     assert answer.message.content == "[offline model] You said: Hi"
+
+
+def test_given_a_target_when_it_needs_translating_then_it_is_not_asked_without_litellm() -> None:
+    here = "http://127.0.0.1:1/v1"
+    assert is_direct(Target("openai/own", here, options={"top_p": 0.5}))
+    assert not is_direct(Target("openai/gpt-4o"))
+    assert not is_direct(Target("anthropic/claude-sonnet-4-5", here))
+    assert not is_direct(Target("openai/own", here, options={"drop_params": True}))
+
+
+def test_given_a_model_with_a_price_when_it_is_asked_without_litellm_then_it_costs_what_litellm_says(
+    server: ModelServer,
+) -> None:
+    server.script(Says("Hello"))
+    target = Target("openai/gpt-4o-mini", server.url)
+
+    async def scenario() -> Any:
+        return [piece async for piece in Direct().stream(target, HELLO)][-1]
+
+    cost = asyncio.run(scenario()).usage.cost_usd
+    assert cost == pytest.approx(LiteLLM().cost_usd("openai/gpt-4o-mini", 11, 7))
+    assert cost > 0
