@@ -19,7 +19,7 @@ def question(target: Target, request: ModelRequest) -> dict[str, Any]:
     asked: dict[str, Any] = {
         **target.options,
         "model": target.model,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [message_of(message) for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         "timeout": target.timeout_s,
@@ -45,7 +45,8 @@ def question(target: Target, request: ModelRequest) -> dict[str, Any]:
     return asked
 
 
-def _message(message: Message) -> dict[str, Any]:
+def message_of(message: Message) -> dict[str, Any]:
+    """A message in the form of the protocol."""
     said: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.name:
         said["name"] = message.name

@@ -15,10 +15,10 @@ from actors.agents import Agent, tool
 from actors.agents.hooks import Hooked, hook
 from actors.memory import memory
 from actors.memory.recalling import Remembers
+from actors.models.asking import message_of
 from actors.models.calling import Caller
 from actors.models.current import Reach, using
 from actors.models.fleet import Fleet, SlotSettings
-from actors.models.reached import _message
 from actors.models.wire import Message, ModelRequest
 from actors.prompts import About, PromptSlot, lay
 from actors.sessions import session
@@ -62,7 +62,7 @@ def sent(world: World, run: str, call: int = 0) -> Sent:
 
 
 def as_json(messages: list[Message]) -> str:
-    return json.dumps([_message(message) for message in messages])
+    return json.dumps([message_of(message) for message in messages])
 
 
 def shout(slots: list[PromptSlot], about: About) -> list[PromptSlot]:
