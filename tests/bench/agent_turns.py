@@ -12,7 +12,8 @@ from functools import partial
 import msgspec
 import uvloop
 
-from actors.sessions.session import Heard, run_key
+from actors.sessions.session import Heard
+from schemas.conversation import run_key
 from schemas.runs import encode_run_id
 from tests.bench.agent_kinds import ASKED
 from tests.bench.intents import Poster, connected

@@ -7,9 +7,10 @@ import time
 
 import uvloop
 
-from actors.sessions.session import KIND, Heard, Status, run_key
+from actors.sessions.session import Heard, Status
 from actors.sessions.transcript import Line
 from runtime.client import Client
+from schemas.conversation import KIND, run_key
 from tests.bench.agent_kinds import SAID_AT_ONCE
 from tests.bench.agents import KINDS
 from tests.bench.figures import Figures
