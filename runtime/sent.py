@@ -25,11 +25,19 @@ MAX_DUE_AT = 253_402_300_799.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """For whom a command is sent: a principal that was proved, or None, and its roles."""
+
+    principal: str | None
+    roles: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Message:
     """A command to another actor of the same tenant, sent after the turn's commit. `body` is JSON.
 
     `id` is the command's own, or None for one that follows from the turn; `then` is the method of the actor that sends
-    it which is told what became of it.
+    it which is told what became of it. `caller` is for whom it is, or None for the turn's own caller.
     """
 
     address: Address
@@ -37,6 +45,7 @@ class Message:
     body: bytes
     id: str | None = None
     then: str | None = None
+    caller: Caller | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from runtime.sent import (
     MAX_DUE_AT,
     MAX_SENT_BYTES,
     Asker,
+    Caller,
     CancelTimer,
     Message,
     Question,
@@ -236,13 +237,15 @@ class Turn(Ambient):
         *,
         id: str | None = None,
         then: str | None = None,
+        caller: Caller | None = None,
     ) -> None:
         """Sends a command to another actor of this tenant, once and after the commit, without waiting for an answer.
 
         `command` is a command object of an entity, or a method's name with `args` beside it. `id` is the command's id,
         if it is not to follow from this turn: the other actor does a second one of that id only once. `then` names a
         method of this actor's own, which gets an `Ended` (schemas.control) as a command once the other one is done,
-        refused or parked.
+        refused or parked. `caller` is for whom it is, if not for this turn's caller: somebody whose command this actor
+        has kept, with the principal and the roles that it came with.
         """
         name, method, payload = method_and_payload(kind, command, args)
         encode_token(key)
@@ -258,7 +261,7 @@ class Turn(Ambient):
             raise ValueError(f"{id[:80]!r} cannot be an id: use 1 to {MAX_ID_LENGTH} printable ASCII characters")
         if then is not None:
             check_name(then, "method")
-        self.messages.append(Message(Address(self.address.tenant, name, key), method, body, id, then))
+        self.messages.append(Message(Address(self.address.tenant, name, key), method, body, id, then, caller))
 
     def cancel_run(self, kind: Kind | str, key: str, run: str, reason: str = "") -> None:
         """Cancels a command of another actor of this tenant, by its id, after the commit; see `Run.cancel`.

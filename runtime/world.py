@@ -399,6 +399,8 @@ class World:
         )
         id = _digest(f"{command.address}/{command.id}/then/{method}/{body!r}")
         told = Command(id, address, method, body, command.correlation_id, command.id, sender=command.address)
+        if command.sender == address:
+            told = told.handed_on(command)
         self._queue.append(told)
 
     def _answer(self, command: Command) -> Outcome:
@@ -471,7 +473,10 @@ class World:
             id = message.id or _digest(f"{actor}/{command.id}/{number}")
             then = None if message.then is None else (command.address, message.then)
             sent = Command(id, message.address, message.method, message.body, correlation_id, command.id, then=then)
-            self._queue.append(dataclasses.replace(sent.handed_on(command), sender=command.address))
+            sent = dataclasses.replace(sent.handed_on(command), sender=command.address)
+            if message.caller is not None:
+                sent = dataclasses.replace(sent, principal=message.caller.principal, roles=message.caller.roles)
+            self._queue.append(sent)
         for timer in turn.timers:
             self._timers.pop((command.address, timer.name), None)
             if isinstance(timer, SetTimer):

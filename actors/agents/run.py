@@ -91,7 +91,7 @@ class AgentRun:
 
     def _about(self, agent: Agent) -> About:
         turn = self.ctx.turn
-        return About(agent.name, self.task.session, turn.command_id, self.task.text, self.task.by or turn.principal)
+        return About(agent.name, self.task.session, turn.command_id, self.task.text, turn.principal)
 
     async def _answer(self) -> Answer:
         if self.task.plan:
@@ -206,7 +206,7 @@ class AgentRun:
             return await found.call(self.ctx, self._about(agent), given, place)
         if not isinstance(found, Hosted):
             key = f"{self.ctx.key}/{place}"
-            task = Task("", 0, str(given.get("request", "")), by=self.task.by)
+            task = Task("", 0, str(given.get("request", "")))
             answer = await self.ctx.child(found, key, task, returns=Answer)
             return str(answer.text)
         key = found.key if found.key is not None else str(given.pop("key", ""))

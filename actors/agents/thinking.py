@@ -62,7 +62,7 @@ async def think(ctx: Workflow, task: Task, agent: Agent, own: Sequence[Message],
     slots, memories = await _slots(ctx, task, agent, known, event)
     slots[0] = replace(slots[0], text=asked_for(agent.instructions, tools) if task.plan else agent.instructions)
     slots.append(PromptSlot("summary", summary and f"What was said before: {summary}", 70, "end"))
-    about = About(agent.name, task.session, ctx.command_id, task.text, task.by or ctx.turn.principal)
+    about = About(agent.name, task.session, ctx.command_id, task.text, ctx.turn.principal)
     slots = await through(agent.middleware, slots, about)
     model = str(models().fleet.settings(agent.slot, agent.override).model)
     count = counter(model, sum(len(line.message.content) for line in lines), agent.context_tokens)
@@ -86,7 +86,7 @@ async def _slots(
     if agent.name == known.agent:
         text, memories = known.slots.get(MEMORY_SLOT, ""), dict[str, tuple[str, ...]]()
     else:
-        about = About(agent.name, task.session, ctx.command_id, task.text, task.by or ctx.turn.principal)
+        about = About(agent.name, task.session, ctx.command_id, task.text, ctx.turn.principal)
         found = await remembered(ctx, agent.memory, about, agent.hooks, event)
         text, memories = found.text, found.items
     return [*slots, PromptSlot(MEMORY_SLOT, text, 80, "end")], memories

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from actors.models.wire import Message
 from actors.sessions.transcript import Line, Transcript
 from runtime import Rejected, Turn, entity
+from runtime.sent import Caller
 from schemas.address import Address, BadAddress, check_name
 from schemas.control import Ended as Told
 from schemas.conversation import KIND, ROUTER, WhenBusy, run_key, wrong_with
@@ -47,6 +48,7 @@ class Waiting(Struct, frozen=True, omit_defaults=True):
     agent: str
     text: str
     by: str | None = None
+    roles: tuple[str, ...] = ()
 
 
 class Session(Struct, frozen=True, omit_defaults=True):
@@ -191,14 +193,13 @@ session = entity(KIND, initial=Session(), apply=apply, version="2")
 class Task(Struct, frozen=True, omit_defaults=True):
     """What a run is begun with: an agent reads the conversation itself, up to the message that it answers.
 
-    With `plan` it says what it would do, and does nothing. `by` is who said it, when that was proved.
+    With `plan` it says what it would do, and does nothing.
     """
 
     session: str
     upto: int
     text: str = ""
     plan: bool = False
-    by: str | None = None
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):
@@ -244,7 +245,7 @@ def say(state: Session, ctx: Turn, text: str, agent: str = ROUTER, when_busy: Wh
         raise Rejected(f"there can be no agent of that name: {error}") from error
     if (wrong := wrong_with(text)) is not None:
         raise Rejected(wrong)
-    waiting, running = Waiting(ctx.command_id, agent, text, ctx.principal), state.running
+    waiting, running = Waiting(ctx.command_id, agent, text, ctx.principal, ctx.roles), state.running
     if running is None:
         began = _begin(state, ctx, waiting)
         ctx.reply(Heard(began.work.number, waiting.id, agent, "running"))
@@ -304,6 +305,8 @@ def over(state: Session, ctx: Turn, told: Told) -> list[Event] | None:
 
 def _begin(state: Session, ctx: Turn, waiting: Waiting) -> Began:
     work = Work(waiting.id, waiting.agent, state.transcript.said + 1)
-    task = Task(ctx.key, work.number, waiting.text, by=waiting.by)
-    ctx.tell(work.agent, run_key(ctx.key, work.id), "run", task, id=work.id, then="over")
+    task = Task(ctx.key, work.number, waiting.text)
+    # It may have waited behind somebody else's run, whose rights are not its own.
+    caller = Caller(waiting.by, waiting.roles)
+    ctx.tell(work.agent, run_key(ctx.key, work.id), "run", task, id=work.id, then="over", caller=caller)
     return Began(work, waiting.text, ctx.now, waiting.by)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from actors.turns.turn import MAX_TIMEOUT_S, Ended, Queued, Snapshot, StopReason, Turn
 from runtime import Entity, Rejected, entity
 from runtime import Turn as Context
+from runtime.sent import Caller
 from schemas.address import Address
 from schemas.control import Ended as Told
 
@@ -109,7 +110,9 @@ class _Decisions:
         """Takes the next turn, if there is one and nothing is in its way."""
         if state.current is not None or state.held or not state.waiting:
             return []
-        ctx.tell(self._runs, ctx.key, "run", state.waiting[0].turn, id=state.waiting[0].id, then="over")
+        first = state.waiting[0]
+        caller = Caller(first.by, first.roles)  # it may have waited behind somebody else's turn
+        ctx.tell(self._runs, ctx.key, "run", first.turn, id=first.id, then="over", caller=caller)
         return [Began(ctx.now)]
 
     def _add(self, state: Queue, ctx: Context, turns: tuple[Turn, ...], *, first: bool = False) -> list[Event]:
@@ -122,7 +125,8 @@ class _Decisions:
         if len(state.waiting) + len(turns) > MAX_WAITING:
             raise Rejected(f"{MAX_WAITING} turns may wait on {self._name}/{ctx.key}, and {len(state.waiting)} do")
         ids = [ctx.command_id, *[f"{ctx.command_id}.{at}" for at in range(1, len(turns))]]
-        put = Put(tuple(map(Queued, ids, turns)), first)
+        queued = [Queued(id, turn, by=ctx.principal, roles=ctx.roles) for id, turn in zip(ids, turns, strict=True)]
+        put = Put(tuple(queued), first)
         ctx.reply(ids)
         return [put, *self._begin(apply(state, put), ctx)]
 

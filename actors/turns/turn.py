@@ -42,11 +42,13 @@ class Send(Struct, frozen=True):
 
 
 class Queued(Struct, frozen=True, omit_defaults=True):
-    """A turn on a queue."""
+    """A turn on a queue. `by` is who put it there, when that was proved, with `roles`: it is taken for them."""
 
     id: str
     turn: Turn
     started_at: float = 0.0
+    by: str | None = None
+    roles: tuple[str, ...] = ()
 
 
 class Ended(Struct, frozen=True, omit_defaults=True):

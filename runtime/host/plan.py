@@ -351,7 +351,8 @@ class Plan:
             subject = subjects.command(message.address, message.method)
             if self.identity is not None:
                 own |= self.identity.prove(work.address, subject, own[names.ID], message.body)
-                own |= self.identity.hand_on(subject, own[names.ID], message.body, turn.principal, turn.roles)
+                caller = message.caller or turn
+                own |= self.identity.hand_on(subject, own[names.ID], message.body, caller.principal, caller.roles)
             block = _encode(passed | own).decode()
             self._post(work.lane, digest, subject, block, message.body)
         for timer in turn.timers:

@@ -17,6 +17,8 @@ from actors.sessions.session import Answer, Heard, Task, session
 from actors.sessions.transcript import Line
 from runtime import Rejected
 from runtime.testing import World
+from schemas.control import Ended
+from schemas.conversation import run_key
 from schemas.headers import MAX_ID_LENGTH
 from tests.agents.scripted import Scripted
 from tests.support.kinds import counter
@@ -281,3 +283,25 @@ def test_given_fixed_arguments_when_a_tool_is_made_then_the_model_is_not_told_of
 
     assert isinstance(send, Tool)
     assert (send.name, list(send.spec.parameters["properties"])) == ("mail", ["to"])
+
+
+def test_given_a_message_that_waits_behind_somebody_elses_run_when_it_is_answered_then_with_its_sayers_rights(
+    model: Scripted,
+) -> None:
+    asked: list[tuple[str | None, tuple[str, ...]]] = []
+
+    @tool
+    async def whose(ctx: ToolContext) -> str:
+        asked.append((ctx.principal, ctx.roles))
+        return "known"
+
+    model.calls("whose")
+    model.says("Done.")
+    known = world(Agent("billing", tools=[whose]))
+    first = {"text": "Hi", "agent": "away"}
+    begun = known.ask(session, "s1", "say", first, principal="ann", roles=("admin",), type=Heard)
+    known.ask(session, "s1", "say", {"text": "Hi", "agent": "billing"}, principal="bob", roles=("guest",))
+    key = run_key("s1", begun.run)
+    told = Ended(begun.run, "away", key, "run", {"text": "Hello"})
+    known.ask(session, "s1", "over", told, principal="ann", roles=("admin",), sender=("away", key))
+    assert asked == [("bob", ("guest",))]

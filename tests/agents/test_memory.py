@@ -267,3 +267,16 @@ def test_given_long_names_when_a_key_is_made_then_it_fits() -> None:
     assert encode_token(owner_key("app", "ü" * 500))
     assert unpacked(packed([0.5, -2.0])) == (0.5, -2.0)
     assert Compared(eq=1) != Compared(eq=2)
+
+
+def test_given_a_run_that_is_begun_for_somebody_else_by_name_when_it_asks_its_model_then_it_is_not_told_of_theirs() -> (
+    None
+):
+    model = Scripted()
+    model.says("I do not know.")
+    with using(Caller(Fleet(), lambda _: model)):
+        world = World(session, *KINDS, Agent("clerk", memory=Remembers(learns=None)), always_replay=True)
+        world.ask(memory, "user/ann", "store", {"text": "Ann has the code 4711"})
+        asked = {"session": "", "upto": 0, "text": "Which code have I?", "by": "ann"}
+        world.ask("clerk", "r", "run", asked, principal="mallory")
+    assert "4711" not in repr(model.asked)

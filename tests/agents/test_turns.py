@@ -217,3 +217,17 @@ def test_given_a_tool_with_a_lock_when_its_turn_is_taken_then_by_the_function_th
 def test_given_two_tools_of_one_name_when_an_agent_is_defined_then_it_is_no_definition() -> None:
     with pytest.raises(BadDefinition, match="two tools of one name"):
         turns("greeter", "", [greet, greet])
+
+
+def test_given_a_turn_that_waits_when_somebody_else_lets_the_queue_go_on_then_it_is_taken_for_who_put_it() -> None:
+    asked: list[tuple[str | None, tuple[str, ...]]] = []
+
+    @tool
+    async def whose(ctx: ToolContext) -> None:
+        asked.append((ctx.principal, ctx.roles))
+
+    world = World(turns("desk", "", [explode, whose], on_failure="hold"))
+    world.ask("desk", "d", "put", Turn("explode"), principal="ann", roles=("admin",))
+    world.ask("desk", "d", "put", Turn("whose"), principal="bob", roles=("guest",))
+    world.ask("desk", "d", "go_on", principal="ann", roles=("admin",))
+    assert asked == [("bob", ("guest",))]
