@@ -46,6 +46,13 @@ async def carried(tool: Tool, arguments: str, ctx: ToolContext, hooks: Hooks) ->
             value = await tool.call(given, ctx)
             if isinstance(value, AsyncIterator):
                 value = [await fire("tool.value", one) async for one in value]
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Something within it was, and not the run: that is a failure of the tool like any other.
+        await fire("tool.error", "CancelledError")
+        raise RuntimeError(f"tool {tool.name!r} was cancelled from within") from error
     except TimeoutError as error:
         said = str(error) or f"tool {tool.name!r} took longer than its time-out, {tool.timeout_s} s"
         await fire("tool.timeout", said)

@@ -13,15 +13,12 @@ import msgspec
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from actors.agents.tools import BadCall, Tool, ToolContext
+from actors.agents.tools import MAX_NAME, BadCall, Tool, ToolContext
 from actors.models.wire import ToolSpec
 from runtime.ambient.secrets import Secrets
 from runtime.errors import Rejected
 
 T = TypeVar("T")
-
-MAX_NAME = 64
-"""Characters of a tool's name that models take."""
 
 MAX_TELL = 2000
 """Characters of somebody else's error that a model is told."""
@@ -66,7 +63,7 @@ def decoded(name: str, arguments: str) -> dict[str, Any]:
     """A model's arguments. Raises BadCall when they are no JSON object."""
     try:
         return msgspec.json.decode(arguments or "{}", type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise BadCall(f"the arguments of {name} are no JSON object: {error}") from error
 
 

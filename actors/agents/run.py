@@ -15,7 +15,7 @@ from actors.agents.hosted import Hosted
 from actors.agents.output import DoesNotFit, Output, mend
 from actors.agents.planning import Plan
 from actors.agents.thinking import Thought, think
-from actors.agents.tools import ONCE, BadCall, Tool, ToolContext, told
+from actors.agents.tools import MAX_NAME, ONCE, BadCall, Tool, ToolContext, told
 from actors.memory.recalling import owner
 from actors.memory.tools import MemoryTool
 from actors.models.wire import Message, ToolCall, Usage
@@ -182,14 +182,13 @@ class AgentRun:
         try:
             text = await self._result(agent, call, place)
             self.bad_calls = 0
-        except BadCall as error:
-            self.bad_calls += 1
-            text = f"{FAILED}{error}"
-        except (StepFailed, CallFailed, Rejected) as error:
-            text = f"{FAILED}{error}"
+        except (BadCall, StepFailed, CallFailed, Rejected) as error:
+            self.bad_calls += isinstance(error, BadCall)
+            text = told(f"{FAILED}{error}")
         goes_on = self.agent.name if self.agent is not agent and call.name in agent.hands_off_to else ""
-        self.ctx.show(Note(place, call.name, text, text.startswith(FAILED), goes_on))
-        return Message("tool", text, tool_call_id=call.id, name=call.name)
+        name = call.name[:MAX_NAME]
+        self.ctx.show(Note(place, name, text, text.startswith(FAILED), goes_on))
+        return Message("tool", text, tool_call_id=call.id, name=name)
 
     async def _result(self, agent: Agent, call: ToolCall, place: str) -> str:
         if call.name in agent.hands_off_to:
@@ -198,7 +197,7 @@ class AgentRun:
         found = agent.tool(call.name)
         if found is None:
             known = ", ".join([*agent.tools, *agent.hands_off_to]) or "none"
-            raise BadCall(f"there is no tool {call.name!r}; there is {known}")
+            raise BadCall(f"there is no tool {call.name[:MAX_NAME]!r}; there is {known}")
         if isinstance(found, Tool):
             return await self._function(agent, found, call, place)
         given = _object(call)
@@ -224,7 +223,11 @@ class AgentRun:
 
     async def _function(self, agent: Agent, tool: Tool, call: ToolCall, place: str) -> str:
         given = tool.decode(call.arguments)
-        if tool.asks_first(given):
+        try:
+            asks_first = tool.asks_first(given)
+        except Exception as error:
+            raise Rejected(f"nobody can say whether a person is to approve this call: {text_of(error)}") from error
+        if asks_first:
             payload = {"agent": agent.name, "tool": tool.name, "arguments": given}
             outcome = await self.ctx.human.approval(tool.name, payload, required_roles=tool.required_roles)
             if not outcome.approved:
@@ -274,5 +277,5 @@ class AgentRun:
 def _object(call: ToolCall) -> dict[str, Any]:
     try:
         return msgspec.json.decode(call.arguments, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise BadCall(f"the arguments of {call.name} are no JSON object: {error}") from error

@@ -31,6 +31,9 @@ T = TypeVar("T")
 WINDOW = 200
 """Messages of a session that are looked at for a prompt, at most."""
 
+MOST_SHOWN = 65_536
+"""Characters of a piece that is shown on its way; of a longer one only the whole answer tells."""
+
 MEMORY_SLOT = "memory"
 
 
@@ -116,8 +119,15 @@ async def _streamed(ctx: Workflow, agent: Agent, request: ModelRequest, event: H
             if isinstance(piece, Anew):
                 ctx.unshow()
             else:
-                ctx.show(_kept(await hooks.fire(replace(event, point="model.value", value=piece)), Delta, "value"))
+                seen = _kept(await hooks.fire(replace(event, point="model.value", value=piece)), Delta, "value")
+                if _length(seen) <= MOST_SHOWN:
+                    ctx.show(seen)
     raise AssertionError("a stream ends with the whole answer, or raises")
+
+
+def _length(piece: Delta) -> int:
+    call = 0 if piece.call is None else len(piece.call.id) + len(piece.call.name) + len(piece.call.arguments)
+    return len(piece.text) + len(piece.reasoning) + call
 
 
 def _kept(value: Any, type: type[T], moment: str) -> T:

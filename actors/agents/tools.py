@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 MAX_RESULT_BYTES = 65_536
 """More of a tool's result no model is told."""
 
+MAX_NAME = 64
+"""Characters of a tool's name that models take."""
+
 ONCE = RetryPolicy(max_attempts=1)
 
 Confirmation = bool | Callable[[dict[str, Any]], bool]

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from actors.models.fleet import Fleet, Slot, SlotSettings
 from actors.models.model import Garbled, Model, ModelError, NoAnswer, RateLimited, Refused, Target, Unavailable
+from actors.models.sound import sound
 from actors.models.wire import Anew, Completion, Delta, ModelRequest
 
 _log = logging.getLogger("troupe.models")
@@ -113,7 +114,7 @@ async def _whole(model: Model, target: Target, request: ModelRequest) -> AsyncGe
                 raise Garbled(target.model, "ended its answer in the middle") from None
             if isinstance(piece, Completion) and not (piece.message.content or piece.message.tool_calls):
                 raise Garbled(target.model, f"answered with nothing at all (it ended with {piece.finish!r})")
-            yield piece
+            yield sound(piece)
             if isinstance(piece, Completion):
                 return
     finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from actors.agents import Agent, Limits, Tool, ToolContext, hosted, tool
 from actors.models.calling import Caller
 from actors.models.current import using
 from actors.models.fleet import Fleet
-from actors.models.wire import Message, ToolCall
+from actors.models.wire import Completion, Delta, Message, ModelRequest, ToolCall
 from actors.sessions.session import Answer, Heard, Task, session
 from actors.sessions.transcript import Line
 from runtime import Rejected
@@ -305,3 +306,76 @@ def test_given_a_message_that_waits_behind_somebody_elses_run_when_it_is_answere
     told = Ended(begun.run, "away", key, "run", {"text": "Hello"})
     known.ask(session, "s1", "over", told, principal="ann", roles=("admin",), sender=("away", key))
     assert asked == [("bob", ("guest",))]
+
+
+def test_given_a_model_that_calls_a_tool_of_an_endless_name_when_it_is_told_then_the_run_goes_on(
+    model: Scripted,
+) -> None:
+    model.calls("n" * 600_000)
+    model.says("I see.")
+    known = world(Agent("billing", tools=[refund]))
+    said(known, "Hi")
+    assert lines(known)[-1] == ("assistant", "I see.")
+    assert len(lines(known)[-2][1]) < 200
+
+
+def test_given_arguments_that_nest_too_deep_when_an_agent_is_called_then_the_model_is_told(model: Scripted) -> None:
+    model.answers.append(
+        Message("assistant", tool_calls=(ToolCall("c", "expert", '{"request": ' + "[" * 100_000),))
+    )
+    model.says("I see.")
+    known = world(Agent("billing", tools=[Agent("expert")]))
+    said(known, "Hi")
+    assert lines(known)[-1] == ("assistant", "I see.")
+    assert "the arguments of expert are no JSON object" in lines(known)[-2][1]
+
+
+@pytest.mark.parametrize("text", ["\ud83d\ude00", "half of it: \ud83d"])
+def test_given_an_answer_that_is_no_unicode_when_it_is_recorded_then_it_is_mended(model: Scripted, text: str) -> None:
+    model.says(text)
+    known = world(Agent("billing"))
+    said(known, "Hi")
+    assert lines(known)[-1] == ("assistant", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def test_given_a_question_that_cannot_be_answered_whether_to_ask_a_person_when_a_tool_is_called_then_the_model_is_told(
+    model: Scripted,
+) -> None:
+    careful = tool(name="careful", confirmation=lambda given: bool(given["nothing"]))(refund.fn)
+    model.calls("careful", order="A", amount=1)
+    model.says("I see.")
+    known = world(Agent("billing", tools=[careful]))
+    said(known, "Hi")
+    assert lines(known)[-1] == ("assistant", "I see.")
+    assert "KeyError" in lines(known)[-2][1]
+    assert not done
+
+
+def test_given_a_tool_that_is_cancelled_from_within_when_it_is_called_then_the_model_is_told(model: Scripted) -> None:
+    @tool
+    async def given_up() -> None:
+        raise asyncio.CancelledError
+
+    model.calls("given_up")
+    model.says("I see.")
+    known = world(Agent("billing", tools=[given_up]))
+    said(known, "Hi")
+    assert lines(known)[-1] == ("assistant", "I see.")
+    assert "was cancelled" in lines(known)[-2][1]
+
+
+async def at_once(request: ModelRequest) -> AsyncGenerator[Delta | Completion, None]:
+    text = "x" * 1_000_000
+    yield Delta(text)
+    yield Completion(Message("assistant", text), "m")
+
+
+def test_given_a_model_that_says_a_megabyte_at_once_when_it_is_heard_then_it_is_the_answer() -> None:
+    class AtOnce:
+        def stream(self, _: Any, request: ModelRequest) -> AsyncGenerator[Delta | Completion, None]:
+            return at_once(request)
+
+    with using(Caller(Fleet(), lambda _: AtOnce())):
+        known = world(Agent("billing"))
+        said(known, "Hi")
+    assert len(lines(known)[-1][1]) == 1_000_000
