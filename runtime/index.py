@@ -20,10 +20,12 @@ it is another one, the documents are made anew.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from runtime.kind import StoredEvent
@@ -35,6 +37,9 @@ CANDIDATES = 50
 """Documents of each half that are fused, at least; four times as many as are wanted otherwise."""
 
 MAX_PAGE = 1000
+MAX_FILTERS, MAX_AMONG = 64, 256
+NUL = "\0"
+"""Within JSON the log keeps it; Postgres takes it neither in a text nor in jsonb."""
 
 Scalar = str | int | float | bool
 
@@ -183,6 +188,45 @@ class IndexStore(Protocol):
 
     async def close(self) -> None:
         """Closes the connections."""
+
+
+def storable(change: Change) -> Change:
+    """The change as Postgres takes it: with U+FFFD in place of NUL."""
+    match change:
+        case Put(document):
+            meta = _mended(document.meta)
+            clean = [_mended(text) for text in (document.id, document.text, document.model)]
+            return Put(replace(document, id=clean[0], text=clean[1], model=clean[2], meta=meta))
+        case Drop(id):
+            return Drop(_mended(id))
+        case Embed(id, vector, model):
+            return Embed(_mended(id), vector, _mended(model))
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(NUL, "\ufffd")
+    if isinstance(value, dict):
+        return {_mended(name): _mended(one) for name, one in value.items()}
+    return [_mended(one) for one in value] if isinstance(value, list) else value
+
+
+def wrong_with(wanted: Wanted) -> str | None:
+    """Why nothing can be searched for by this; None when it can."""
+    if len(wanted.filters) > MAX_FILTERS:
+        return f"a search has at most {MAX_FILTERS} filters"
+    for name, one in wanted.filters.items():
+        compared = one if isinstance(one, Compared) else Compared(eq=one)
+        values = [getattr(compared, field) for field in ("eq", "gt", "gte", "lt", "lte")] + list(compared.among or ())
+        if len(values) > MAX_AMONG:
+            return f"filter {name!r} names at most {MAX_AMONG} values"
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            return f"filter {name!r} compares with what is no finite number"
+        if any(NUL in text for text in (name, *values) if isinstance(text, str)):
+            return f"filter {name!r} holds a NUL, which nothing has"
+    if NUL in wanted.after or NUL in wanted.model:
+        return "an id or the name of a model holds a NUL, which nothing has"
+    return None
 
 
 def fused(by_text: Sequence[Hit], by_vector: Sequence[Hit], limit: int) -> list[Hit]:

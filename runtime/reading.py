@@ -9,14 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from runtime.errors import BadResult, Rejected
-from runtime.index import CANDIDATES, MAX_PAGE, Hit, Index, IndexStore, Numbered, Wanted, fused
+from runtime.index import (
+    CANDIDATES,
+    MAX_PAGE,
+    NUL,
+    Hit,
+    Index,
+    IndexStore,
+    Numbered,
+    Wanted,
+    fused,
+    storable,
+    wrong_with,
+)
 from runtime.kind import DELETED, SYSTEM_EVENT_PREFIX, Kind, StoredEvent
 from schemas.address import Address, actor_id, encode_token, partition_of
 from schemas.wire import LogEvent
 
 PAGE = 500
 """Events that are indexed in one transaction."""
+
+MAX_ASKED = 8192
+"""Characters of a text by whose words is searched; people give whole messages."""
 
 _DELETED = SYSTEM_EVENT_PREFIX + DELETED
 
@@ -54,8 +71,11 @@ class Reading:
         store, actor, partition = await self._current()
         if not 0 < wanted.limit <= MAX_PAGE:
             raise Rejected(f"limit is 1 to {MAX_PAGE}")
+        if (wrong := wrong_with(wanted)) is not None:
+            raise Rejected(wrong)
         if not wanted.text and wanted.vector is None:
             return await store.listed(actor, partition, wanted, None)
+        wanted = replace(wanted, text=wanted.text[:MAX_ASKED])
         many = max(CANDIDATES, 4 * wanted.limit)
         by_text = await store.by_text(actor, partition, wanted, many) if wanted.text else []
         by_vector = await store.by_vector(actor, partition, wanted, many) if wanted.vector is not None else []
@@ -64,6 +84,7 @@ class Reading:
     async def documents(self, ids: Sequence[str]) -> list[Hit]:
         """The actor's own documents of these ids, by id."""
         store, actor, partition = await self._current()
+        ids = [id for id in ids if NUL not in id]
         return await store.listed(actor, partition, Wanted(limit=max(1, len(ids))), ids)
 
     @property
@@ -106,7 +127,7 @@ def _changes(index: Index, events: Sequence[LogEvent]) -> list[Numbered]:
             changes = []
         elif not event.type.startswith(SYSTEM_EVENT_PREFIX):
             read = index.read(StoredEvent(event.seq, event.type, event.version, payload_of(event)))
-            changes += [Numbered(event.seq, change) for change in index.changes(read)]
+            changes += [Numbered(event.seq, storable(change)) for change in index.changes(read)]
     return changes
 
 

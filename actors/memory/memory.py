@@ -204,6 +204,7 @@ def learn(state: Memory, ctx: Turn, decisions: list[Decision], source: Source) -
             if one.op == "ADD" and len(state.items) >= MAX_ITEMS:
                 continue
             _check(one.text, {})
+            _check_vector(one.vector)
             id = one.id if one.op == "UPDATE" else _id(state.numbered + 1)
             event = Stored(id, one.text, one.kind, ctx.now, {}, source, one.vector, one.model)
         changed.append(getattr(event, "id", ""))
@@ -220,10 +221,9 @@ def embedded(state: Memory, ctx: Turn, id: str, times: int, vector: str, model: 
     """Gives an item its vector, unless it has changed meanwhile; its `times` says how often it had."""
     if state.items.get(id) != times:
         return None
-    try:
-        unpacked(vector)
-    except ValueError as error:
-        raise Rejected(f"that is no packed vector: {error}") from error
+    if not vector:
+        raise Rejected("that is no packed vector: it is empty")
+    _check_vector(vector)
     return Embedded(id, vector, model)
 
 
@@ -237,11 +237,7 @@ def embed(state: Memory, ctx: Turn, ids: list[str]) -> None:
 
 
 def _remembered(state: Memory, ctx: Turn, stored: Stored) -> Stored:
-    if stored.vector:
-        try:
-            unpacked(stored.vector)
-        except ValueError as error:
-            raise Rejected(f"that is no packed vector: {error}") from error
+    _check_vector(stored.vector)
     _have_embedded(apply(state, stored), ctx, [stored])
     ctx.reply(stored.id)
     return stored
@@ -261,6 +257,14 @@ def _id(number: int) -> str:
 def _known(state: Memory, ctx: Turn, id: str) -> None:
     if id not in state.items:
         raise Rejected(f"memory {ctx.key} has no item {id!r}")
+
+
+def _check_vector(vector: str) -> None:
+    try:
+        if vector:
+            unpacked(vector)
+    except ValueError as error:
+        raise Rejected(f"that is no packed vector: {error}") from error
 
 
 def _check(text: str, meta: Meta) -> None:

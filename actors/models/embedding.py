@@ -6,6 +6,7 @@ There is no stand-in for it: without a model there are no vectors, and who searc
 from __future__ import annotations
 
 import base64
+import math
 import os
 import sys
 from array import array
@@ -21,6 +22,9 @@ from actors.models.model import Garbled, ModelError, Refused, Unavailable
 
 MAX_TEXTS = 64
 """Of one request."""
+
+MAX_NUMBERS = 16_000
+"""Of a vector that pgvector takes."""
 
 Vector = tuple[float, ...]
 
@@ -118,9 +122,11 @@ def packed(vector: Sequence[float]) -> str:
 
 
 def unpacked(text: str) -> Vector:
-    """The vector of such a text. Raises ValueError."""
+    """The vector of such a text: 1 to MAX_NUMBERS finite ones. Raises ValueError."""
     numbers = array("f")
     numbers.frombytes(base64.b64decode(text, validate=True))
     if sys.byteorder == "big":
         numbers.byteswap()
+    if not 0 < len(numbers) <= MAX_NUMBERS or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"it has 1 to {MAX_NUMBERS} finite numbers")  # the index would take no other one
     return tuple(numbers)

@@ -280,3 +280,45 @@ def test_given_a_run_that_is_begun_for_somebody_else_by_name_when_it_asks_its_mo
         asked = {"session": "", "upto": 0, "text": "Which code have I?", "by": "ann"}
         world.ask("clerk", "r", "run", asked, principal="mallory")
     assert "4711" not in repr(model.asked)
+
+
+@pytest.mark.parametrize(
+    "vector", ["!", "", packed([float("nan")]), packed([float("inf"), 1.0]), packed([0.5] * 20_000)]
+)
+def test_given_a_vector_that_no_index_takes_when_it_is_learned_then_it_is_refused_and_the_memory_still_answers(
+    world: World, vector: str
+) -> None:
+    id = store(world, "Alice likes tea")
+    with pytest.raises(Rejected, match="no packed vector"):
+        world.ask(memory, ALICE, "embedded", {"id": id, "times": 1, "vector": vector, "model": "m"})
+    if vector:
+        decisions = [Decision("ADD", "Alice likes milk", vector=vector, model="m")]
+        with pytest.raises(Rejected, match="no packed vector"):
+            world.ask(memory, ALICE, "learn", {"decisions": decisions, "source": Source()})
+    assert ids(search(world, "tea")) == [id]
+
+
+def test_given_nul_in_what_is_stored_when_searched_then_the_index_has_another_character_in_its_place(
+    world: World,
+) -> None:
+    store(world, "Alice likes tea", meta={"a\0": "b\0", "c": ["d\0"]})
+    (found,) = search(world, "tea").items
+    assert (found.meta["a\ufffd"], found.meta["c"]) == ("b\ufffd", ["d\ufffd"])
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"a\0": "b"},
+        {"a": "b\0"},
+        {"a": {"among": ["\0"]}},
+        {"a": {"among": ["x"] * 1000}},
+        {f"a{number}": 1 for number in range(100)},
+    ],
+)
+def test_given_filters_that_no_database_takes_when_searched_then_they_are_refused(
+    world: World, filters: dict[str, Any]
+) -> None:
+    store(world, "Alice likes tea")
+    with pytest.raises(Rejected, match="filter"):
+        search(world, "tea", filters=filters)
