@@ -89,6 +89,10 @@ class Connections:
                 await connection.open(self._transport, server.connect_timeout_s)
                 self._current = connection
                 await self._list(connection)
+        except asyncio.CancelledError:  # nobody waits for it any more: its program must not stay
+            connection.abandon()
+            self._current = None
+            raise
         except Exception as error:
             await connection.close()
             self._current = None
@@ -171,11 +175,15 @@ class _Connection:
                 ready.set_exception(error if isinstance(error, Exception) else Disconnected(repr(error)))
 
     async def close(self) -> None:
-        self._closing.set()
+        self.abandon()
         if self._task is not None:
-            if not self._open:
-                self._task.cancel()
             await asyncio.wait([self._task])
+
+    def abandon(self) -> None:
+        """Has it close, without waiting for that."""
+        self._closing.set()
+        if self._task is not None and not self._open:
+            self._task.cancel()
 
     def used(self) -> None:
         self._used_at = asyncio.get_running_loop().time()

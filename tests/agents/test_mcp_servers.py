@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
 from actors.agents import Agent
@@ -118,3 +120,23 @@ def test_given_tools_that_a_person_approves_when_they_are_looked_up_then_only_th
     server = MCPServer("shop", command=["x"], confirmation=("price",))
     asked = [server.find(name) for name in ("shop__price", "shop__wait", "another__price")]
     assert [None if one is None else one.asks_first({}) for one in asked] == [True, False, None]
+
+
+def test_given_a_program_that_says_nothing_when_nobody_waits_for_it_any_more_then_it_is_ended(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    code = f"import os, sys, time; open({str(place)!r}, 'w').write(str(os.getpid()) + '.'); time.sleep(600)"
+    server = MCPServer("mute", command=[sys.executable, "-c", code], connect_timeout_s=PATIENCE_S)
+
+    async def scenario() -> None:
+        asking = asyncio.create_task(server.specs())
+        while not (place.exists() and place.read_text().endswith(".")):
+            await asyncio.sleep(0.05)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        pid = int(place.read_text()[:-1])
+        async with asyncio.timeout(PATIENCE_S):
+            while psutil.pid_exists(pid):
+                await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
