@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -78,6 +79,17 @@ class Document:
 
     def operations(self) -> list[Operation]:
         """All of them. Raises BadDocument."""
+        try:
+            found = self._operations()
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
+            said = f"{self.source} describes its operations otherwise than OpenAPI does: {error!r}"
+            raise BadDocument(said) from error
+        names = Counter(one.spec.name for one in found)
+        if twice := [one.id for one in found if names[one.spec.name] > 1]:
+            raise BadDocument(f"{self.source} has operations that a model could not tell apart: {', '.join(twice)}")
+        return found
+
+    def _operations(self) -> list[Operation]:
         found: list[Operation] = []
         for path, item in self.root.get("paths", {}).items():
             if not path.startswith("/"):
@@ -145,7 +157,10 @@ def parsed(name: str, source: str, text: bytes, servers: Sequence[str]) -> Docum
     if not version.startswith(("3.0", "3.1")):
         said = version or root.get("swagger") or "none"
         raise BadDocument(f"{source} is no OpenAPI document of version 3.0 or 3.1: it says {said}")
-    server = servers[0] if servers else _server_of(source, root)
+    try:
+        server = servers[0] if servers else _server_of(source, root)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise BadDocument(f"{source} has servers that cannot be read: {error!r}") from error
     if urlsplit(server).scheme not in ("http", "https"):
         raise BadDocument(f"{source} says no server to reach {name} at: give servers=[…]")
     try:

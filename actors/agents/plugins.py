@@ -79,6 +79,11 @@ def _loaded(point: EntryPoint) -> Plugin:
         raise Misconfigured(f"plugin {point.name!r} ({point.value}) cannot be loaded: {error!r}") from error
     if not isinstance(manifest, Plugin):
         raise Misconfigured(f"plugin {point.name!r}: {point.value} is a {type(manifest).__name__}, and no Plugin")
+    for field, type_ in (("hooks", Hook), ("tools", Tool), ("agents", str)):
+        given = getattr(manifest, field)
+        if not isinstance(given, (tuple, list)) or not all(isinstance(one, type_) for one in given):
+            said = f"its {field} are {given!s:.200}, and no tuple of {type_.__name__}"
+            raise Misconfigured(f"plugin {point.name!r}: {said}")
     return manifest
 
 

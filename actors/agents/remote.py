@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import jsonschema
@@ -32,8 +33,12 @@ class ToolFailed(Rejected):
 
 
 def exposed(server: str, name: str) -> str:
-    """The name under which a model knows a tool of a server."""
-    return f"{server}__{_NOT_IN_NAMES.sub('_', name)}"[:MAX_NAME]
+    """The name under which a model knows a tool of a server: of a long one its beginning, and a digest of it all."""
+    whole = f"{server}__{_NOT_IN_NAMES.sub('_', name)}"
+    if len(whole) <= MAX_NAME:
+        return whole
+    digest = blake2b(name.encode("utf-8", "replace"), digest_size=4).hexdigest()
+    return f"{whole[: MAX_NAME - len(digest) - 1]}_{digest}"
 
 
 def named(name: str, server: str, those: bool | Collection[str]) -> bool:

@@ -253,6 +253,11 @@ def test_given_a_service_that_fails_once_when_an_agent_calls_it_then_it_is_tried
             {"openapi": "3.1.0", "paths": {"/a": {"get": {"parameters": [{"$ref": "#/nowhere"}]}}}},
             "'#/nowhere', which is not in it",
         ),
+        ({"openapi": "3.1.0", "paths": {"/a": {"get": {"parameters": ["id"]}}}}, "otherwise than OpenAPI does"),
+        (
+            {"openapi": "3.1.0", "paths": {f"/{one}": {"get": {"operationId": one}} for one in ("a.b", "a_b")}},
+            r"could not tell apart: a\.b, a_b",
+        ),
     ],
 )
 def test_given_what_is_no_document_when_its_tools_are_wanted_then_the_error_says_why(
@@ -273,3 +278,20 @@ def test_given_a_document_from_a_url_when_its_server_is_elsewhere_then_it_is_tru
     api = OpenAPI("shop", source, servers=[service.url])
     assert called(api, "shop__picture") == '{"ok": true}'
     assert service.asked[-1]["target"] == "/picture"
+
+
+def test_given_long_names_when_operations_are_listed_then_a_model_can_tell_them_apart(
+    service: Service, tmp_path: Path
+) -> None:
+    ids = ["x" * 70 + end for end in ("_get", "_delete")]
+    document = DOCUMENT | {"paths": {f"/{one}": {"get": {"operationId": one}} for one in ids}}
+    names = [one.name for one in asyncio.run(shop(service, tmp_path, document=document).specs())]
+    assert len(set(names)) == 2
+    assert max(map(len, names)) == 64
+
+
+def test_given_servers_that_are_none_when_a_document_is_read_then_the_error_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(DOCUMENT | {"servers": ["x"]}))
+    with pytest.raises(BadDocument, match="has servers that cannot be read"):
+        asyncio.run(OpenAPI("shop", path).specs())

@@ -33,6 +33,7 @@ def stamp() -> str:
     "Stamps."
     return "stamped"
 
+unlike = Plugin("audit", "1.2", hooks=(lambda event: None,))
 plugin = Plugin("audit", "1.2", "Writes things down.", hooks=(noted,), tools=(stamp,), agents=("clerk",))
 wrong = "no plugin"
 """
@@ -84,7 +85,10 @@ def test_given_a_list_of_wanted_plugins_when_one_is_not_in_it_then_it_is_not_loa
         plugins()
 
 
-@pytest.mark.parametrize(("at", "said"), [("wrong", "is a str, and no Plugin"), ("nowhere", "cannot be loaded")])
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [("wrong", "is a str, and no Plugin"), ("unlike", "its hooks are"), ("nowhere", "cannot be loaded")],
+)
 def test_given_an_entry_point_that_names_no_plugin_when_it_is_loaded_then_the_error_names_it(
     place: Path, at: str, said: str
 ) -> None:
