@@ -28,7 +28,8 @@ class Say(Struct, frozen=True, omit_defaults=True):
 
 def run_key(session: str, id: str) -> str:
     """The key of the run that answers the message of that id: as long as a key may be, whatever the ids are."""
-    return blake2b(f"{session}/{id}".encode(), digest_size=16).hexdigest()
+    # Both may hold any sign that could stand between them.
+    return blake2b(f"{len(session)}/{session}/{id}".encode(), digest_size=16).hexdigest()
 
 
 def wrong_with(text: str) -> str | None:

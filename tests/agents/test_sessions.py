@@ -18,6 +18,7 @@ from actors.sessions.session import Answer, Task
 from actors.sessions.transcript import HELD, PAGE, PAGES, Line
 from runtime import Rejected, Workflow, workflow
 from runtime.testing import World
+from schemas.conversation import run_key
 
 
 @workflow("echo")
@@ -237,3 +238,7 @@ def test_given_two_agents_when_both_speak_in_one_session_then_its_history_has_bo
         "other",
         "echo",
     ]
+
+
+def test_given_ids_that_read_alike_when_their_runs_are_keyed_then_each_has_its_own() -> None:
+    assert run_key("a", "b/c") != run_key("a/b", "c")
