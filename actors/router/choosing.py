@@ -28,6 +28,8 @@ MOST_TOLD = 40
 """Of how many profiles a model is told; of more, those whose words are nearest."""
 
 EXAMPLES_TOLD = 3
+MOST_LOOKED_AT = 4000
+"""Characters of a message: with hundreds of capabilities each word costs."""
 
 Outcome = Literal["sure", "unsure", "nothing"]
 
@@ -60,9 +62,17 @@ async def choose(profiles: Sequence[Profile], text: str, before: Sequence[Messag
     """What `text` means, said behind the messages `before`; within a step. Never fails because of a model."""
     if not profiles:
         return Choice("nothing")
+    text = _short(text)
+    before = [msgspec.structs.replace(one, content=_short(one.content)) for one in before]
     if models().fleet.settings("classify").model == OFFLINE:
         return by_words(profiles, text)
     return await _by_model(profiles, text, before)
+
+
+def _short(text: str) -> str:
+    """What is looked at of a text: of a long one its beginning and its end, where people say what they want."""
+    half = MOST_LOOKED_AT // 2
+    return text if len(text) <= MOST_LOOKED_AT else f"{text[:half]}\n…\n{text[-half:]}"
 
 
 def by_words(profiles: Sequence[Profile], text: str) -> Choice:

@@ -220,3 +220,15 @@ def test_given_a_model_that_is_not_sure_when_it_says_so_then_it_asks_back_or_say
 ) -> None:
     model.answers = [json.dumps(answer)]
     assert say(world(), "hm").message.content.startswith(text)
+
+
+def test_given_a_sentence_without_end_when_it_is_routed_then_its_beginning_and_its_end_are_looked_at(
+    model: Choosing,
+) -> None:
+    model.answers = [json.dumps({"name": "refund", "confidence": 0.9})]
+    known = world()
+    assert say(known, "I want my money back " + "x" * 200_000 + " at once").message.name == "refund"
+    looked_at = model.asked[0].messages[-1].content
+    assert len(looked_at) < 10_000
+    assert looked_at.startswith("I want my money back")
+    assert looked_at.endswith("at once")
