@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from actors.sessions.session import Adopted, Session, session
+from actors.sessions.session import Adopted, Session, Status, session
 from actors.sessions.transcript import Line
 from runtime import Rejected, Turn, Workflow, workflow
 from schemas.conversation import KIND
@@ -33,16 +33,19 @@ class Lines(Struct, frozen=True, omit_defaults=True):
 
     lines: tuple[Line, ...]
     summary: str = ""
+    forgotten: int = 0
 
 
 @session.command
-def adopt(state: Session, ctx: Turn, source: str, upto: int, summary: str, lines: tuple[Line, ...]) -> Adopted:
+def adopt(
+    state: Session, ctx: Turn, source: str, upto: int, summary: str, lines: tuple[Line, ...], forgotten: int = 0
+) -> Adopted:
     """Begins a session with what another one had; by a run of `session-fork` alone."""
     if ctx.sender is None or ctx.sender.kind != FORKING:
         raise Rejected(f"a session is forked by a run of {FORKING}")
     if state.transcript.said or state.running is not None or state.waiting:
         raise Rejected(f"session {ctx.key} has begun already: fork into one that has not")
-    return Adopted(source, upto, summary, lines)
+    return Adopted(source, upto, summary, lines, forgotten)
 
 
 @workflow(FORKING, on_existing="replace")
@@ -54,10 +57,15 @@ async def forking(ctx: Workflow, fork: Fork) -> int:
     async def read(source: str, upto: int) -> Lines:
         asked = {"upto": upto, "limit": MAX_LINES}
         summary, lines = await ctx.look(KIND, source, "before", asked, type=tuple[str, list[Line]])
-        return Lines(_fitting(lines), summary)
+        forgotten = (await ctx.look(KIND, source, "status", type=Status)).forgotten
+        # What the source does not tell any more, the new one does not either.
+        return Lines(_fitting(lines), summary, forgotten if forgotten < upto else 0)
 
     found: Lines = await ctx.step("read", read, fork.source, fork.upto, returns=Lines)
-    given = {"source": fork.source, "upto": fork.upto, "summary": found.summary, "lines": found.lines}
+    given = {
+        "source": fork.source, "upto": fork.upto, "summary": found.summary, "lines": found.lines,
+        "forgotten": found.forgotten,
+    }  # fmt: skip
     await ctx.ask(KIND, ctx.key, "adopt", given)
     return fork.upto
 

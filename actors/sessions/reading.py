@@ -27,7 +27,8 @@ def status(state: Session) -> Status:
     """How the session is."""
     transcript = state.transcript
     last = transcript.pages[-1][-1].at if transcript.pages and transcript.pages[-1] else 0.0
-    return Status(len(transcript), transcript.said, state.running, state.waiting, last, state.source)
+    said, forgotten = transcript.said, transcript.forgotten
+    return Status(len(transcript), said, state.running, state.waiting, last, state.source, forgotten)
 
 
 @session.query

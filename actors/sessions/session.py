@@ -70,7 +70,8 @@ class Session(Struct, frozen=True, omit_defaults=True):
 class Status(Struct, frozen=True, omit_defaults=True):
     """Who is at work, and what waits. `messages` are those that are remembered, `said` all that ever were.
 
-    `at` is when the last message was said (Unix seconds); `source` the session that it was forked from.
+    `at` is when the last message was said (Unix seconds); `source` the session that it was forked from. Messages up to
+    number `forgotten` are not told any more.
     """
 
     messages: int
@@ -79,6 +80,7 @@ class Status(Struct, frozen=True, omit_defaults=True):
     waiting: tuple[Waiting, ...]
     at: float = 0.0
     source: str = ""
+    forgotten: int = 0
 
 
 class Began(Struct, frozen=True, omit_defaults=True):
@@ -142,6 +144,7 @@ class Adopted(Struct, frozen=True, omit_defaults=True):
     upto: int
     summary: str
     lines: tuple[Line, ...]
+    forgotten: int = 0
 
 
 Event = Began | Queued | Over | Withdrawn | StateSet | Pruned | Marked | Adopted
@@ -180,8 +183,8 @@ def _remembered(transcript: Transcript, event: Pruned | Marked | Adopted) -> Tra
             return transcript.forget(forgotten, kept, summary)
         case Marked(number, important):
             return transcript.mark(number, important)
-        case Adopted(_, upto, summary, lines):
-            transcript = Transcript(summary=summary)
+        case Adopted(_, upto, summary, lines, forgotten):
+            transcript = Transcript(summary=summary, forgotten=forgotten)
             for line in lines:
                 transcript = transcript.add(line)
             return replace(transcript, said=upto)

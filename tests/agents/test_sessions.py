@@ -242,3 +242,16 @@ def test_given_two_agents_when_both_speak_in_one_session_then_its_history_has_bo
 
 def test_given_ids_that_read_alike_when_their_runs_are_keyed_then_each_has_its_own() -> None:
     assert run_key("a", "b/c") != run_key("a/b", "c")
+
+
+def test_given_a_session_that_has_forgotten_when_it_and_its_fork_are_forked_then_they_do_not_remember() -> None:
+    world = conversation(20)
+    world.ask(session, "s1", "prune", {"how": "keep_last", "keep": 4, "summary": "They greeted."})
+    world.ask(forking, "s2", "run", {"source": "s1", "upto": 40})
+    world.ask(forking, "s3", "run", {"source": "s2", "upto": 39})
+    for key, numbers in (("s2", [37, 38, 39, 40]), ("s3", [37, 38, 39])):
+        told = world.query(session, key, "history", {}, type=list[Line])
+        assert [line.number for line in told] == numbers
+        summary, lines = world.query(session, key, "window", {"upto": 40}, type=tuple[str, list[Line]])
+        assert (summary, [line.number for line in lines]) == ("They greeted.", numbers)
+        assert len(world.query(session, key, "history", {"forgotten": True}, type=list[Line])) == numbers[-1]
