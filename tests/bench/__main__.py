@@ -17,6 +17,7 @@ from runtime.infra import Infra
 from tests.bench import (
     activation,
     agents,
+    first_tokens,
     http,
     messaging,
     recovery,
@@ -44,6 +45,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "recovery": lambda stage, seconds, figures: stepping.recovery(stage, int(2000 * seconds), figures),
     "journal": lambda stage, seconds, figures: stepping.replaying(stage, int(2000 * seconds), figures),
     "agents": agents.turns,
+    "tokens": lambda stage, seconds, figures: first_tokens.lags(stage, int(4 * seconds), figures),
     "session": lambda stage, seconds, figures: sessions.activation(stage, int(2000 * seconds), figures),
     "imports": agents.imports,
     "memory": lambda stage, seconds, figures: activation.memory(stage, int(20_000 * seconds), figures),

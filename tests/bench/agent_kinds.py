@@ -22,7 +22,9 @@ async def book(item: str) -> str:
     return f"booked {item}"
 
 
-clerk = Agent("clerk", instructions=INSTRUCTIONS, tools=[book])
+clerk = Agent(
+    "clerk", instructions=INSTRUCTIONS, tools=[book], description="Books furniture.", examples=["book a lamp", "book a chair"]
+)
 
 
 @workflow

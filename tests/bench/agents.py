@@ -50,9 +50,10 @@ def model_server() -> Iterator[str]:
 
 
 def fleet(directory: Path, url: str, model: str = MODEL) -> Path:
-    """A fleet's file in which that server serves every slot."""
+    """A fleet's file in which that server serves every slot but the router's, which goes by words."""
     path = directory / "fleet.yaml"
-    path.write_bytes(msgspec.yaml.encode({"fleet": {"generate": {"model": model, "api_base": url}}}))
+    slots = {"generate": {"model": model, "api_base": url}, "classify": {"model": "offline"}}
+    path.write_bytes(msgspec.yaml.encode({"fleet": slots}))
     return path
 
 

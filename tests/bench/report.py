@@ -41,6 +41,7 @@ TARGETS = (
     Target("agent_turns_ratio_to_bare_model", "agent's turns beside litellm alone", "{:.2f}", "least", 0.6),
     Target("agent_turns_per_s", "  turns of two model calls and a tool's", "{:,.0f}/s", "least", 0),
     Target("model_call_overhead_ms", "  added to a model call, one at a time", "{:.2f} ms", "most", 3.0),
+    Target("first_token_ms", "  from the model to the screen, the first token", "{:.2f} ms", "most", 10.0),
     Target("session_10k_activation_ms", "activation of a session of 10,000 messages", "{:,.0f} ms", "most", 100),
     Target("import_core_s", "importing runtime", "{:.2f} s", "most", 0.3),
     Target("replay_events_per_s", "replay", "{:,.0f} events/s", "least", 200_000),
