@@ -28,11 +28,12 @@ MODEL = "openai/words-16"
 """It answers in so many pieces."""
 
 IN_FLIGHT = 16
-ANSWERS_A_TURN = 3
-"""In the log: of `say`, of the agent's run, and of `over`."""
+ANSWERS_A_TURN = 5
+"""In the log: of `say`, of the router's run and the agent's, of what the first is told of the other, and of `over`."""
 
-EVENTS_A_TURN = 7
-"""Of the session what it hears and what comes of it; of the run its beginning, two model calls, a tool's, its end."""
+EVENTS_A_TURN = 12
+"""Of the session what it hears and what comes of it; of the router's run its beginning, the choice, the other run twice
+and its end; of the agent's its beginning, two model calls, a tool's, and its end."""
 
 SETTLED_WITHIN_S = 30.0
 
@@ -58,7 +59,7 @@ def fleet(directory: Path, url: str, model: str = MODEL) -> Path:
 
 
 def turns(stage: Stage, seconds: float, figures: Figures) -> None:
-    """A session's message, two model calls and a tool call, against two model calls by litellm alone.
+    """A sentence to the router, an agent's two model calls and a tool call, against two model calls by litellm alone.
 
     The agent's model streams, so the calls it is measured against do; beside these, calls that are answered whole.
     """
