@@ -133,7 +133,7 @@ class _Run(Execution):
         asked = {"key": turn.key, "run": turn.command_id, "priority": priority}
         if not await turn.ask(self.limiter, LIMITER_KEY, "acquire", asked, type=bool, timeout_s=ASKING_S):
             await turn.signal(PERMIT)
-            # A cancelling that came while it waited is thrown in the loop's next turn: the function must not begin before.
+            # What cancelled it while it waited is thrown in the loop's next turn: the function must not begin before.
             await asyncio.sleep(0)
 
     async def _called(self, arguments: Sequence[Any]) -> Any:

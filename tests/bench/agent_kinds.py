@@ -23,7 +23,11 @@ async def book(item: str) -> str:
 
 
 clerk = Agent(
-    "clerk", instructions=INSTRUCTIONS, tools=[book], description="Books furniture.", examples=["book a lamp", "book a chair"]
+    "clerk",
+    instructions=INSTRUCTIONS,
+    tools=[book],
+    description="Books furniture.",
+    examples=["book a lamp", "book a chair"],
 )
 
 
