@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from actors.approvals import KINDS as APPROVALS
+from actors.memory import Found, memory
 from actors.models.calling import Caller
 from actors.models.current import using
 from actors.models.fleet import Fleet
@@ -16,6 +17,7 @@ from actors.sessions.session import session
 from actors.sessions.transcript import Line
 from examples import support_desk
 from examples.invoices import Invoice, extractor, file_invoice, ledger
+from examples.research import library, researcher
 from runtime import Rejected
 from runtime.testing import World
 from schemas.approvals import KIND, Description
@@ -94,3 +96,31 @@ def test_given_a_text_that_is_no_invoice_when_it_is_filed_then_nothing_is_booked
     with pytest.raises(Rejected, match="does not fit what it is to answer with, after 2 repairs"):
         world.ask(file_invoice, "mail-18", "run", {"text": "Hello!"})
     assert not [event for event in world.log if event.kind == "ledger"]
+
+
+def research() -> World:
+    world = World(researcher, library, always_replay=True)
+    world.ask(library, "tides", "note", {"text": "They turn every six hours", "source": "Admiralty"})
+    return world
+
+
+def ask(world: World, conversation: str, text: str) -> str:
+    """What the researcher answers."""
+    world.ask(session, conversation, "say", {"text": text, "agent": "researcher"})
+    return world.query(session, conversation, "history", {}, type=list[Line])[-1].message.content
+
+
+def test_given_a_note_when_its_topic_is_looked_up_then_it_is_told_with_its_source() -> None:
+    assert "They turn every six hours (Admiralty)" in ask(research(), "c1", "Look up the topic with key tides")
+
+
+def test_given_a_topic_that_the_library_has_not_when_it_is_looked_up_then_the_answer_says_so() -> None:
+    assert "the library has nothing on 'moons'" in ask(research(), "c1", "Look up the topic with key moons")
+
+
+def test_given_something_to_remember_when_another_conversation_asks_then_it_is_recalled() -> None:
+    world = research()
+    ask(world, "c1", "Remember that the harbour floods at springtide")
+    assert "the harbour floods at springtide" in ask(world, "c2", "What do you recall of the harbour?")
+    found = world.query(memory, "app/researcher", "search", {"text": "harbour"}, type=Found)
+    assert {item.meta["kind"] for item in found.items} == {"semantic"}
