@@ -123,6 +123,8 @@ class Agent(WorkflowKind):
         self.fast_path = fast_path
         if fast_path and (len(own), len(self.toolsets), len(hands_off_to)) != (1, 0, 0):
             raise BadDefinition(f"agent {name!r}: the fast path is for an agent with one tool, and nothing else")
+        if fast_path and output is not None:
+            raise BadDefinition(f"agent {name!r}: on the fast path the answer is what the tool gives, of no shape")
         self._specs = [_spec(one) for one in self.tools.values()] + [_hand_off(one) for one in hands_off_to]
         self._hooks = Hooks(hooks)
         self.memory = memory

@@ -26,6 +26,9 @@ MAX_TEXTS = 64
 MAX_NUMBERS = 16_000
 """Of a vector that pgvector takes."""
 
+LEAST_LENGTH = 1e-15
+"""Of a vector that others can be compared with: the squares of smaller numbers are 0 in single precision."""
+
 Vector = tuple[float, ...]
 
 
@@ -122,11 +125,13 @@ def packed(vector: Sequence[float]) -> str:
 
 
 def unpacked(text: str) -> Vector:
-    """The vector of such a text: 1 to MAX_NUMBERS finite ones. Raises ValueError."""
+    """The vector of such a text: 1 to MAX_NUMBERS finite numbers, with a direction. Raises ValueError."""
     numbers = array("f")
     numbers.frombytes(base64.b64decode(text, validate=True))
     if sys.byteorder == "big":
         numbers.byteswap()
     if not 0 < len(numbers) <= MAX_NUMBERS or not all(map(math.isfinite, numbers)):
         raise ValueError(f"it has 1 to {MAX_NUMBERS} finite numbers")  # the index would take no other one
+    if math.hypot(*numbers) < LEAST_LENGTH:
+        raise ValueError("it points nowhere: all its numbers are 0")  # nothing can be told to be like it
     return tuple(numbers)

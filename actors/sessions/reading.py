@@ -68,10 +68,13 @@ async def before(state: Session, ctx: Turn, upto: int, limit: int = 100) -> tupl
     return transcript.summary if told else "", [one for one in lines if not told or one.number > transcript.forgotten]
 
 
-async def lines_of(reading: Reading, key: str, seq: int, after: int, limit: int) -> list[Line]:
+async def lines_of(
+    reading: Reading, key: str, seq: int, after: int, limit: int, forks: frozenset[str] = frozenset()
+) -> list[Line]:
     """Messages behind a number as the log of a session has them, whose last event is `seq`; at most `limit`.
 
-    What it has from another session, before it was forked, is read there.
+    What it has from another session, before it was forked, is read there. `forks` are those that ask so: a session that
+    was deleted, and then forked from its own fork, has nothing more there.
     """
     found: list[Line] = []
     at = await place_of(reading, key, seq, after + 1)
@@ -85,8 +88,9 @@ async def lines_of(reading: Reading, key: str, seq: int, after: int, limit: int)
             if isinstance(event, Adopted):
                 said = event.upto
                 first = event.lines[0].number if event.lines else event.upto + 1
-                if after + 1 < first:
-                    older = await lines_of(reading, event.source, await _end(reading, event.source), after, limit)
+                if after + 1 < first and event.source not in forks:
+                    end = await _end(reading, event.source)
+                    older = await lines_of(reading, event.source, end, after, limit, forks | {key})
                     found += [line for line in older if line.number < first]
                 found += [line for line in event.lines if line.number > after]
                 continue

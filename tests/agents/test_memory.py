@@ -283,7 +283,8 @@ def test_given_a_run_that_is_begun_for_somebody_else_by_name_when_it_asks_its_mo
 
 
 @pytest.mark.parametrize(
-    "vector", ["!", "", packed([float("nan")]), packed([float("inf"), 1.0]), packed([0.5] * 20_000)]
+    "vector",
+    ["!", "", packed([float("nan")]), packed([float("inf"), 1.0]), packed([0.5] * 20_000), packed([0.0, 1e-30])],
 )
 def test_given_a_vector_that_no_index_takes_when_it_is_learned_then_it_is_refused_and_the_memory_still_answers(
     world: World, vector: str

@@ -117,6 +117,11 @@ def test_given_the_fast_path_when_there_is_more_than_one_tool_then_it_is_no_defi
         Agent("clerk", tools=[look_up], hands_off_to=[Agent("other")], fast_path=True)
 
 
+def test_given_the_fast_path_when_an_answer_of_a_shape_is_wanted_then_it_is_no_definition() -> None:
+    with pytest.raises(BadDefinition, match="on the fast path the answer is what the tool gives"):
+        Agent("clerk", tools=[look_up], output=list[str], fast_path=True)
+
+
 def test_given_a_limit_of_time_when_it_is_over_then_the_run_ends_and_what_it_waited_for_is_taken_back(
     model: Scripted,
 ) -> None:

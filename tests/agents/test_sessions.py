@@ -134,6 +134,17 @@ def test_given_an_important_message_when_it_is_too_old_to_be_held_otherwise_then
         world.ask(session, "s1", "mark", {"number": 2})
 
 
+def test_given_a_session_that_was_deleted_and_forked_from_its_own_fork_when_it_is_read_then_that_comes_to_an_end(
+    long: World,
+) -> None:
+    long.ask(forking, "left", "run", {"source": "s1", "upto": 1290})
+    long.ask(forking, "right", "run", {"source": "left", "upto": 1290})
+    long.delete(session, "left")
+    long.ask(forking, "left", "run", {"source": "right", "upto": 1290})
+    assert numbers(history(long, "left", after=1285)) == list(range(1286, 1291))
+    assert set(numbers(history(long, "left", limit=1000))) <= set(range(1, 1291))
+
+
 def test_given_a_message_when_the_session_is_forked_there_then_the_new_one_goes_on_and_the_old_one_is_unchanged(
     long: World,
 ) -> None:
