@@ -107,7 +107,8 @@ def research() -> World:
 def ask(world: World, conversation: str, text: str) -> str:
     """What the researcher answers."""
     world.ask(session, conversation, "say", {"text": text, "agent": "researcher"})
-    return world.query(session, conversation, "history", {}, type=list[Line])[-1].message.content
+    lines: list[Line] = world.query(session, conversation, "history", {}, type=list[Line])
+    return lines[-1].message.content
 
 
 def test_given_a_note_when_its_topic_is_looked_up_then_it_is_told_with_its_source() -> None:
