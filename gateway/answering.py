@@ -141,6 +141,8 @@ class Answering:
         return events
 
     def _call(self, piece: CallPiece) -> list[Event]:
+        if not 0 <= piece.index <= len(self.calls):
+            return []  # a model numbers its calls as it likes: the whole answer has them in order
         call = self._at(piece.index)
         if not call.shown:
             call.name += piece.name

@@ -220,6 +220,15 @@ def test_given_progress_that_is_lost_or_repeated_then_the_whole_answer_mends_it(
     assert ids(events) == ["r1.1"]
 
 
+@pytest.mark.parametrize("index", [10**15, 1, -1])
+def test_given_a_call_whose_number_no_answer_has_then_the_whole_answer_alone_says_what_was_called(index: int) -> None:
+    deltas = [Delta(call=CallPiece(index, "c", "look", "{}"))]
+    fact = msgspec.structs.replace(progress(1, 0), data=msgspec.Raw(msgspec.json.encode(deltas)))
+    events = spoken(fact)
+    assert "TOOL_CALL_START" not in types(events)
+    assert text_of(events) == ["Hello you"]
+
+
 def test_given_an_answer_that_is_not_what_was_shown_then_it_is_superseded() -> None:
     events = spoken(progress(5, 0, "Something else"))
     assert ids(events) == ["r1.1", "r1.1.v2"]
