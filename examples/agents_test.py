@@ -46,6 +46,12 @@ def test_given_a_small_refund_when_it_is_asked_for_then_billing_pays_it_at_once(
     assert last(world) == ("billing", "[offline model] refunded 12.5 euros for order A7")
 
 
+def test_given_a_sentence_for_nobody_in_particular_when_the_desk_can_answer_it_then_the_router_asks_the_desk() -> None:
+    world = desk()
+    world.ask(session, "ann", "say", {"text": "Please refund 12.5 euros for order A7"})
+    assert last(world) == ("billing", "[offline model] refunded 12.5 euros for order A7")
+
+
 def test_given_a_large_refund_when_it_is_asked_for_then_a_person_is_asked_and_nothing_is_paid_before() -> None:
     world = desk()
     world.tell(session, "ann", "say", {"text": "Please refund 80 euros for order A7", "agent": "desk"})

@@ -1,6 +1,7 @@
 """A support desk: a front desk that hands over, and refunds that a person approves when they are not small.
 
     runtime dev examples.support_desk actors.approvals
+    runtime ask "Refund 12.5 euros for order A7"
     runtime actors call session ann say '{"text": "Refund 80 euros for order A7", "agent": "desk"}'
     runtime approvals list
     runtime approvals approve ID
@@ -55,6 +56,8 @@ shipping = Agent(
 
 desk = Agent(
     "desk",
+    description="The front desk of a shop: refunds, invoices, and where a parcel is.",
+    examples=["please refund 20 euros for order B2", "I want my money back", "where is my parcel"],
     instructions="You are the front desk of a shop. Hand over to the colleague who can help.",
     hands_off_to=[billing, shipping],
     run_timeout_s=7 * 86_400,  # of the whole run: whoever approves has a week

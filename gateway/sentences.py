@@ -68,7 +68,7 @@ def is_sentence(body: bytes) -> bool:
     try:
         found = _peek(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+        return b'"kind"' not in body  # either way it is refused: as what it was meant for
     return found.text is not UNSET and found.kind is UNSET
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from actors.sessions.session import Status, session
 from actors.sessions.transcript import Line
+from gateway.sentences import is_sentence, sentence_of
 from runtime.client.saying import answered, answering, say
 from runtime.errors import CallFailed
 from schemas.conversation import KIND, ROUTER
@@ -94,6 +95,13 @@ def test_given_a_sentence_that_is_streamed_then_its_events_are_the_sessions_unti
     assert (data[-1]["type"], data[-1]["kind"], data[-1]["data"]["text"]) == ("result", ROUTER, HOURS)
 
 
+def test_given_a_sentence_that_is_no_text_then_it_is_refused_for_that_and_not_as_a_command() -> None:
+    with pytest.raises(CallFailed, match="not valid JSON"):
+        assert is_sentence(b'{"text": "\\ud800"}')
+        sentence_of(b'{"text": "\\ud800"}')
+    assert not is_sentence(b'{"kind": "session", "args": {"text": "\\ud800"}}')
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -106,6 +114,7 @@ def test_given_a_sentence_that_is_streamed_then_its_events_are_the_sessions_unti
         ({"text": 7, "session": "bad"}, 400, "bad_request"),
         ({"text": "hello", "session": "bad", "agnt": "porter"}, 400, "bad_request"),
         (b'{"session": "bad", "text": "\xff\xfe"}', 400, "bad_request"),
+        (b'{"session": "bad", "text": "\\ud800"}', 400, "bad_request"),
     ],
 )
 def test_given_a_bad_sentence_over_http_then_it_is_told_and_the_session_is_as_it_was(
